@@ -1,0 +1,1 @@
+//! Finds the leader and retries within a deadline, exactly once.

@@ -1,0 +1,1 @@
+//! The command language and the reports that kvctl and kvshell share.

@@ -1,0 +1,195 @@
+//! What is inside a log entry: one operation with the id under which it takes effect at most once, and the
+//! leader's stamp, the only way time enters the state.
+
+use prost::Message as _;
+
+use crate::{DecodeError, RequestId, limits};
+
+/// A replicated command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Under which the operation takes effect at most once.
+    pub request: RequestId,
+    /// The leader's replicated clock when it appended the entry, in milliseconds; never goes back.
+    pub stamp_ms: u64,
+    /// Wall time at the leader, milliseconds since 1970; for display only.
+    pub wall_ms: u64,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// What a command does to the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes one key.
+    Set {
+        /// Not empty, at most [`limits::KEY_BYTES`].
+        key: Vec<u8>,
+        /// At most [`limits::VALUE_BYTES`].
+        value: Vec<u8>,
+    },
+    /// Removes one key; removing an absent one is not an error.
+    Delete {
+        /// As in [`Operation::Set`].
+        key: Vec<u8>,
+    },
+}
+
+impl Operation {
+    /// The bytes that identify the operation, for telling a repeated request from a reused id.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        OperationWire::from(self.clone()).encode_to_vec()
+    }
+
+    /// Checks the operation against the limits.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        let (key, value) = match self {
+            Self::Set { key, value } => (key, value.len()),
+            Self::Delete { key } => (key, 0),
+        };
+        check_key(key)?;
+        within("value", value, limits::VALUE_BYTES)
+    }
+}
+
+/// Refuses the empty key and one over [`limits::KEY_BYTES`].
+pub fn check_key(key: &[u8]) -> Result<(), DecodeError> {
+    if key.is_empty() {
+        return Err(DecodeError::Malformed("empty key"));
+    }
+    within("key", key.len(), limits::KEY_BYTES)
+}
+
+fn within(what: &'static str, size: usize, limit: usize) -> Result<(), DecodeError> {
+    if size > limit { Err(DecodeError::TooLarge { what, size, limit }) } else { Ok(()) }
+}
+
+impl Command {
+    /// The bytes that go into an entry.
+    pub fn encode(&self) -> Vec<u8> {
+        CommandWire {
+            request: self.request.to_bytes().to_vec(),
+            stamp_ms: self.stamp_ms,
+            wall_ms: self.wall_ms,
+            operation: Some(self.operation.clone().into()),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads an entry's bytes. An operation this version does not know is an error: a node that cannot apply an
+    /// entry must stop, never skip it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wire = CommandWire::decode(bytes).map_err(|_| DecodeError::Malformed("command"))?;
+        let operation = wire.operation.ok_or(DecodeError::Malformed("command without operation"))?.try_into()?;
+        Ok(Self {
+            request: RequestId::from_bytes(&wire.request)?,
+            stamp_ms: wire.stamp_ms,
+            wall_ms: wire.wall_ms,
+            operation,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CommandWire {
+    #[prost(bytes = "vec", tag = "1")]
+    request: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    stamp_ms: u64,
+    #[prost(uint64, tag = "3")]
+    wall_ms: u64,
+    #[prost(message, optional, tag = "4")]
+    operation: Option<OperationWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct OperationWire {
+    #[prost(oneof = "OperationKind", tags = "1, 2")]
+    kind: Option<OperationKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum OperationKind {
+    #[prost(message, tag = "1")]
+    Set(SetWire),
+    #[prost(message, tag = "2")]
+    Delete(KeyWire),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SetWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeyWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+}
+
+impl From<Operation> for OperationWire {
+    fn from(operation: Operation) -> Self {
+        let kind = match operation {
+            Operation::Set { key, value } => OperationKind::Set(SetWire { key, value }),
+            Operation::Delete { key } => OperationKind::Delete(KeyWire { key }),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<OperationWire> for Operation {
+    type Error = DecodeError;
+
+    fn try_from(wire: OperationWire) -> Result<Self, DecodeError> {
+        match wire.kind.ok_or(DecodeError::Malformed("unknown operation"))? {
+            OperationKind::Set(set) => Ok(Self::Set { key: set.key, value: set.value }),
+            OperationKind::Delete(delete) => Ok(Self::Delete { key: delete.key }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ClusterId;
+
+    fn command(operation: Operation) -> Command {
+        let request = RequestId { token: [7; 16], learned: 3, cluster: ClusterId([1; 16]) };
+        Command { request, stamp_ms: 5, wall_ms: 6, operation }
+    }
+
+    #[test]
+    fn commands_survive_bytes() {
+        for operation in [
+            Operation::Set { key: b"k".to_vec(), value: b"v".to_vec() },
+            Operation::Set { key: b"k".to_vec(), value: Vec::new() },
+            Operation::Delete { key: b"k".to_vec() },
+        ] {
+            let command = command(operation);
+            assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn limits_hold_at_the_bound_and_one_past_it() {
+        let set = |key: usize, value: usize| Operation::Set { key: vec![b'k'; key], value: vec![b'v'; value] };
+        assert_eq!(set(limits::KEY_BYTES, limits::VALUE_BYTES).check(), Ok(()));
+        assert!(set(limits::KEY_BYTES + 1, 0).check().is_err());
+        assert!(set(1, limits::VALUE_BYTES + 1).check().is_err());
+        assert!(set(0, 0).check().is_err());
+    }
+
+    #[test]
+    fn the_bytes_of_a_command_are_a_promise() {
+        let bytes = command(Operation::Set { key: b"key".to_vec(), value: b"value".to_vec() }).encode();
+        let hex = bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        assert_eq!(
+            hex,
+            "0a280707070707070707070707070707070700000000000000030101010101010101010101010101010110051806\
+             220e0a0c0a036b6579120576616c7565"
+        );
+    }
+}

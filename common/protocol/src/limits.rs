@@ -1,0 +1,14 @@
+//! Every bound on what crosses a wire or enters the log. Each is tested at the bound and one past it.
+
+/// Longest key, in bytes. The empty key is refused.
+pub const KEY_BYTES: usize = 4 * 1024;
+/// Longest value, in bytes.
+pub const VALUE_BYTES: usize = 512 * 1024;
+/// Longest client frame, length prefix not counted.
+pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
+/// Longest peer frame, length prefix not counted: one append of the largest size.
+pub const PEER_FRAME_BYTES: usize = 2 * 1024 * 1024;
+/// Most unary requests one client connection may have unanswered.
+pub const REQUESTS_PER_CONNECTION: usize = 1024;
+/// Longest server name.
+pub const NAME_BYTES: usize = 64;

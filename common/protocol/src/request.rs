@@ -1,0 +1,131 @@
+//! What a client asks. Unary requests share one stream of a connection and are told apart by `id`.
+//!
+//! On the stream a frame is a big-endian `u32` length, at most [`limits::CLIENT_FRAME_BYTES`](crate::limits), and
+//! that many bytes of [`RequestFrame`].
+
+use prost::Message as _;
+
+use crate::{
+    DecodeError, RequestId,
+    command::{Operation, OperationWire},
+};
+
+/// One request with the number its answer will carry and the time the client is prepared to wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFrame {
+    /// Chosen by the client, unique among its unanswered requests on this connection.
+    pub id: u64,
+    /// Milliseconds until the client gives up; the server does not hold a request longer.
+    pub deadline_ms: u32,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What a client can ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Do this once; the answer is [`Response::Written`](crate::Response::Written).
+    Write {
+        /// Under which it takes effect at most once.
+        request: RequestId,
+        /// What to do.
+        operation: Operation,
+    },
+    /// Read one key; the answer is [`Response::Value`](crate::Response::Value).
+    Get {
+        /// Which.
+        key: Vec<u8>,
+        /// How fresh.
+        consistency: Consistency,
+        /// Whether only presence and metadata are wanted, not the bytes.
+        without_value: bool,
+    },
+    /// What the node asked knows of itself; answered without a quorum. The answer is
+    /// [`Response::Status`](crate::Response::Status).
+    Status,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// It reflects every write that was acknowledged before it was asked.
+    #[default]
+    Linearizable,
+    /// Whatever the node asked has applied.
+    Stale,
+}
+
+impl RequestFrame {
+    /// The bytes of the frame, without the length.
+    pub fn encode(&self) -> Vec<u8> {
+        let kind = match self.request.clone() {
+            Request::Write { request, operation } => {
+                Kind::Write(WriteWire { request: request.to_bytes().to_vec(), operation: Some(operation.into()) })
+            }
+            Request::Get { key, consistency, without_value } => {
+                Kind::Get(GetWire { key, stale: consistency == Consistency::Stale, without_value })
+            }
+            Request::Status => Kind::Status(StatusWire {}),
+        };
+        RequestWire { id: self.id, deadline_ms: self.deadline_ms, kind: Some(kind) }.encode_to_vec()
+    }
+
+    /// Reads a frame. Limits on keys and values are the server's to check, so that it can answer with a refusal.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wire = RequestWire::decode(bytes).map_err(|_| DecodeError::Malformed("request"))?;
+        let request = match wire.kind.ok_or(DecodeError::Malformed("unknown request"))? {
+            Kind::Write(write) => Request::Write {
+                request: RequestId::from_bytes(&write.request)?,
+                operation: write.operation.ok_or(DecodeError::Malformed("write without operation"))?.try_into()?,
+            },
+            Kind::Get(get) => Request::Get {
+                key: get.key,
+                consistency: if get.stale { Consistency::Stale } else { Consistency::Linearizable },
+                without_value: get.without_value,
+            },
+            Kind::Status(StatusWire {}) => Request::Status,
+        };
+        Ok(Self { id: wire.id, deadline_ms: wire.deadline_ms, request })
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RequestWire {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint32, tag = "2")]
+    deadline_ms: u32,
+    #[prost(oneof = "Kind", tags = "3, 4, 5")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "3")]
+    Write(WriteWire),
+    #[prost(message, tag = "4")]
+    Get(GetWire),
+    #[prost(message, tag = "5")]
+    Status(StatusWire),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WriteWire {
+    #[prost(bytes = "vec", tag = "1")]
+    request: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    operation: Option<OperationWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct GetWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bool, tag = "2")]
+    stale: bool,
+    #[prost(bool, tag = "3")]
+    without_value: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct StatusWire {}

@@ -1,0 +1,128 @@
+//! What a server answers, and the [`Welcome`] with which it opens every client connection.
+
+use prost::Message as _;
+
+use crate::{ClusterId, DecodeError, Refused};
+
+/// The first thing a server says on a client connection, on a stream of its own, unasked: what a client needs
+/// before its first write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Which cluster this is.
+    pub cluster: ClusterId,
+    /// Which node this is.
+    pub node: u64,
+    /// An applied index for the request ids of this connection.
+    pub applied: u64,
+    /// The leader's id, where this node knows it.
+    pub leader: Option<u64>,
+    /// The leader's advertised address.
+    pub leader_address: Option<String>,
+    /// All members: id, name, advertised address.
+    pub members: Vec<Member>,
+}
+
+/// A server of the cluster as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Where clients and peers reach it.
+    pub address: String,
+}
+
+/// An answer with the number of its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseFrame {
+    /// The request's `id`.
+    pub id: u64,
+    /// What happened.
+    pub result: Result<Response, Refused>,
+}
+
+/// A request done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// The write is committed and applied.
+    Written {
+        /// Its revision: the log index of the entry that did it.
+        revision: u64,
+        /// For a delete, whether the key was there.
+        existed: bool,
+        /// Whether this id had been applied before and this is the remembered outcome.
+        deduplicated: bool,
+    },
+    /// The read was served.
+    Value {
+        /// The entry, or `None` when the key is absent.
+        found: Option<Found>,
+        /// The applied index of the state that was read.
+        revision: u64,
+    },
+    /// The node's view of itself.
+    Status(Box<NodeStatus>),
+}
+
+/// A key that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its value; empty when the request said `without_value`.
+    pub value: Vec<u8>,
+    /// The revision that wrote it last.
+    pub revision: u64,
+    /// The revision that created it.
+    pub created: u64,
+    /// How often it was written since it was created, from 1.
+    pub version: u64,
+}
+
+/// A server's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Follows a leader, or waits for one.
+    #[default]
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// What a node knows of itself, answered without a quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NodeStatus {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// Its id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// The leader it knows of.
+    pub leader: Option<u64>,
+    /// Highest index known to be committed.
+    pub committed: u64,
+    /// Highest index applied.
+    pub applied: u64,
+    /// Last index of the log.
+    pub last: u64,
+    /// Bytes used on disk by log and state.
+    pub disk_bytes: u64,
+    /// Milliseconds since the process started.
+    pub uptime_ms: u64,
+    /// Whole days until the node's certificate expires; negative once it has.
+    pub certificate_days: i64,
+    /// `CARGO_PKG_VERSION` of the daemon.
+    pub version: String,
+    /// Hash of the state at `applied`, equal on all nodes with an equal `applied`.
+    pub state_hash: u64,
+    /// Members as this node knows them.
+    pub members: Vec<Member>,
+    /// What is wrong, in the words of the daemon; empty when all is well.
+    pub trouble: String,
+}

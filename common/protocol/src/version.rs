@@ -1,0 +1,12 @@
+//! Names and numbers of formats. A number changes only when old bytes can no longer be read.
+
+/// ALPN of the connection between servers.
+pub const ALPN_PEER: &[u8] = b"kvd-peer/1";
+/// ALPN of the connection between a client and a server.
+pub const ALPN_CLIENT: &[u8] = b"kvd-client/1";
+/// Format of log segments and of the entries in them.
+pub const LOG_FORMAT: u16 = 1;
+/// Format of the state's tables.
+pub const STATE_FORMAT: u16 = 1;
+/// Format of the identity files in the directories of a node.
+pub const IDENTITY_FORMAT: u16 = 1;

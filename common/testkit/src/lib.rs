@@ -1,0 +1,1 @@
+//! Simulated disk, fault proxy, histories and checkers; a dev-dependency only.

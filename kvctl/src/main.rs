@@ -1,0 +1,2 @@
+//! The `kvctl` program.
+fn main() {}

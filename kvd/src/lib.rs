@@ -1,0 +1,2 @@
+//! The daemon: a deterministic node under a thin driver.
+pub mod disk;

@@ -1,0 +1,2 @@
+//! The `kvshell` program.
+fn main() {}
