@@ -1,1 +1,5 @@
-//! Simulated disk, fault proxy, histories and checkers; a dev-dependency only.
+//! Breaks things on purpose: a simulated disk and real clusters of real processes. A dev-dependency only; it knows
+//! nothing of what it breaks beyond its surface.
+
+pub mod cluster;
+pub mod programs;

@@ -1,0 +1,186 @@
+//! A cluster of real `kvd` processes on loopback, to be killed and restarted at will.
+//!
+//! Ports lie outside the kernel's ephemeral range and were free when asked for: a node that is down for a moment
+//! must find its port again, which a passing client's socket could take from the ephemeral range.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// Real processes under one configuration. Dropping it kills them all and removes their files.
+pub struct Cluster {
+    program: PathBuf,
+    folder: tempfile::TempDir,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    address: String,
+    process: Option<Child>,
+}
+
+impl Cluster {
+    /// `size` nodes named `n1`, `n2`, … with ids from 1, configured and started.
+    ///
+    /// # Panics
+    /// When a process cannot be started; this is for tests.
+    pub fn start(program: impl Into<PathBuf>, size: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let nodes: Vec<_> = (0..size)
+            .map(|_| Node { address: format!("127.0.0.1:{}", free_port()), process: None })
+            .collect();
+        let mut config = String::from("[cluster]\nname = \"test\"\n");
+        for (node, id) in nodes.iter().zip(1..) {
+            let _ = write!(config, "\n[[server]]\nid = {id}\naddress = \"{}\"\n", node.address);
+        }
+        fs::write(folder.path().join("kvd.toml"), config).expect("the configuration can be written");
+        let mut cluster = Self { program: program.into(), folder, nodes };
+        for id in 1..=size {
+            cluster.restart(id);
+        }
+        cluster
+    }
+
+    /// Starts node `id`, which is down.
+    ///
+    /// # Panics
+    /// When it runs already or cannot be started.
+    pub fn restart(&mut self, id: usize) {
+        let log = File::options().create(true).append(true).open(self.log_of(id)).expect("a log file");
+        let node = &mut self.nodes[id - 1];
+        assert!(node.process.is_none(), "node {id} runs already");
+        let process = Command::new(&self.program)
+            .args(["run", "--node", &format!("n{id}"), "--config"])
+            .arg(self.folder.path().join("kvd.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("kvd can be started");
+        node.process = Some(process);
+    }
+
+    /// Kills node `id` as a power cut would: no handler runs.
+    ///
+    /// # Panics
+    /// When it is down.
+    pub fn kill(&mut self, id: usize) {
+        let mut process = self.nodes[id - 1].process.take().expect("the node runs");
+        process.kill().expect("it can be killed");
+        process.wait().expect("it can be waited for");
+    }
+
+    /// Asks node `id` to stop and waits for it; returns its exit code and how long it took.
+    ///
+    /// # Panics
+    /// When it is down or does not stop within ten seconds.
+    pub fn stop(&mut self, id: usize) -> (Option<i32>, Duration) {
+        let mut process = self.nodes[id - 1].process.take().expect("the node runs");
+        let asked = Instant::now();
+        signal(process.id(), "TERM");
+        loop {
+            if let Some(status) = process.try_wait().expect("it can be waited for") {
+                return (status.code(), asked.elapsed());
+            }
+            assert!(asked.elapsed() < Duration::from_secs(10), "node {id} does not stop: {}", self.log(id));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Stops node `id` in its tracks until [`Cluster::resume`].
+    pub fn pause(&self, id: usize) {
+        self.signal(id, "STOP");
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume(&self, id: usize) {
+        self.signal(id, "CONT");
+    }
+
+    fn signal(&self, id: usize, name: &str) {
+        if let Some(process) = &self.nodes[id - 1].process {
+            signal(process.id(), name);
+        }
+    }
+
+    /// The ids of the nodes that run.
+    pub fn running(&self) -> Vec<usize> {
+        (1..=self.nodes.len()).filter(|id| self.nodes[id - 1].process.is_some()).collect()
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Node `id`'s address.
+    pub fn address(&self, id: usize) -> &str {
+        &self.nodes[id - 1].address
+    }
+
+    /// All addresses.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.clone()).collect()
+    }
+
+    /// The folder with configuration, certificates and data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The administrator's context file, made by the first node that starts.
+    pub fn context(&self) -> PathBuf {
+        self.folder.path().join("kv-pki").join("admin.kvctx")
+    }
+
+    /// What node `id` has said so far.
+    pub fn log(&self, id: usize) -> String {
+        fs::read_to_string(self.log_of(id)).unwrap_or_default()
+    }
+
+    fn log_of(&self, id: usize) -> PathBuf {
+        self.folder.path().join(format!("n{id}.log"))
+    }
+}
+
+impl Drop for Cluster {
+    #[allow(clippy::print_stderr, reason = "a failing test shows what its nodes said")]
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(mut process) = node.process.take() {
+                let _ = process.kill();
+                let _ = process.wait();
+            }
+        }
+        if std::thread::panicking() {
+            for id in 1..=self.size() {
+                let log = self.log(id);
+                let tail: Vec<_> = log.lines().rev().take(15).collect();
+                eprintln!("--- n{id}, newest first\n{}", tail.join("\n"));
+            }
+        }
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "signal {name} can be sent");
+}
+
+/// A UDP port that was free a moment ago and that no other caller in this process is given.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 10_000).expect("below ten thousand");
+    loop {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Relaxed)) % 12_000;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
