@@ -1,0 +1,338 @@
+//! The state machine: applies committed entries, once each, and answers reads.
+//!
+//! ```text
+//!   apply ──► active overlay     ◄─┐
+//!                 │ begin_flush    │ a read looks here in turn;
+//!                 ▼                │ the first layer that knows the key decides
+//!             frozen overlay     ◄─┤
+//!                 │ Flush::run     │
+//!                 ▼                │
+//!             the store on disk  ◄─┘
+//! ```
+//!
+//! An entry changes memory only. When the active overlay is large or old it is frozen, and another thread writes it
+//! in **one** durable commit with the applied position, the request memory and the hash ([`crate::store`]); a new
+//! overlay takes the writes meanwhile. The Raft log is the write-ahead log of the overlays: after a crash the state
+//! is exactly its last commit, and the caller applies the log again from [`State::applied`]`.index + 1`. The log
+//! may be discarded up to [`State::flushed`] and no further.
+//!
+//! Invariants:
+//! - The state at an applied index is a function of the entries up to it. Flushes change where rows are, never what
+//!   they are; no clock, random number or hash-map order takes part. [`State::hash`] is equal on all nodes with an
+//!   equal applied index.
+//! - The revision of a write is the index of its entry.
+//! - A request id takes effect at most once (`state/requests.rs`). A refused write changes the applied index
+//!   and nothing else.
+//! - An entry that cannot be understood stops the node; it is never skipped.
+
+use std::{path::Path, sync::Arc};
+
+use protocol::{ClusterId, Command, Operation, Refused, response::Found};
+use raft::{Entry, Payload, Position};
+
+use crate::{
+    disk::Disk,
+    store::{
+        Base, Batch, Header, Store,
+        overlay::{Overlay, Slot},
+    },
+};
+
+mod error;
+mod hash;
+pub(crate) mod requests;
+pub(crate) mod row;
+
+pub use error::StateError;
+use requests::{Remembered, Requests, Verdict};
+use row::{Meta, Row};
+
+/// Bounds on what the state keeps in memory, and when it writes it down.
+#[derive(Clone, Copy, Debug)]
+pub struct StateLimits {
+    /// A flush is due when the overlay and the request ids that came with it reach so many bytes.
+    pub overlay_bytes: usize,
+    /// A flush is due when the overlay reaches so many keys.
+    pub overlay_entries: usize,
+    /// A flush is due when something is not on disk and the last flush began so long ago.
+    pub overlay_age_ms: u64,
+    /// Bytes of the store's file kept in memory.
+    pub cache_bytes: usize,
+    /// How many applied writes are remembered by their request id. It decides which requests are expired, so it must
+    /// be the same on every node, always; a store refuses to open with another.
+    pub request_ids: usize,
+}
+
+impl Default for StateLimits {
+    fn default() -> Self {
+        Self {
+            overlay_bytes: 64 * 1024 * 1024,
+            overlay_entries: 262_144,
+            overlay_age_ms: 10_000,
+            cache_bytes: 256 * 1024 * 1024,
+            request_ids: 1_000_000,
+        }
+    }
+}
+
+/// What an entry did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The entry's index.
+    pub revision: u64,
+    /// What to tell the client.
+    pub result: Result<WriteOutcome, Refused>,
+}
+
+/// The outcome of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteOutcome {
+    /// The revision of the entry that did it: an earlier one when `deduplicated`.
+    pub revision: u64,
+    /// Whether the key was there before.
+    pub existed: bool,
+    /// Whether this request had been applied before and this is the remembered outcome.
+    pub deduplicated: bool,
+}
+
+/// See the module.
+pub struct State {
+    store: Store,
+    base: Base,
+    frozen: Option<Frozen>,
+    active: Overlay,
+    requests: Requests,
+    cluster: ClusterId,
+    limits: StateLimits,
+    applied: Position,
+    flushed: Position,
+    rows_hash: u64,
+    flush_began_ms: u64,
+}
+
+/// An overlay on its way to the disk, and what will be on disk once it is there.
+struct Frozen {
+    rows: Overlay,
+    applied: Position,
+}
+
+/// A frozen overlay with everything that must be committed with it. Belongs on another thread.
+#[must_use = "until it has run and `State::finish_flush` has its result, no other flush begins"]
+pub struct Flush {
+    store: Store,
+    batch: Batch,
+}
+
+/// A durable flush, for [`State::finish_flush`].
+#[must_use = "the state keeps the frozen overlay until it is told"]
+pub struct Flushed {
+    base: Base,
+    applied: Position,
+}
+
+impl State {
+    /// Opens the state in `dir` as its last commit left it, or an empty one when there is none.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a state streamed from the leader will need the disk later"
+    )]
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        cluster: ClusterId,
+        limits: StateLimits,
+    ) -> Result<Self, StateError> {
+        let (store, header) = Store::open(&*disk, dir, cluster, limits.request_ids, limits.cache_bytes)?;
+        let requests = store.requests(&header)?;
+        Ok(Self {
+            base: store.base()?,
+            store,
+            frozen: None,
+            active: Overlay::default(),
+            requests,
+            cluster,
+            limits,
+            applied: header.applied,
+            flushed: header.applied,
+            rows_hash: header.rows_hash,
+            flush_began_ms: 0,
+        })
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The last entry that survives a crash without the log.
+    pub fn flushed(&self) -> Position {
+        self.flushed
+    }
+
+    /// Applies the next committed entry. `None` for an entry that is nobody's write.
+    ///
+    /// # Errors
+    /// The state is unchanged and the caller must stop: the entry cannot be understood, or the store cannot be read.
+    ///
+    /// # Panics
+    /// When `entry` is not the one after [`State::applied`].
+    pub fn apply(&mut self, entry: &Entry) -> Result<Option<Applied>, StateError> {
+        let position = entry.position;
+        assert_eq!(position.index, self.applied.index.next(), "entries are applied in order, without a gap");
+        assert!(position.term >= self.applied.term, "terms do not fall along the log");
+        let applied = match &entry.payload {
+            Payload::Noop => None,
+            Payload::Command(bytes) => {
+                let command = Command::decode(bytes);
+                let command = command.map_err(|source| StateError::CannotApply { position, source })?;
+                Some(self.execute(position.index.0, command)?)
+            }
+        };
+        self.applied = position;
+        Ok(applied)
+    }
+
+    fn execute(&mut self, revision: u64, command: Command) -> Result<Applied, StateError> {
+        let operation = hash::operation(&command.operation);
+        let token = command.request.token;
+        let result = match self.requests.judge(&command.request, operation, revision, self.cluster) {
+            Verdict::Refused(refused) => Err(refused),
+            Verdict::Repeated(first) => {
+                Ok(WriteOutcome { revision: first.revision, existed: first.existed, deduplicated: true })
+            }
+            Verdict::New => {
+                let existed = self.write(revision, operation, command.operation)?;
+                self.requests.remember(Remembered { token, revision, operation, number: 0, existed });
+                Ok(WriteOutcome { revision, existed, deduplicated: false })
+            }
+        };
+        Ok(Applied { revision, result })
+    }
+
+    /// Does what the operation says; whether the key was there before. The one fallible step comes first.
+    fn write(&mut self, revision: u64, content: u64, operation: Operation) -> Result<bool, StateError> {
+        let (key, value) = match operation {
+            Operation::Set { key, value } => (key, Some(value)),
+            Operation::Delete { key } => (key, None),
+        };
+        let before = self.meta(&key)?;
+        if let Some(before) = before {
+            self.rows_hash = self.rows_hash.wrapping_sub(before.element());
+        }
+        if let Some(value) = value {
+            let (created, version) =
+                before.map_or((revision, 1), |before| (before.created, before.version + 1));
+            let meta = Meta { revision, created, version, content };
+            self.rows_hash = self.rows_hash.wrapping_add(meta.element());
+            self.active.put(&key, Slot::Row(Arc::new(Row { meta, value })));
+        } else if before.is_some() {
+            self.active.put(&key, Slot::Deleted);
+        }
+        Ok(before.is_some())
+    }
+
+    /// What the overlays say of `key`, the newer first.
+    fn recent(&self, key: &[u8]) -> Option<&Slot> {
+        self.active.get(key).or_else(|| self.frozen.as_ref()?.rows.get(key))
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<Meta>, StateError> {
+        match self.recent(key) {
+            Some(Slot::Row(row)) => Ok(Some(row.meta)),
+            Some(Slot::Deleted) => Ok(None),
+            None => self.base.get(key, |meta, _| meta),
+        }
+    }
+
+    /// The key's row at [`State::applied`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Found>, StateError> {
+        match self.recent(key) {
+            Some(Slot::Row(row)) => Ok(Some(row.meta.found(&row.value))),
+            Some(Slot::Deleted) => Ok(None),
+            None => self.base.get(key, |meta, value| meta.found(value)),
+        }
+    }
+
+    /// A hash of all rows and of the request memory, equal on all nodes with an equal [`State::applied`].
+    pub fn hash(&self) -> u64 {
+        self.rows_hash.wrapping_add(self.requests.hash())
+    }
+
+    /// Whether [`State::begin_flush`] should be called now.
+    pub fn flush_due(&self, now_ms: u64) -> bool {
+        let old = now_ms.saturating_sub(self.flush_began_ms) >= self.limits.overlay_age_ms;
+        self.can_flush() && (old || self.full())
+    }
+
+    /// Whether the overlay has reached its bound while the one before is still being written. Until that is done the
+    /// caller should apply nothing more, or memory has no bound.
+    pub fn saturated(&self) -> bool {
+        self.frozen.is_some() && self.full()
+    }
+
+    fn full(&self) -> bool {
+        self.active.bytes() + self.requests.unflushed_bytes() >= self.limits.overlay_bytes
+            || self.active.len() >= self.limits.overlay_entries
+    }
+
+    fn can_flush(&self) -> bool {
+        self.frozen.is_none() && self.applied != self.flushed
+    }
+
+    /// Freezes the overlay. `None` when a flush is under way, or when everything is on disk already.
+    pub fn begin_flush(&mut self, now_ms: u64) -> Option<Flush> {
+        if !self.can_flush() {
+            return None;
+        }
+        self.flush_began_ms = now_ms;
+        let rows = std::mem::take(&mut self.active);
+        self.frozen = Some(Frozen { rows: rows.clone(), applied: self.applied });
+        let header = Header {
+            cluster: self.cluster,
+            memory: self.limits.request_ids,
+            applied: self.applied,
+            floor: self.requests.floor(),
+            rows_hash: self.rows_hash,
+            requests_hash: self.requests.hash(),
+        };
+        let requests = self.requests.take_unflushed();
+        Some(Flush { store: self.store.clone(), batch: Batch { header, rows, requests } })
+    }
+
+    /// Drops the frozen overlay: from now on its rows are read from disk.
+    ///
+    /// # Panics
+    /// When this is not the flush that was begun last.
+    pub fn finish_flush(&mut self, flushed: Flushed) {
+        let frozen = self.frozen.take().expect("a flush is finished once, after it was begun");
+        assert_eq!(frozen.applied, flushed.applied, "the finished flush is the one that was begun");
+        self.base = flushed.base;
+        self.flushed = flushed.applied;
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+}
+
+impl Flush {
+    /// Writes everything in one durable commit. Takes as long as the disk does.
+    ///
+    /// # Errors
+    /// Nothing of it is on disk, or all of it, and nobody knows which: the caller ends the process.
+    pub fn run(self) -> Result<Flushed, StateError> {
+        let base = self.store.commit(&self.batch)?;
+        Ok(Flushed { base, applied: self.batch.header.applied })
+    }
+}
+
+impl Flushed {
+    /// What is durable now; the log may be discarded up to here once [`State::finish_flush`] was called.
+    pub fn position(&self) -> Position {
+        self.applied
+    }
+}
+
+#[cfg(test)]
+mod tests;

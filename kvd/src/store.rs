@@ -1,0 +1,328 @@
+//! The store on disk: one redb file, read through a snapshot and written by large durable commits only.
+//!
+//! redb is a copy-on-write B-tree: a commit becomes visible by one synced header, so after any crash the file is
+//! exactly its last commit. Everything that must agree (rows, applied index and term, request memory, floor, hash)
+//! therefore goes into **one** commit, and nothing is ever written outside of one. `quick_repair` stores the
+//! allocator with each commit, so that opening after a crash does not walk the file.
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | `meta` | a name | u128: `format`, `cluster`, `index`, `term`, `rows_hash`, `requests_hash`, `floor`, `memory` |
+//! | `rows` | the key | [`Row::encode`](crate::state::row::Row::encode) |
+//! | `requests` | last revision of the chunk | [`Chunk::bytes`] |
+//!
+//! A new file is made under another name and renamed when its first commit is durable, so a file under the final name
+//! is always a whole store.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use protocol::{ClusterId, version::STATE_FORMAT};
+use raft::Position;
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+};
+
+use crate::{
+    disk::{Create, Disk},
+    state::{
+        StateError,
+        requests::{Chunk, Requests},
+        row::Meta,
+    },
+};
+
+mod backend;
+#[cfg(test)]
+pub(crate) mod memory;
+pub(crate) mod overlay;
+
+use backend::Backend;
+use overlay::{Overlay, Slot};
+
+const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
+const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
+const REQUESTS: TableDefinition<u64, &[u8]> = TableDefinition::new("requests");
+
+const NAME: &str = "state.redb";
+const UNFINISHED: &str = "state.redb.new";
+
+/// What a commit says beside rows and request ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Whose state it is.
+    pub(crate) cluster: ClusterId,
+    /// How many request ids it remembers at most.
+    pub(crate) memory: usize,
+    /// The last entry in it.
+    pub(crate) applied: Position,
+    /// The highest revision its request memory has forgotten.
+    pub(crate) floor: u64,
+    /// The hash of its rows.
+    pub(crate) rows_hash: u64,
+    /// The hash of its request memory, checked when that is loaded.
+    pub(crate) requests_hash: u64,
+}
+
+/// One commit.
+pub(crate) struct Batch {
+    pub(crate) header: Header,
+    pub(crate) rows: Overlay,
+    pub(crate) requests: Vec<Chunk>,
+}
+
+/// The open file. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    database: Arc<Database>,
+    path: Arc<Path>,
+    length: Arc<AtomicU64>,
+}
+
+/// The rows of one commit, for as long as it is held.
+pub(crate) struct Base {
+    rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    path: Arc<Path>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes an empty one of `cluster`. The file must be this cluster's, of a known
+    /// format, and remember as many request ids as `memory` says.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        cluster: ClusterId,
+        memory: usize,
+        cache_bytes: usize,
+    ) -> Result<(Self, Header), StateError> {
+        let path = dir.join(NAME);
+        disk.create_dir(dir).map_err(disk_error("make", dir))?;
+        if !disk.exists(&path).map_err(disk_error("look for", &path))? {
+            create(disk, dir, Header { cluster, memory, ..Header::EMPTY })?;
+        }
+        let store = Self::open_file(disk, &path, Create::Never, cache_bytes)?;
+        let header = store.header()?;
+        let path = store.path.to_path_buf();
+        if header.cluster != cluster {
+            return Err(StateError::OtherCluster { path, found: header.cluster, expected: cluster });
+        }
+        if header.memory != memory {
+            return Err(StateError::OtherMemory { path, stored: header.memory, configured: memory });
+        }
+        Ok((store, header))
+    }
+
+    fn open_file(
+        disk: &dyn Disk,
+        path: &Path,
+        create: Create,
+        cache_bytes: usize,
+    ) -> Result<Self, StateError> {
+        let file = disk.open(path, create).map_err(disk_error("open", path))?;
+        let (backend, length) = Backend::new(file).map_err(disk_error("measure", path))?;
+        let opened = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend);
+        let database = opened
+            .map_err(|why| StateError::WillNotOpen { path: path.to_path_buf(), why: why.to_string() })?;
+        Ok(Self { database: Arc::new(database), path: Arc::from(path), length })
+    }
+
+    /// The header of the last commit.
+    fn header(&self) -> Result<Header, StateError> {
+        let transaction = self.read()?;
+        let meta =
+            transaction.open_table(META).map_err(|_| self.damaged("it has no table of its own facts"))?;
+        let number = |name: &'static str| {
+            let stored = meta.get(name).map_err(StateError::store("read its own facts"))?;
+            stored.map(|value| value.value()).ok_or_else(|| self.damaged("one of its own facts is missing"))
+        };
+        let small = |name| {
+            u64::try_from(number(name)?).map_err(|_| self.damaged("one of its own facts is out of range"))
+        };
+        // First of all: what follows is only known to mean what we think when the format is ours.
+        let found = number("format")?;
+        if found != u128::from(STATE_FORMAT) {
+            return Err(StateError::UnknownFormat {
+                path: self.path.to_path_buf(),
+                found,
+                known: STATE_FORMAT,
+            });
+        }
+        let memory = usize::try_from(small("memory")?);
+        Ok(Header {
+            cluster: ClusterId(number("cluster")?.to_be_bytes()),
+            memory: memory.map_err(|_| self.damaged("one of its own facts is out of range"))?,
+            applied: Position::new(small("index")?, small("term")?),
+            floor: small("floor")?,
+            rows_hash: small("rows_hash")?,
+            requests_hash: small("requests_hash")?,
+        })
+    }
+
+    /// Loads the request memory of the last commit and checks it against the header's hash.
+    pub(crate) fn requests(&self, header: &Header) -> Result<Requests, StateError> {
+        let mut requests = Requests::new(header.memory, header.floor);
+        let transaction = self.read()?;
+        let table = transaction.open_table(REQUESTS).map_err(|_| self.damaged("it has no request memory"))?;
+        let read = StateError::store("read the request memory");
+        for row in table.iter().map_err(&read)? {
+            let (last, bytes) = row.map_err(&read)?;
+            requests.load(last.value(), bytes.value()).map_err(|why| self.damaged(why))?;
+        }
+        if requests.hash() != header.requests_hash {
+            return Err(self.damaged("the request memory is not the one it was written with"));
+        }
+        Ok(requests)
+    }
+
+    /// The rows of the last commit.
+    pub(crate) fn base(&self) -> Result<Base, StateError> {
+        let rows = self.read()?.open_table(ROWS).map_err(|_| self.damaged("it has no rows"))?;
+        Ok(Base { rows, path: Arc::clone(&self.path) })
+    }
+
+    /// Makes a batch durable, all of it or nothing, and returns the rows with it.
+    pub(crate) fn commit(&self, batch: &Batch) -> Result<Base, StateError> {
+        write(&self.database, batch)?;
+        self.base()
+    }
+
+    /// Length of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    fn read(&self) -> Result<ReadTransaction, StateError> {
+        self.database.begin_read().map_err(StateError::store("begin a read"))
+    }
+
+    fn damaged(&self, why: &'static str) -> StateError {
+        StateError::Damaged { path: self.path.to_path_buf(), why }
+    }
+}
+
+impl Base {
+    /// Shows a row to `see`, without copying it.
+    pub(crate) fn get<T>(
+        &self,
+        key: &[u8],
+        see: impl FnOnce(Meta, &[u8]) -> T,
+    ) -> Result<Option<T>, StateError> {
+        let Some(stored) = self.rows.get(key).map_err(StateError::store("read a row"))? else {
+            return Ok(None);
+        };
+        let Some((meta, value)) = Meta::split(stored.value()) else {
+            return Err(StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" });
+        };
+        Ok(Some(see(meta, value)))
+    }
+}
+
+impl Header {
+    const EMPTY: Self = Self {
+        cluster: ClusterId([0; 16]),
+        memory: 0,
+        applied: Position::ZERO,
+        floor: 0,
+        rows_hash: 0,
+        requests_hash: 0,
+    };
+
+    fn rows(&self) -> [(&'static str, u128); 8] {
+        [
+            ("format", u128::from(STATE_FORMAT)),
+            ("cluster", u128::from_be_bytes(self.cluster.0)),
+            ("memory", self.memory as u128),
+            ("index", u128::from(self.applied.index.0)),
+            ("term", u128::from(self.applied.term.0)),
+            ("floor", u128::from(self.floor)),
+            ("rows_hash", u128::from(self.rows_hash)),
+            ("requests_hash", u128::from(self.requests_hash)),
+        ]
+    }
+}
+
+/// Makes the file under a provisional name, and gives it its own once its first commit is durable.
+fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError> {
+    let (unfinished, path) = (dir.join(UNFINISHED), dir.join(NAME));
+    if disk.exists(&unfinished).map_err(disk_error("look for", &unfinished))? {
+        disk.remove(&unfinished).map_err(disk_error("remove", &unfinished))?;
+    }
+    let store = Store::open_file(disk, &unfinished, Create::New, 1024 * 1024)?;
+    let requests_hash = Requests::new(1, 0).hash();
+    let header = Header { requests_hash, ..header };
+    write(&store.database, &Batch { header, rows: Overlay::default(), requests: Vec::new() })?;
+    drop(store);
+    disk.rename(&unfinished, &path).map_err(disk_error("rename", &unfinished))?;
+    disk.sync_dir(dir).map_err(disk_error("sync", dir))
+}
+
+fn write(database: &Database, batch: &Batch) -> Result<(), StateError> {
+    let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
+    transaction.set_quick_repair(true);
+    write_meta(&transaction, &batch.header)?;
+    write_rows(&transaction, &batch.rows)?;
+    write_requests(&transaction, batch)?;
+    transaction.commit().map_err(StateError::store("commit"))
+}
+
+fn write_meta(transaction: &WriteTransaction, header: &Header) -> Result<(), StateError> {
+    let mut table = transaction.open_table(META).map_err(StateError::store("open its own facts"))?;
+    for (name, value) in header.rows() {
+        table.insert(name, value).map_err(StateError::store("write its own facts"))?;
+    }
+    Ok(())
+}
+
+fn write_rows(transaction: &WriteTransaction, rows: &Overlay) -> Result<(), StateError> {
+    let mut table = transaction.open_table(ROWS).map_err(StateError::store("open the rows"))?;
+    let failed = StateError::store("write a row");
+    let mut bytes = Vec::new();
+    for (key, slot) in rows.iter() {
+        match slot {
+            Slot::Row(row) => {
+                row.encode(&mut bytes);
+                table.insert(key, bytes.as_slice()).map_err(&failed)?;
+            }
+            Slot::Deleted => {
+                table.remove(key).map_err(&failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds the new chunks and removes those whose every id is forgotten.
+fn write_requests(transaction: &WriteTransaction, batch: &Batch) -> Result<(), StateError> {
+    let mut table = transaction.open_table(REQUESTS).map_err(StateError::store("open the request memory"))?;
+    let failed = StateError::store("write the request memory");
+    for chunk in &batch.requests {
+        table.insert(chunk.last(), chunk.bytes()).map_err(&failed)?;
+    }
+    table.retain_in(..=batch.header.floor, |_, _| false).map_err(&failed)
+}
+
+fn disk_error(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> StateError {
+    let path: PathBuf = path.to_path_buf();
+    move |source| StateError::Disk { what, path: path.clone(), source }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Changes one fact behind everybody's back.
+    pub(crate) fn overwrite(&self, name: &str, value: u128) {
+        let transaction = self.database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert(name, value).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    /// Rows of the request memory.
+    pub(crate) fn stored_chunks(&self) -> usize {
+        let table = self.read().unwrap().open_table(REQUESTS).unwrap();
+        usize::try_from(redb::ReadableTableMetadata::len(&table).unwrap()).unwrap()
+    }
+}

@@ -1,0 +1,58 @@
+//! redb's storage interface over the [`Disk`](crate::disk::Disk) seam, so that the simulator's disk carries the
+//! production store.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::disk::DiskFile;
+
+/// One file as redb wants it. It takes no lock: who may open a state directory is settled before, at start.
+pub(crate) struct Backend {
+    file: Box<dyn DiskFile>,
+    length: Arc<AtomicU64>,
+}
+
+impl Backend {
+    /// Wraps an open file; the second value follows the file's length for as long as the backend lives.
+    pub(crate) fn new(file: Box<dyn DiskFile>) -> io::Result<(Self, Arc<AtomicU64>)> {
+        let length = Arc::new(AtomicU64::new(file.len()?));
+        Ok((Self { file, length: Arc::clone(&length) }, length))
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.length.store(len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)?;
+        self.length.fetch_max(offset + data.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! The newest rows, in memory: an ordered persistent map in which a deleted key leaves a tombstone that hides the
+//! row of the layer below.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::state::row::Row;
+
+/// What a layer says of a key it knows.
+#[derive(Clone, Debug)]
+pub(crate) enum Slot {
+    /// The row.
+    Row(Arc<Row>),
+    /// Deleted here, whatever lies below.
+    Deleted,
+}
+
+/// One layer. A clone is constant-time and shares everything.
+#[derive(Clone, Default)]
+pub(crate) struct Overlay {
+    slots: OrdMap<Arc<[u8]>, Slot>,
+    bytes: usize,
+}
+
+impl Overlay {
+    /// What an entry costs beside key and value: its share of the tree's nodes, two reference counts, the row's
+    /// numbers. An estimate, on the high side.
+    const ENTRY_BYTES: usize = 160;
+
+    /// What this layer says of `key`; `None` when it knows nothing.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Slot> {
+        self.slots.get(key)
+    }
+
+    /// Puts a row or a tombstone over whatever was there.
+    pub(crate) fn put(&mut self, key: &[u8], slot: Slot) {
+        self.bytes += cost(key, &slot);
+        if let Some(old) = self.slots.insert(Arc::from(key), slot) {
+            self.bytes -= cost(key, &old);
+        }
+    }
+
+    /// Keys it knows, tombstones included.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Everything in the order of the keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Slot)> {
+        self.slots.iter().map(|(key, slot)| (&**key, slot))
+    }
+}
+
+fn cost(key: &[u8], slot: &Slot) -> usize {
+    let value = match slot {
+        Slot::Row(row) => row.value.len(),
+        Slot::Deleted => 0,
+    };
+    Overlay::ENTRY_BYTES + key.len() + value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::row::Meta;
+
+    #[test]
+    fn an_overwrite_gives_back_what_the_old_row_cost() {
+        let row = |length| {
+            let meta = Meta { revision: 1, created: 1, version: 1, content: 1 };
+            Slot::Row(Arc::new(Row { meta, value: vec![0; length] }))
+        };
+        let mut overlay = Overlay::default();
+        overlay.put(b"key", row(100));
+        overlay.put(b"key", row(10));
+        assert_eq!((overlay.len(), overlay.bytes()), (1, Overlay::ENTRY_BYTES + 3 + 10));
+        overlay.put(b"key", Slot::Deleted);
+        assert_eq!((overlay.len(), overlay.bytes()), (1, Overlay::ENTRY_BYTES + 3));
+    }
+}
