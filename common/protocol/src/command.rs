@@ -80,7 +80,8 @@ impl Command {
     /// entry must stop, never skip it.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire = CommandWire::decode(bytes).map_err(|_| DecodeError::Malformed("command"))?;
-        let operation = wire.operation.ok_or(DecodeError::Malformed("command without operation"))?.try_into()?;
+        let operation =
+            wire.operation.ok_or(DecodeError::Malformed("command without operation"))?.try_into()?;
         Ok(Self {
             request: RequestId::from_bytes(&wire.request)?,
             stamp_ms: wire.stamp_ms,
@@ -175,7 +176,8 @@ mod tests {
 
     #[test]
     fn limits_hold_at_the_bound_and_one_past_it() {
-        let set = |key: usize, value: usize| Operation::Set { key: vec![b'k'; key], value: vec![b'v'; value] };
+        let set =
+            |key: usize, value: usize| Operation::Set { key: vec![b'k'; key], value: vec![b'v'; value] };
         assert_eq!(set(limits::KEY_BYTES, limits::VALUE_BYTES).check(), Ok(()));
         assert!(set(limits::KEY_BYTES + 1, 0).check().is_err());
         assert!(set(1, limits::VALUE_BYTES + 1).check().is_err());

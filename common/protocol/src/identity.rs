@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::DecodeError;
+use crate::{DecodeError, read::Reader};
 
 /// Names a cluster: derived from its CA and first voters, so that all nodes agree on it without talking.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
@@ -29,6 +29,7 @@ impl RequestId {
     ///
     /// # Panics
     /// When the operating system has no randomness to give.
+    #[allow(clippy::expect_used)]
     pub fn fresh(learned: u64, cluster: ClusterId) -> Self {
         let mut token = [0; 16];
         getrandom::fill(&mut token).expect("the operating system gives random bytes");
@@ -38,20 +39,27 @@ impl RequestId {
     /// The binary form: token, learned (big-endian), cluster.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut out = [0; Self::BYTES];
-        out[..16].copy_from_slice(&self.token);
-        out[16..24].copy_from_slice(&self.learned.to_be_bytes());
-        out[24..].copy_from_slice(&self.cluster.0);
+        let (token, rest) = out.split_at_mut(16);
+        let (learned, cluster) = rest.split_at_mut(8);
+        token.copy_from_slice(&self.token);
+        learned.copy_from_slice(&self.learned.to_be_bytes());
+        cluster.copy_from_slice(&self.cluster.0);
         out
     }
 
     /// Reads the binary form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let bytes: &[u8; Self::BYTES] = bytes.try_into().map_err(|_| DecodeError::Truncated("request id"))?;
-        let (mut token, mut learned, mut cluster) = ([0; 16], [0; 8], [0; 16]);
-        token.copy_from_slice(&bytes[..16]);
-        learned.copy_from_slice(&bytes[16..24]);
-        cluster.copy_from_slice(&bytes[24..]);
-        Ok(Self { token, learned: u64::from_be_bytes(learned), cluster: ClusterId(cluster) })
+        let mut reader = Reader::new(bytes, "request id");
+        let id = Self {
+            token: reader.array()?,
+            learned: reader.array().map(u64::from_be_bytes)?,
+            cluster: ClusterId(reader.array()?),
+        };
+        if reader.rest().is_empty() {
+            Ok(id)
+        } else {
+            Err(DecodeError::Malformed("bytes after a request id"))
+        }
     }
 }
 
@@ -98,21 +106,17 @@ impl FromStr for ClusterId {
 impl ClusterId {
     /// The first eight digits, enough for people.
     pub fn short(&self) -> String {
-        self.to_string()[..8].to_owned()
+        self.to_string().chars().take(8).collect()
     }
 }
 
 fn from_hex(text: &str, out: &mut [u8]) -> Option<()> {
-    let digits = text.as_bytes();
-    if digits.len() != out.len() * 2 {
-        return None;
+    let mut digits = text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()));
+    for byte in out {
+        let (high, low) = (digits.next()??, digits.next()??);
+        *byte = (high << 4) | low;
     }
-    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-        let high = char::from(pair[0]).to_digit(16)?;
-        let low = char::from(pair[1]).to_digit(16)?;
-        *byte = u8::try_from(high * 16 + low).ok()?;
-    }
-    Some(())
+    digits.next().is_none().then_some(())
 }
 
 #[cfg(test)]
@@ -126,5 +130,18 @@ mod tests {
         assert_eq!(RequestId::from_bytes(&id.to_bytes()), Ok(id));
         assert!("zz".parse::<RequestId>().is_err());
         assert!(RequestId::from_bytes(&[0; 39]).is_err());
+        assert!(RequestId::from_bytes(&[0; 41]).is_err());
+    }
+
+    #[test]
+    fn hexadecimal_is_exact() {
+        let text = "00ff10a0b1c2d3e4f5061728394a5b6c";
+        let id: ClusterId = text.parse().unwrap();
+        assert_eq!((id.to_string().as_str(), id.short().as_str()), (text, "00ff10a0"));
+        assert_eq!(text.to_uppercase().parse(), Ok(id));
+        for wrong in [&text[..31], &format!("{text}0"), "", &text.replace('a', "g"), &text.replace('a', "ä")]
+        {
+            assert!(wrong.parse::<ClusterId>().is_err(), "{wrong}");
+        }
     }
 }

@@ -7,21 +7,39 @@
 //! | [`identity`] | cluster, request and incarnation ids |
 //! | [`command`] | what is inside a log entry |
 //! | [`request`], [`response`] | client frames |
+//! | [`frame`] | the record of one entry: the same bytes between servers and in the log |
+//! | [`peer`] | frames between servers |
 //! | [`error`] | the refusals a server can answer with |
 //!
 //! Everything here is bytes to types and back, without streams and without async. Decoders return
 //! [`DecodeError`]; no input makes them panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub mod command;
 pub mod error;
+pub mod frame;
 pub mod identity;
 pub mod limits;
+pub mod peer;
+mod read;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod testing;
 pub mod version;
 
 pub use command::{Command, Operation};
 pub use error::{DecodeError, Refused};
 pub use identity::{ClusterId, RequestId};
+pub use peer::PeerFrame;
 pub use request::{Consistency, Request, RequestFrame};
 pub use response::{NodeStatus, Response, ResponseFrame, Role, Welcome};

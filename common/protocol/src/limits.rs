@@ -12,3 +12,8 @@ pub const PEER_FRAME_BYTES: usize = 2 * 1024 * 1024;
 pub const REQUESTS_PER_CONNECTION: usize = 1024;
 /// Longest server name.
 pub const NAME_BYTES: usize = 64;
+/// Largest payload of one entry: the largest write with room for its envelope.
+pub const ENTRY_BYTES: usize = 1024 * 1024;
+/// Largest term or index that is accepted from a wire or a disk. No log gets there, and what is below it can be
+/// added to without overflow.
+pub const NUMBER: u64 = u64::MAX / 4;

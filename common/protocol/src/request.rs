@@ -59,9 +59,10 @@ impl RequestFrame {
     /// The bytes of the frame, without the length.
     pub fn encode(&self) -> Vec<u8> {
         let kind = match self.request.clone() {
-            Request::Write { request, operation } => {
-                Kind::Write(WriteWire { request: request.to_bytes().to_vec(), operation: Some(operation.into()) })
-            }
+            Request::Write { request, operation } => Kind::Write(WriteWire {
+                request: request.to_bytes().to_vec(),
+                operation: Some(operation.into()),
+            }),
             Request::Get { key, consistency, without_value } => {
                 Kind::Get(GetWire { key, stale: consistency == Consistency::Stale, without_value })
             }
@@ -76,7 +77,10 @@ impl RequestFrame {
         let request = match wire.kind.ok_or(DecodeError::Malformed("unknown request"))? {
             Kind::Write(write) => Request::Write {
                 request: RequestId::from_bytes(&write.request)?,
-                operation: write.operation.ok_or(DecodeError::Malformed("write without operation"))?.try_into()?,
+                operation: write
+                    .operation
+                    .ok_or(DecodeError::Malformed("write without operation"))?
+                    .try_into()?,
             },
             Kind::Get(get) => Request::Get {
                 key: get.key,
@@ -129,3 +133,6 @@ struct GetWire {
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct StatusWire {}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! What a server answers, and the [`Welcome`] with which it opens every client connection.
 
+mod wire;
+
 use prost::Message as _;
 
+use self::wire::{ResponseWire, WelcomeWire};
 use crate::{ClusterId, DecodeError, Refused};
 
 /// The first thing a server says on a client connection, on a stream of its own, unasked: what a client needs
@@ -126,3 +129,30 @@ pub struct NodeStatus {
     /// What is wrong, in the words of the daemon; empty when all is well.
     pub trouble: String,
 }
+
+impl Welcome {
+    /// The bytes of the frame, without the length.
+    pub fn encode(&self) -> Vec<u8> {
+        WelcomeWire::from(self.clone()).encode_to_vec()
+    }
+
+    /// Reads a frame.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        WelcomeWire::decode(bytes).map_err(|_| DecodeError::Malformed("welcome"))?.try_into()
+    }
+}
+
+impl ResponseFrame {
+    /// The bytes of the frame, without the length.
+    pub fn encode(&self) -> Vec<u8> {
+        ResponseWire::from(self.clone()).encode_to_vec()
+    }
+
+    /// Reads a frame. A reply or a refusal of a kind that this version does not know is malformed to it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        ResponseWire::decode(bytes).map_err(|_| DecodeError::Malformed("response"))?.try_into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{ClusterId, testing::hex};
+
+fn id() -> RequestId {
+    RequestId { token: [7; 16], learned: 3, cluster: ClusterId([1; 16]) }
+}
+
+/// Every kind of request, with the bytes after id and deadline as they must stay.
+fn golden() -> Vec<(Request, String)> {
+    let write = |operation| Request::Write { request: id(), operation };
+    let get = |consistency, without_value| Request::Get { key: b"k".to_vec(), consistency, without_value };
+    vec![
+        (
+            write(Operation::Set { key: b"k".to_vec(), value: b"v".to_vec() }),
+            format!("1a340a28{}12080a060a016b120176", hex(&id().to_bytes())),
+        ),
+        (
+            write(Operation::Delete { key: b"k".to_vec() }),
+            format!("1a310a28{}120512030a016b", hex(&id().to_bytes())),
+        ),
+        (get(Consistency::Linearizable, false), "22030a016b".into()),
+        (get(Consistency::Stale, true), "22070a016b10011801".into()),
+        (Request::Status, "2a00".into()),
+    ]
+}
+
+#[test]
+fn the_bytes_of_every_request_are_a_promise() {
+    for (request, expected) in golden() {
+        let frame = RequestFrame { id: 5, deadline_ms: 6, request };
+        let bytes = frame.encode();
+        assert_eq!(hex(&bytes), format!("08051006{expected}"), "{:?}", frame.request);
+        assert_eq!(RequestFrame::decode(&bytes), Ok(frame));
+    }
+}
+
+#[test]
+fn unknown_fields_are_skipped_and_unknown_kinds_refused() {
+    for (request, _) in golden() {
+        let frame = RequestFrame { id: 5, deadline_ms: 6, request };
+        let extended = [frame.encode().as_slice(), &[0xa2, 0x06, 3, 1, 2, 3]].concat();
+        assert_eq!(RequestFrame::decode(&extended), Ok(frame));
+    }
+    let refused = |bytes: &[u8]| RequestFrame::decode(bytes).unwrap_err();
+    assert_eq!(refused(&[8, 5, 0x4a, 0]), DecodeError::Malformed("unknown request"));
+    assert_eq!(refused(&[8, 5, 0x1a, 0]), DecodeError::Truncated("request id"));
+}
+
+proptest! {
+    #[test]
+    fn requests_survive_bytes(
+        (id, deadline_ms) in any::<(u64, u32)>(),
+        key in prop::collection::vec(any::<u8>(), 0..64),
+        (stale, without_value) in any::<(bool, bool)>(),
+    ) {
+        let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
+        let frame = RequestFrame { id, deadline_ms, request: Request::Get { key, consistency, without_value } };
+        prop_assert_eq!(RequestFrame::decode(&frame.encode()), Ok(frame));
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+        let _ = RequestFrame::decode(&bytes);
+        let _ = crate::Command::decode(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_request_never_panics(which in 0_usize..5, at in any::<prop::sample::Index>(), with in any::<u8>()) {
+        let mut bytes = RequestFrame { id: 5, deadline_ms: 6, request: golden().swap_remove(which).0 }.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = with;
+        let _ = RequestFrame::decode(&bytes);
+    }
+}

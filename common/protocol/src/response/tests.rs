@@ -1,0 +1,158 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::hex;
+
+fn member() -> Member {
+    Member { id: 2, name: "b".into(), address: "h:1".into() }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        cluster: ClusterId([0xcc; 16]),
+        node: 1,
+        applied: 9,
+        leader: Some(2),
+        leader_address: Some("h:1".into()),
+        members: vec![member()],
+    }
+}
+
+fn status() -> NodeStatus {
+    NodeStatus {
+        cluster: ClusterId([0xcc; 16]),
+        id: 1,
+        name: "a".into(),
+        role: Role::Leader,
+        term: 3,
+        leader: Some(1),
+        committed: 4,
+        applied: 5,
+        last: 6,
+        disk_bytes: 7,
+        uptime_ms: 8,
+        certificate_days: -9,
+        version: "0".into(),
+        state_hash: 10,
+        members: vec![member()],
+        trouble: "t".into(),
+    }
+}
+
+/// Every kind of reply and refusal, with the bytes after the id as they must stay.
+fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
+    let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 };
+    vec![
+        (Ok(Response::Written { revision: 9, existed: true, deduplicated: true }), "1206080910011801"),
+        (Ok(Response::Value { found: Some(found), revision: 9 }), "1a0d0a090a01761004180320021009"),
+        (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
+        (
+            Ok(Response::Status(Box::new(status()))),
+            "22450a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
+             6a0130710a000000000000007a0a08021201621a03683a3182010174",
+        ),
+        (Err(Refused::NotLeader { leader: Some(2), address: Some("h:1".into()) }), "2a090a0708021203683a31"),
+        (Err(Refused::NotLeader { leader: None, address: None }), "2a020a00"),
+        (Err(Refused::Busy { what: "q".into() }), "2a03120171"),
+        (Err(Refused::NoQuorum), "2a021a00"),
+        (Err(Refused::Lost), "2a022200"),
+        (Err(Refused::TooLarge { what: "key".into(), size: 9, limit: 8 }), "2a0b2a090a036b657910091808"),
+        (Err(Refused::Invalid("w".into())), "2a03320177"),
+        (Err(Refused::Expired), "2a023a00"),
+        (Err(Refused::BadRequestId("w".into())), "2a03420177"),
+        (Err(Refused::Unavailable("w".into())), "2a034a0177"),
+    ]
+}
+
+#[test]
+fn the_bytes_of_every_reply_are_a_promise() {
+    for (result, expected) in golden() {
+        let frame = ResponseFrame { id: 7, result };
+        let bytes = frame.encode();
+        assert_eq!(hex(&bytes), format!("0807{expected}"), "{:?}", frame.result);
+        assert_eq!(ResponseFrame::decode(&bytes), Ok(frame));
+    }
+}
+
+#[test]
+fn the_bytes_of_a_welcome_are_a_promise() {
+    let bytes = welcome().encode();
+    assert_eq!(
+        hex(&bytes),
+        "0a10cccccccccccccccccccccccccccccccc1001180920022a03683a31320a08021201621a03683a31"
+    );
+    assert_eq!(Welcome::decode(&bytes), Ok(welcome()));
+}
+
+#[test]
+fn unknown_fields_are_skipped() {
+    // Tag 100, length-delimited, of three bytes: a field of some later version.
+    let later = [0xa2, 0x06, 3, 1, 2, 3];
+    let extended = |bytes: Vec<u8>| [bytes.as_slice(), &later].concat();
+    assert_eq!(Welcome::decode(&extended(welcome().encode())), Ok(welcome()));
+    for (result, _) in golden() {
+        let frame = ResponseFrame { id: 7, result };
+        assert_eq!(ResponseFrame::decode(&extended(frame.encode())), Ok(frame));
+    }
+}
+
+#[test]
+fn unknown_kinds_are_refused() {
+    let unknown = |bytes: &[u8]| ResponseFrame::decode(bytes).unwrap_err();
+    // Id 7 and a reply under tag 9; id 7 and a refusal under tag 15; a status whose role is 9.
+    assert_eq!(unknown(&[8, 7, 0x4a, 0]), DecodeError::Malformed("unknown response"));
+    assert_eq!(unknown(&[8, 7, 0x2a, 2, 0x7a, 0]), DecodeError::Malformed("unknown refusal"));
+    assert_eq!(unknown(&[8, 7, 0x22, 2, 0x20, 9]), DecodeError::Malformed("unknown role"));
+    assert_eq!(unknown(&[8, 7, 0x22, 0]), DecodeError::Malformed("cluster id"));
+    assert_eq!(Welcome::decode(&[]), Err(DecodeError::Malformed("cluster id")));
+}
+
+fn results() -> impl Strategy<Value = Result<Response, Refused>> {
+    let found = (prop::collection::vec(any::<u8>(), 0..64), any::<u64>(), any::<u64>(), any::<u64>())
+        .prop_map(|(value, revision, created, version)| Found { value, revision, created, version });
+    let address = || prop::option::of(".{0,9}");
+    prop_oneof![
+        any::<(u64, bool, bool)>().prop_map(|(revision, existed, deduplicated)| {
+            Ok(Response::Written { revision, existed, deduplicated })
+        }),
+        (prop::option::of(found), any::<u64>())
+            .prop_map(|(found, revision)| Ok(Response::Value { found, revision })),
+        (any::<[u8; 16]>(), any::<[u64; 4]>(), any::<i64>(), ".{0,9}").prop_map(
+            |(cluster, [id, term, applied, hash], certificate_days, trouble)| {
+                let cluster = ClusterId(cluster);
+                let found = NodeStatus { cluster, id, term, applied, state_hash: hash, ..status() };
+                Ok(Response::Status(Box::new(NodeStatus { certificate_days, trouble, ..found })))
+            }
+        ),
+        (any::<Option<u64>>(), address())
+            .prop_map(|(leader, address)| Err(Refused::NotLeader { leader, address })),
+        (".{0,9}", any::<u64>(), any::<u64>()).prop_map(|(what, size, limit)| Err(Refused::TooLarge {
+            what,
+            size,
+            limit
+        })),
+        ".{0,9}".prop_map(|why| Err(Refused::Invalid(why))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn replies_survive_bytes(id in any::<u64>(), result in results()) {
+        let frame = ResponseFrame { id, result };
+        prop_assert_eq!(ResponseFrame::decode(&frame.encode()), Ok(frame));
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+        let _ = ResponseFrame::decode(&bytes);
+        let _ = Welcome::decode(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_reply_never_panics(result in results(), at in any::<prop::sample::Index>(), with in any::<u8>()) {
+        let mut bytes = ResponseFrame { id: 7, result }.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = with;
+        let _ = ResponseFrame::decode(&bytes);
+    }
+}

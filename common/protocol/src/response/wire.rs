@@ -1,0 +1,346 @@
+//! The bytes of replies. Tags are never reused; a new field gets a new tag, which older readers skip, and a new
+//! kind of reply or refusal is one they report as unknown.
+
+use super::{Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
+use crate::{ClusterId, DecodeError, Refused};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct WelcomeWire {
+    #[prost(bytes = "vec", tag = "1")]
+    cluster: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    node: u64,
+    #[prost(uint64, tag = "3")]
+    applied: u64,
+    #[prost(uint64, optional, tag = "4")]
+    leader: Option<u64>,
+    #[prost(string, optional, tag = "5")]
+    leader_address: Option<String>,
+    #[prost(message, repeated, tag = "6")]
+    members: Vec<MemberWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MemberWire {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    address: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ResponseWire {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "2")]
+    Written(WrittenWire),
+    #[prost(message, tag = "3")]
+    Value(ValueWire),
+    #[prost(message, tag = "4")]
+    Status(Box<StatusWire>),
+    #[prost(message, tag = "5")]
+    Refused(RefusedWire),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct WrittenWire {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(bool, tag = "2")]
+    existed: bool,
+    #[prost(bool, tag = "3")]
+    deduplicated: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ValueWire {
+    #[prost(message, optional, tag = "1")]
+    found: Option<FoundWire>,
+    #[prost(uint64, tag = "2")]
+    revision: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FoundWire {
+    #[prost(bytes = "vec", tag = "1")]
+    value: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    revision: u64,
+    #[prost(uint64, tag = "3")]
+    created: u64,
+    #[prost(uint64, tag = "4")]
+    version: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StatusWire {
+    #[prost(bytes = "vec", tag = "1")]
+    cluster: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    id: u64,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(enumeration = "RoleWire", tag = "4")]
+    role: i32,
+    #[prost(uint64, tag = "5")]
+    term: u64,
+    #[prost(uint64, optional, tag = "6")]
+    leader: Option<u64>,
+    #[prost(uint64, tag = "7")]
+    committed: u64,
+    #[prost(uint64, tag = "8")]
+    applied: u64,
+    #[prost(uint64, tag = "9")]
+    last: u64,
+    #[prost(uint64, tag = "10")]
+    disk_bytes: u64,
+    #[prost(uint64, tag = "11")]
+    uptime_ms: u64,
+    #[prost(sint64, tag = "12")]
+    certificate_days: i64,
+    #[prost(string, tag = "13")]
+    version: String,
+    #[prost(fixed64, tag = "14")]
+    state_hash: u64,
+    #[prost(message, repeated, tag = "15")]
+    members: Vec<MemberWire>,
+    #[prost(string, tag = "16")]
+    trouble: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+enum RoleWire {
+    Follower = 0,
+    Candidate = 1,
+    Leader = 2,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RefusedWire {
+    #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    kind: Option<RefusedKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum RefusedKind {
+    #[prost(message, tag = "1")]
+    NotLeader(NotLeaderWire),
+    #[prost(string, tag = "2")]
+    Busy(String),
+    #[prost(message, tag = "3")]
+    NoQuorum(EmptyWire),
+    #[prost(message, tag = "4")]
+    Lost(EmptyWire),
+    #[prost(message, tag = "5")]
+    TooLarge(TooLargeWire),
+    #[prost(string, tag = "6")]
+    Invalid(String),
+    #[prost(message, tag = "7")]
+    Expired(EmptyWire),
+    #[prost(string, tag = "8")]
+    BadRequestId(String),
+    #[prost(string, tag = "9")]
+    Unavailable(String),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct EmptyWire {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct NotLeaderWire {
+    #[prost(uint64, optional, tag = "1")]
+    leader: Option<u64>,
+    #[prost(string, optional, tag = "2")]
+    address: Option<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TooLargeWire {
+    #[prost(string, tag = "1")]
+    what: String,
+    #[prost(uint64, tag = "2")]
+    size: u64,
+    #[prost(uint64, tag = "3")]
+    limit: u64,
+}
+
+impl From<Welcome> for WelcomeWire {
+    fn from(welcome: Welcome) -> Self {
+        let Welcome { cluster, node, applied, leader, leader_address, members } = welcome;
+        let members = members.into_iter().map(Into::into).collect();
+        Self { cluster: cluster.0.to_vec(), node, applied, leader, leader_address, members }
+    }
+}
+
+impl TryFrom<WelcomeWire> for Welcome {
+    type Error = DecodeError;
+
+    fn try_from(wire: WelcomeWire) -> Result<Self, DecodeError> {
+        let WelcomeWire { cluster, node, applied, leader, leader_address, members } = wire;
+        let members = members.into_iter().map(Into::into).collect();
+        Ok(Self { cluster: cluster_id(&cluster)?, node, applied, leader, leader_address, members })
+    }
+}
+
+impl From<Member> for MemberWire {
+    fn from(Member { id, name, address }: Member) -> Self {
+        Self { id, name, address }
+    }
+}
+
+impl From<MemberWire> for Member {
+    fn from(MemberWire { id, name, address }: MemberWire) -> Self {
+        Self { id, name, address }
+    }
+}
+
+impl From<ResponseFrame> for ResponseWire {
+    fn from(frame: ResponseFrame) -> Self {
+        let kind = match frame.result {
+            Ok(Response::Written { revision, existed, deduplicated }) => {
+                Kind::Written(WrittenWire { revision, existed, deduplicated })
+            }
+            Ok(Response::Value { found, revision }) => {
+                Kind::Value(ValueWire { found: found.map(Into::into), revision })
+            }
+            Ok(Response::Status(status)) => Kind::Status(Box::new((*status).into())),
+            Err(refused) => Kind::Refused(RefusedWire { kind: Some(refused.into()) }),
+        };
+        Self { id: frame.id, kind: Some(kind) }
+    }
+}
+
+impl TryFrom<ResponseWire> for ResponseFrame {
+    type Error = DecodeError;
+
+    fn try_from(wire: ResponseWire) -> Result<Self, DecodeError> {
+        let result = match wire.kind.ok_or(DecodeError::Malformed("unknown response"))? {
+            Kind::Written(WrittenWire { revision, existed, deduplicated }) => {
+                Ok(Response::Written { revision, existed, deduplicated })
+            }
+            Kind::Value(ValueWire { found, revision }) => {
+                Ok(Response::Value { found: found.map(Into::into), revision })
+            }
+            Kind::Status(status) => Ok(Response::Status(Box::new((*status).try_into()?))),
+            Kind::Refused(refused) => {
+                Err(refused.kind.ok_or(DecodeError::Malformed("unknown refusal"))?.into())
+            }
+        };
+        Ok(Self { id: wire.id, result })
+    }
+}
+
+impl From<Found> for FoundWire {
+    fn from(Found { value, revision, created, version }: Found) -> Self {
+        Self { value, revision, created, version }
+    }
+}
+
+impl From<FoundWire> for Found {
+    fn from(FoundWire { value, revision, created, version }: FoundWire) -> Self {
+        Self { value, revision, created, version }
+    }
+}
+
+impl From<NodeStatus> for StatusWire {
+    fn from(status: NodeStatus) -> Self {
+        let role = match status.role {
+            Role::Follower => RoleWire::Follower,
+            Role::Candidate => RoleWire::Candidate,
+            Role::Leader => RoleWire::Leader,
+        };
+        Self {
+            cluster: status.cluster.0.to_vec(),
+            id: status.id,
+            name: status.name,
+            role: role.into(),
+            term: status.term,
+            leader: status.leader,
+            committed: status.committed,
+            applied: status.applied,
+            last: status.last,
+            disk_bytes: status.disk_bytes,
+            uptime_ms: status.uptime_ms,
+            certificate_days: status.certificate_days,
+            version: status.version,
+            state_hash: status.state_hash,
+            members: status.members.into_iter().map(Into::into).collect(),
+            trouble: status.trouble,
+        }
+    }
+}
+
+impl TryFrom<StatusWire> for NodeStatus {
+    type Error = DecodeError;
+
+    fn try_from(wire: StatusWire) -> Result<Self, DecodeError> {
+        let role = match RoleWire::try_from(wire.role).map_err(|_| DecodeError::Malformed("unknown role"))? {
+            RoleWire::Follower => Role::Follower,
+            RoleWire::Candidate => Role::Candidate,
+            RoleWire::Leader => Role::Leader,
+        };
+        Ok(Self {
+            cluster: cluster_id(&wire.cluster)?,
+            id: wire.id,
+            name: wire.name,
+            role,
+            term: wire.term,
+            leader: wire.leader,
+            committed: wire.committed,
+            applied: wire.applied,
+            last: wire.last,
+            disk_bytes: wire.disk_bytes,
+            uptime_ms: wire.uptime_ms,
+            certificate_days: wire.certificate_days,
+            version: wire.version,
+            state_hash: wire.state_hash,
+            members: wire.members.into_iter().map(Into::into).collect(),
+            trouble: wire.trouble,
+        })
+    }
+}
+
+impl From<Refused> for RefusedKind {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotLeader { leader, address } => Self::NotLeader(NotLeaderWire { leader, address }),
+            Refused::Busy { what } => Self::Busy(what),
+            Refused::NoQuorum => Self::NoQuorum(EmptyWire {}),
+            Refused::Lost => Self::Lost(EmptyWire {}),
+            Refused::TooLarge { what, size, limit } => Self::TooLarge(TooLargeWire { what, size, limit }),
+            Refused::Invalid(why) => Self::Invalid(why),
+            Refused::Expired => Self::Expired(EmptyWire {}),
+            Refused::BadRequestId(why) => Self::BadRequestId(why),
+            Refused::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl From<RefusedKind> for Refused {
+    fn from(kind: RefusedKind) -> Self {
+        match kind {
+            RefusedKind::NotLeader(NotLeaderWire { leader, address }) => Self::NotLeader { leader, address },
+            RefusedKind::Busy(what) => Self::Busy { what },
+            RefusedKind::NoQuorum(EmptyWire {}) => Self::NoQuorum,
+            RefusedKind::Lost(EmptyWire {}) => Self::Lost,
+            RefusedKind::TooLarge(TooLargeWire { what, size, limit }) => Self::TooLarge { what, size, limit },
+            RefusedKind::Invalid(why) => Self::Invalid(why),
+            RefusedKind::Expired(EmptyWire {}) => Self::Expired,
+            RefusedKind::BadRequestId(why) => Self::BadRequestId(why),
+            RefusedKind::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+fn cluster_id(bytes: &[u8]) -> Result<ClusterId, DecodeError> {
+    bytes.try_into().map(ClusterId).map_err(|_| DecodeError::Malformed("cluster id"))
+}
