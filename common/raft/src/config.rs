@@ -1,8 +1,9 @@
 //! How a core is set up; checked once, when it is made.
 
 use alloc::vec::Vec;
+use core::fmt;
 
-use crate::types::{Entry, HardState, NodeId, Position};
+use crate::types::{Entry, HardState, Index, NodeId, Position};
 
 /// Settings of one server. Times are in ticks; the caller decides how long a tick is.
 #[derive(Clone, Debug)]
@@ -49,4 +50,84 @@ pub struct Restored {
     pub entries: Vec<Entry>,
     /// The lowest index that can still be fetched from disk is just above this.
     pub discarded: Position,
+}
+
+/// Why a core cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A setting makes no sense; correct it.
+    Setting(&'static str),
+    /// What was found on disk contradicts itself; the server must not start from it.
+    Restored(&'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(why) => write!(f, "the consensus settings are wrong: {why}"),
+            Self::Restored(why) => write!(f, "the restored log is wrong: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Config {
+    /// Checks the settings against each other.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let listed = |node: NodeId| self.voters.iter().filter(|&&voter| voter == node).count();
+        let limits = [
+            self.max_append_entries,
+            self.max_append_bytes,
+            self.max_inflight_appends,
+            self.max_inflight_bytes,
+            self.max_uncommitted_entries,
+            self.max_uncommitted_bytes,
+            self.max_reads,
+        ];
+        let wrong = [
+            (listed(NodeId(0)) > 0, "zero is not a server"),
+            (listed(self.id) == 0, "this server is not among the voters"),
+            (self.voters.iter().any(|&voter| listed(voter) > 1), "a voter is listed twice"),
+            (self.heartbeat_ticks == 0, "the heartbeat takes at least one tick"),
+            (self.election_ticks <= self.heartbeat_ticks, "the election timeout must exceed the heartbeat"),
+            (self.election_ticks > 1 << 30, "the election timeout is too long"),
+            (limits.contains(&0), "a limit is zero"),
+        ];
+        match wrong.iter().find(|(wrong, _)| *wrong) {
+            Some((_, why)) => Err(ConfigError::Setting(why)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Restored {
+    /// Checks what was found: a log without holes that covers what was applied.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let mut last = self.base;
+        for entry in &self.entries {
+            let at = entry.position;
+            if at.index.0.checked_sub(1) != Some(last.index.0) {
+                return Err(ConfigError::Restored("the entries are not contiguous"));
+            }
+            if at.term < last.term {
+                return Err(ConfigError::Restored("a term falls along the log"));
+            }
+            last = at;
+        }
+        let found = |index: Index| {
+            let offset = index.0.checked_sub(self.base.index.0)?;
+            let before = usize::try_from(offset).ok()?.checked_sub(1);
+            before.map_or(Some(self.base), |i| self.entries.get(i).map(|entry| entry.position))
+        };
+        let wrong = [
+            (last.term > self.hard.term, "an entry is of a later term than the term and vote"),
+            (found(self.applied.index) != Some(self.applied), "what was applied is not in the log"),
+            (self.discarded.index > self.base.index, "more was discarded than precedes the entries"),
+        ];
+        match wrong.iter().find(|(wrong, _)| *wrong) {
+            Some((_, why)) => Err(ConfigError::Restored(why)),
+            None => Ok(()),
+        }
+    }
 }

@@ -114,3 +114,10 @@ pub enum AppendOutcome {
         hint: Position,
     },
 }
+
+impl Message {
+    /// Whether only the leader of the envelope's term says this.
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self, Self::Append { .. } | Self::Heartbeat { .. })
+    }
+}

@@ -77,6 +77,14 @@ impl Index {
     }
 }
 
+impl Term {
+    /// The term after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 impl Position {
     /// The place before the first entry.
     pub const ZERO: Self = Self { index: Index(0), term: Term(0) };

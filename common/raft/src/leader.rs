@@ -1,0 +1,330 @@
+//! A leader: replicates its log, commits by counting, confirms reads, and gives up when it hears no majority
+//! (thesis 3.5, 3.6.2, 6.2, 6.4, 10.2.1).
+//!
+//! It begins its term with an empty entry, for only an entry of its own term may be committed by counting (3.6.2);
+//! everything before follows from that. Appends leave while its own disk still works; it counts itself only as far
+//! as its disk holds the log. Proposals and reads are gathered and leave with the next `effects`, so that many become
+//! one write, one append a follower, one round.
+//!
+//! A heartbeat says that it leads and nothing about the log: its answer acknowledges a round, never entries.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use crate::{
+    effects::{Fetch, Fetched},
+    message::{AppendOutcome, Envelope, Message},
+    progress::{Progress, Window},
+    raft::{Core, Next, Refusal},
+    reads::{Asker, Rounds},
+    status::PeerStatus,
+    types::{Entry, Index, NodeId, Payload, Position, ReadId},
+};
+
+/// The leader's own state.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    reads: Rounds,
+    /// Bytes above the commit index.
+    pub(crate) uncommitted: usize,
+    since_heartbeat: u32,
+    since_check: u32,
+}
+
+impl Leader {
+    /// Begins to lead the present term: new sessions, and the term's first entry.
+    pub(crate) fn new(core: &mut Core) -> Self {
+        let last = core.log.last().index;
+        let others = core.membership.others(core.config.id);
+        let peers = others.into_iter().map(|peer| (peer, Progress::new(core.number(), last))).collect();
+        let uncommitted = core.log.bytes_between(core.commit, last);
+        let reads = Rounds::new(core.rng.numbering());
+        let mut leader = Self { peers, reads, uncommitted, since_heartbeat: 0, since_check: 0 };
+        leader.append(core, Payload::Noop);
+        leader
+    }
+
+    fn append(&mut self, core: &mut Core, payload: Payload) -> Position {
+        let position = Position { index: core.log.last().index.next(), term: core.term() };
+        let entry = Entry { position, payload };
+        self.uncommitted += entry.size();
+        core.log.push(entry);
+        position
+    }
+
+    /// Appends a command, unless too much is not committed yet.
+    pub(crate) fn propose(&mut self, core: &mut Core, payload: Payload) -> Result<Position, Refusal> {
+        let waiting = core.log.last().index.0 - core.commit.0;
+        let room = usize::try_from(waiting).is_ok_and(|n| n < core.config.max_uncommitted_entries)
+            && self.uncommitted < core.config.max_uncommitted_bytes
+            && !core.is_full();
+        if room { Ok(self.append(core, payload)) } else { Err(Refusal::Busy) }
+    }
+
+    /// Takes a read of the caller.
+    pub(crate) fn read(&mut self, core: &Core, id: ReadId) -> Result<(), Refusal> {
+        self.has_room(core).then(|| self.reads.add(Asker::Local(id))).ok_or(Refusal::Busy)
+    }
+
+    fn has_room(&self, core: &Core) -> bool {
+        self.reads.len() + core.ready.len() < core.config.max_reads
+    }
+
+    /// Time passes: heartbeats leave, and a leader that hears no majority for an election timeout gives up
+    /// (check-quorum, thesis 6.2).
+    pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
+        let patience = 2 * core.config.heartbeat_ticks;
+        for peer in self.peers.values_mut() {
+            peer.tick(patience);
+        }
+        self.since_check += 1;
+        if self.since_check >= core.config.election_ticks {
+            self.since_check = 0;
+            let peers = &self.peers;
+            let heard = peers.iter().filter(|(_, peer)| peer.heard).map(|(&id, _)| id);
+            if !core.membership.is_quorum(&heard.chain([core.config.id]).collect()) {
+                return Next::Follow(None);
+            }
+            self.peers.values_mut().for_each(|peer| peer.heard = false);
+        }
+        self.since_heartbeat += 1;
+        if self.since_heartbeat >= core.config.heartbeat_ticks {
+            self.peers.values_mut().for_each(Progress::retry);
+            self.round(core);
+        }
+        Next::Stay
+    }
+
+    /// A message of this term.
+    pub(crate) fn step(&mut self, core: &mut Core, envelope: &Envelope) -> Next {
+        let from = envelope.from;
+        match envelope.message {
+            Message::AppendReply { session, round, outcome } if self.hear(from, session, round) => {
+                self.replied(core, from, outcome);
+                self.settle(core);
+            }
+            Message::HeartbeatReply { session, round } if self.hear(from, session, round) => {
+                self.settle(core);
+            }
+            Message::ReadIndex { id } => {
+                if self.has_room(core) {
+                    self.reads.add(Asker::Remote(from, id));
+                } else {
+                    core.send(from, Message::ReadIndexReply { id, index: None });
+                }
+            }
+            _ => {}
+        }
+        Next::Stay
+    }
+
+    /// A follower answered in its present session; answers to rounds that never were are not believed.
+    fn hear(&mut self, from: NodeId, session: u64, round: u64) -> bool {
+        let latest = self.reads.latest();
+        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.session() == session) else {
+            return false;
+        };
+        peer.heard = true;
+        if round <= latest {
+            peer.round = peer.round.max(round);
+        }
+        true
+    }
+
+    fn replied(&mut self, core: &mut Core, from: NodeId, outcome: AppendOutcome) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        match outcome {
+            AppendOutcome::Accepted { matched } => {
+                if matched <= core.log.last().index && peer.accepted(matched) {
+                    self.advance(core);
+                }
+            }
+            AppendOutcome::Rejected { previous, hint } => {
+                peer.rejected(previous, core.log.not_above(hint.index, hint.term));
+            }
+        }
+    }
+
+    /// The own disk moved.
+    pub(crate) fn persisted(&mut self, core: &mut Core) -> Next {
+        self.advance(core);
+        Next::Stay
+    }
+
+    /// Commits what a majority's disks hold, if it is of this term (thesis 3.6.2; Figure 8).
+    fn advance(&mut self, core: &mut Core) {
+        let me = core.config.id;
+        let durable = core.log.persisted();
+        let matched = |node| {
+            if node == me { durable } else { self.peers.get(&node).map_or(Index(0), Progress::matched) }
+        };
+        let reached = Index(core.membership.reached(|node| matched(node).0));
+        if reached > core.commit && core.log.term_at(reached) == Some(core.term()) {
+            self.uncommitted -= core.log.bytes_between(core.commit, reached);
+            core.commit_to(reached);
+        }
+    }
+
+    /// Sends all that may leave: a round if reads want one, appends as far as the windows are open, and the commit
+    /// index where nothing else would carry it.
+    pub(crate) fn flush(&mut self, core: &mut Core) {
+        if self.reads.wants_round() && may_read(core) {
+            self.round(core);
+            // Alone, the leader has just answered itself.
+            self.settle(core);
+        }
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.replicate(core, peer);
+        }
+    }
+
+    /// Begins a round and says so to everyone.
+    fn round(&mut self, core: &mut Core) {
+        self.since_heartbeat = 0;
+        let index = may_read(core).then_some(core.commit);
+        self.reads.begin(index);
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.heartbeat(core, peer);
+        }
+    }
+
+    fn heartbeat(&mut self, core: &mut Core, to: NodeId) {
+        let round = self.reads.latest();
+        if let Some(peer) = self.peers.get_mut(&to) {
+            let commit = core.commit.min(peer.matched());
+            peer.told = commit;
+            core.send(to, Message::Heartbeat { session: peer.session(), commit, round });
+        }
+    }
+
+    /// Serves the reads whose round a majority has answered.
+    fn settle(&mut self, core: &mut Core) {
+        let (me, latest) = (core.config.id, self.reads.latest());
+        let answered =
+            |node| if node == me { latest } else { self.peers.get(&node).map_or(0, |peer| peer.round) };
+        let reached = core.membership.reached(answered);
+        for round in self.reads.settle(reached) {
+            for asker in round.askers {
+                match asker {
+                    Asker::Local(id) => core.ready.push((round.index, id)),
+                    Asker::Remote(to, id) => {
+                        core.send(to, Message::ReadIndexReply { id, index: Some(round.index) });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends one follower what it lacks.
+    fn replicate(&mut self, core: &mut Core, to: NodeId) {
+        let window =
+            Window { appends: core.config.max_inflight_appends, bytes: core.config.max_inflight_bytes };
+        let round = self.reads.latest();
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        while peer.next() <= core.log.last().index && peer.may_send(window) {
+            let Some(previous) = core.log.position_at(peer.next().previous()) else {
+                fetch(core, peer, to);
+                return;
+            };
+            let entries =
+                core.log.slice(peer.next(), core.config.max_append_entries, core.config.max_append_bytes);
+            send(core, peer, to, previous, entries, round);
+        }
+        // Appends tell the commit index on their way; after the last of a burst, nothing else would for a while.
+        let idle = core.commit == core.log.last().index;
+        if idle && peer.told < core.commit.min(peer.matched()) {
+            self.heartbeat(core, to);
+        }
+    }
+
+    /// Entries came from disk for a follower that fell behind.
+    pub(crate) fn fetched(&mut self, core: &mut Core, fetched: Fetched) {
+        let round = self.reads.latest();
+        let Fetched { fetch, previous, entries } = fetched;
+        let Some(peer) = self.peers.get_mut(&fetch.peer) else { return };
+        if !peer.fetched(&fetch) {
+            return;
+        }
+        if is_answer(&fetch, previous, &entries) {
+            send(core, peer, fetch.peer, previous, entries, round);
+        } else {
+            peer.unfetched();
+        }
+    }
+
+    /// What was sent to `peer` lately is likely lost.
+    pub(crate) fn unreachable(&mut self, peer: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.lost();
+        }
+    }
+
+    /// The followers, for people.
+    pub(crate) fn status(&self, core: &Core) -> Vec<(NodeId, PeerStatus)> {
+        let view = |(&id, peer): (&NodeId, &Progress)| {
+            let state = if is_gone(core, peer) { "behind" } else { peer.name() };
+            (id, PeerStatus { matched: peer.matched(), state })
+        };
+        self.peers.iter().map(view).collect()
+    }
+
+    /// The role ends: reads of the caller that no majority confirmed. Followers ask again by themselves.
+    pub(crate) fn abandon(self) -> Vec<ReadId> {
+        self.reads.abandon()
+    }
+}
+
+/// Whether the first entry of the term is committed: before, the leader does not know what is (thesis 6.4).
+fn may_read(core: &Core) -> bool {
+    core.log.term_at(core.commit) == Some(core.term())
+}
+
+/// Whether what the follower needs was discarded from the disk.
+fn is_gone(core: &Core, peer: &Progress) -> bool {
+    peer.next().previous() < core.log.discarded()
+}
+
+/// Asks for entries that memory no longer holds, one question a follower at a time.
+fn fetch(core: &mut Core, peer: &mut Progress, to: NodeId) {
+    if peer.fetch().is_some() || is_gone(core, peer) {
+        return;
+    }
+    let most = Index(peer.next().0 + core.config.max_append_entries as u64 - 1);
+    let fetch = Fetch {
+        peer: to,
+        from: peer.next(),
+        to: most.min(core.log.base().index),
+        max_bytes: core.config.max_append_bytes,
+    };
+    peer.fetching(fetch);
+    core.fetch.push(fetch);
+}
+
+/// Whether the caller answered what was asked: contiguous entries of the range, at least one.
+fn is_answer(fetch: &Fetch, previous: Position, entries: &[Entry]) -> bool {
+    let mut next = fetch.from;
+    let contiguous = entries.iter().all(|entry| {
+        let here = entry.position.index == next && next <= fetch.to;
+        next = next.next();
+        here
+    });
+    contiguous && !entries.is_empty() && previous.index == fetch.from.previous()
+}
+
+fn send(
+    core: &mut Core,
+    peer: &mut Progress,
+    to: NodeId,
+    previous: Position,
+    entries: Vec<Entry>,
+    round: u64,
+) {
+    let last = entries.last().map_or(previous, |entry| entry.position).index;
+    let size = entries.iter().map(Entry::size).sum();
+    let session = peer.session();
+    peer.sent(last, size);
+    peer.told = core.commit.min(last);
+    core.send(to, Message::Append { session, previous, entries, commit: core.commit, round });
+}

@@ -1,0 +1,228 @@
+//! The newest part of the log, in memory (thesis 3.5, 3.8).
+//!
+//! ```text
+//!   on disk only        in memory
+//!  ──────────────┬───────────────────────────────────────┐
+//!            base│           persisted      handed   last │
+//!                │  equal to the disk │ being written │ new
+//! ```
+//!
+//! `persisted ≤ handed ≤ last`. What was handed to the disk moves up with each write, and back when a conflicting
+//! tail is replaced. Entries leave memory from the front, once applied and durable, when they exceed a bound in
+//! bytes; the place before the first one kept is `base`, whose term is remembered because appends name it.
+//!
+//! A write that was begun before its entries were replaced proves nothing about what stands there now, not even
+//! when the same entries come back: the disk may by then hold the replacement. So a truncation lowers what every
+//! write under way can prove, and `persisted` only ever follows such a proof.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+use crate::types::{Entry, Index, Position, Term, Ticket};
+
+/// The log as the core sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    base: Position,
+    discarded: Index,
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    persisted: Index,
+    handed: Index,
+    writes: VecDeque<Write>,
+}
+
+/// A write under way and how far it will prove the log durable.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    ticket: Ticket,
+    proves: Position,
+}
+
+impl Log {
+    /// The log found on disk, all of it durable. The entries were checked to be contiguous.
+    pub(crate) fn new(base: Position, discarded: Index, entries: Vec<Entry>) -> Self {
+        let bytes = entries.iter().map(Entry::size).sum();
+        let last = entries.last().map_or(base, |entry| entry.position).index;
+        Self {
+            base,
+            discarded,
+            entries: entries.into(),
+            bytes,
+            persisted: last,
+            handed: last,
+            writes: VecDeque::new(),
+        }
+    }
+
+    /// The place just before the first entry in memory.
+    pub(crate) fn base(&self) -> Position {
+        self.base
+    }
+
+    /// Entries up to here are gone from the disk too.
+    pub(crate) fn discarded(&self) -> Index {
+        self.discarded
+    }
+
+    /// Where the log ends.
+    pub(crate) fn last(&self) -> Position {
+        self.entries.back().map_or(self.base, |entry| entry.position)
+    }
+
+    /// Up to here the log is on this server's disk.
+    pub(crate) fn persisted(&self) -> Index {
+        self.persisted
+    }
+
+    /// Up to here the log was given to the disk.
+    pub(crate) fn handed(&self) -> Index {
+        self.handed
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The term of the entry at `index`, when memory knows it.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        self.get(index).map(|entry| entry.position.term)
+    }
+
+    /// The position at `index`, when memory knows it.
+    pub(crate) fn position_at(&self, index: Index) -> Option<Position> {
+        self.term_at(index).map(|term| Position { index, term })
+    }
+
+    fn get(&self, index: Index) -> Option<&Entry> {
+        self.entries.get(self.offset(index)?)
+    }
+
+    fn offset(&self, index: Index) -> Option<usize> {
+        usize::try_from(index.0.checked_sub(self.base.index.0 + 1)?).ok()
+    }
+
+    /// Appends one entry.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        let last = self.last();
+        assert_eq!(entry.position.index, last.index.next(), "the log has no holes");
+        assert!(entry.position.term >= last.term, "terms never fall along the log");
+        self.bytes += entry.size();
+        self.entries.push_back(entry);
+    }
+
+    /// Makes the log agree with `entries`, which follow a place where it agrees already: what matches stays, a
+    /// conflicting entry goes with all that follow it, and what is new is appended (Figure 2, `AppendEntries` 3, 4).
+    /// `keep` is the index up to which nothing may be replaced.
+    pub(crate) fn splice(&mut self, entries: Vec<Entry>, keep: Index) {
+        for entry in entries {
+            let at = entry.position;
+            match self.term_at(at.index) {
+                Some(term) if term == at.term => {}
+                Some(_) => {
+                    assert!(at.index > keep, "a committed entry is never replaced");
+                    self.truncate(at.index);
+                    self.push(entry);
+                }
+                None => self.push(entry),
+            }
+        }
+    }
+
+    /// Drops everything from `from` on. What is on disk stays there until the next write replaces it, so nothing
+    /// from `from` on counts as durable, whatever write completes.
+    fn truncate(&mut self, from: Index) {
+        while self.last().index >= from && !self.entries.is_empty() {
+            if let Some(entry) = self.entries.pop_back() {
+                self.bytes -= entry.size();
+            }
+        }
+        let end = self.last();
+        for write in &mut self.writes {
+            if write.proves.index > end.index {
+                write.proves = end;
+            }
+        }
+        self.persisted = self.persisted.min(end.index);
+        self.handed = self.handed.min(end.index);
+    }
+
+    /// The entries that were not yet given to the disk; from now on they are.
+    pub(crate) fn hand(&mut self) -> Vec<Entry> {
+        let fresh = self.offset(self.handed.next()).map_or(0, |offset| offset.min(self.entries.len()));
+        self.handed = self.last().index;
+        self.entries.range(fresh..).cloned().collect()
+    }
+
+    /// Notes that the write `ticket` contains the log up to its present end.
+    pub(crate) fn writing(&mut self, ticket: Ticket) {
+        self.writes.push_back(Write { ticket, proves: self.last() });
+    }
+
+    /// All writes up to `ticket` are durable.
+    pub(crate) fn written(&mut self, ticket: Ticket) {
+        while let Some(write) = self.writes.front().copied() {
+            if write.ticket > ticket {
+                break;
+            }
+            self.writes.pop_front();
+            let stands = write.proves.index <= self.base.index
+                || self.term_at(write.proves.index) == Some(write.proves.term);
+            assert!(stands, "a truncation lowers what the writes before it prove");
+            self.persisted = self.persisted.max(write.proves.index);
+        }
+    }
+
+    /// Entries from `from` on, at most `count` of them and about `bytes` bytes, but one if there is one.
+    pub(crate) fn slice(&self, from: Index, count: usize, bytes: usize) -> Vec<Entry> {
+        let Some(offset) = self.offset(from) else { return Vec::new() };
+        let start = offset.min(self.entries.len());
+        let (mut taken, mut size) = (0, 0);
+        for entry in self.entries.range(start..).take(count) {
+            size += entry.size();
+            if taken > 0 && size > bytes {
+                break;
+            }
+            taken += 1;
+        }
+        self.entries.range(start..start + taken).cloned().collect()
+    }
+
+    /// Entries after `after` up to and with `to`.
+    pub(crate) fn range(&self, after: Index, to: Index) -> Vec<Entry> {
+        let count = usize::try_from(to.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
+        self.slice(after.next(), count, usize::MAX)
+    }
+
+    /// Bytes of the entries after `after` up to and with `to`.
+    pub(crate) fn bytes_between(&self, after: Index, to: Index) -> usize {
+        let Some(offset) = self.offset(after.next()) else { return 0 };
+        let count = usize::try_from(to.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
+        self.entries.range(offset.min(self.entries.len())..).take(count).map(Entry::size).sum()
+    }
+
+    /// The last place at or before `index` whose term is not above `term`; `index` itself where memory cannot say.
+    /// One term is skipped at a time (thesis 3.5's optimisation).
+    pub(crate) fn not_above(&self, index: Index, term: Term) -> Index {
+        let mut at = index.min(self.last().index);
+        while at > self.base.index && self.term_at(at).is_some_and(|here| here > term) {
+            at = at.previous();
+        }
+        at
+    }
+
+    /// Lets go of entries up to `until` while more than `bytes` are held.
+    pub(crate) fn evict(&mut self, until: Index, bytes: usize) {
+        while self.bytes > bytes {
+            let Some(front) = self.entries.front().filter(|front| front.position.index <= until) else {
+                return;
+            };
+            self.bytes -= front.size();
+            self.base = front.position;
+            self.entries.pop_front();
+        }
+    }
+}
