@@ -1,4 +1,8 @@
 //! The daemon: a deterministic node under a thin driver.
 pub mod disk;
+pub mod event;
+pub mod members;
+pub mod node;
 pub mod state;
 mod store;
+mod waiting;

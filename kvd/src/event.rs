@@ -1,0 +1,81 @@
+//! What can happen to a node and what it can want done: two closed enums, the whole surface between the
+//! deterministic [`Node`](crate::node::Node) and whatever drives it.
+
+use protocol::{RequestFrame, ResponseFrame};
+use raft::{Envelope, Fetch, Fetched, NodeId, Persist, Ticket};
+
+use crate::state::{Flush, Flushed};
+
+/// Which request of which connection an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Caller {
+    /// Numbered by the driver, never used twice in a run.
+    pub connection: u64,
+    /// [`RequestFrame::id`].
+    pub request: u64,
+}
+
+/// What happened.
+pub enum Event {
+    /// Time passed: one tick of the core.
+    Tick(Time),
+    /// A peer said something. Sender and cluster were checked against its certificate.
+    Peer(Envelope),
+    /// A client asked something.
+    Client {
+        /// Where the answer goes.
+        caller: Caller,
+        /// What was asked.
+        frame: RequestFrame,
+    },
+    /// A write of the log is durable.
+    Persisted(Ticket),
+    /// Older entries were read from the log.
+    Fetched(Fetched),
+    /// The state's flush is durable.
+    Flushed(Flushed),
+    /// Messages to this peer do not get through.
+    Unreachable(NodeId),
+}
+
+/// The clocks at one moment. Both are arguments, so that a simulator can hold them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Time {
+    /// Milliseconds since the process started; never goes back.
+    pub monotonic_ms: u64,
+    /// Milliseconds since 1970; carried for display, never decided on.
+    pub wall_ms: u64,
+}
+
+/// What is to be done. All of it may be done at once and in any order, except that the writes of the log keep
+/// theirs.
+pub enum Action {
+    /// Make durable, then [`Event::Persisted`].
+    Persist(Persist),
+    /// Send to a peer; may be lost.
+    Send(Envelope),
+    /// Read from the log, then [`Event::Fetched`].
+    Fetch(Fetch),
+    /// Answer a client; dropped when it has gone.
+    Reply {
+        /// The connection.
+        connection: u64,
+        /// The answer.
+        frame: ResponseFrame,
+    },
+    /// Write the state's frozen overlay on another thread, then [`Event::Flushed`].
+    Flush(Flush),
+    /// The role or the known leader changed: worth a line in the log.
+    Changed(Standing),
+}
+
+/// Where a node stands in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its role.
+    pub role: raft::RoleName,
+    /// Its term.
+    pub term: raft::Term,
+    /// The leader it knows of.
+    pub leader: Option<NodeId>,
+}

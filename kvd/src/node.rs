@@ -1,0 +1,322 @@
+//! The deterministic node: core and state composed, without a clock, a thread or a socket.
+//!
+//! [`Node::handle`] takes one [`Event`]; [`Node::actions`] then says all that is to be done. A driver may handle many
+//! events before it asks for actions: whatever came in together leaves together, as one write of the log and one
+//! append a follower. The same node runs under the simulator.
+//!
+//! Invariants:
+//! - A client is answered `Written` only after its entry was applied here, which the core allows only once it is
+//!   committed and durable here.
+//! - A linearizable read is looked up only after the core has released it.
+//! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::{
+    Command, Consistency, NodeStatus, Operation, Refused, Request, RequestFrame, RequestId, Response,
+    ResponseFrame, Role, command::check_key, response::Found,
+};
+use raft::{Entry, NodeId, Payload, Raft, Refusal, RoleName};
+
+use crate::{
+    event::{Action, Caller, Event, Standing, Time},
+    members::Members,
+    state::{Applied, State, StateError},
+    waiting::{Waiting, WaitingRead},
+};
+
+/// Longest time a node holds a request, whatever deadline the client sent.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Core and state of one server.
+pub struct Node {
+    raft: Raft,
+    state: State,
+    waiting: Waiting,
+    members: Members,
+    clock: ReplicatedClock,
+    standing: Standing,
+    now: Time,
+    actions: Vec<Action>,
+}
+
+/// The only clock that reaches the state: the newest stamp in the log plus the time that passed here since.
+#[derive(Debug, Default, Clone, Copy)]
+struct ReplicatedClock {
+    stamp_ms: u64,
+    seen_at_ms: u64,
+}
+
+impl ReplicatedClock {
+    fn at(self, now: Time) -> u64 {
+        self.stamp_ms.saturating_add(now.monotonic_ms.saturating_sub(self.seen_at_ms))
+    }
+
+    /// Follows an entry that was appended here just now.
+    fn saw(&mut self, stamp_ms: u64, now: Time) {
+        if stamp_ms >= self.at(now) || stamp_ms >= self.stamp_ms {
+            *self = Self { stamp_ms, seen_at_ms: now.monotonic_ms };
+        }
+    }
+}
+
+impl Node {
+    /// A node over a core and a state that agree on what was applied.
+    pub fn new(raft: Raft, state: State, members: Members) -> Self {
+        let status = raft.status();
+        debug_assert_eq!(status.applied, state.applied().index, "core and state start at the same place");
+        let standing = Standing { role: status.role, term: status.term, leader: status.leader };
+        Self {
+            raft,
+            state,
+            waiting: Waiting::default(),
+            members,
+            clock: ReplicatedClock::default(),
+            standing,
+            now: Time::default(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes one event in. An error means that this node's own state can no longer be trusted: stop the process.
+    pub fn handle(&mut self, event: Event) -> Result<(), StateError> {
+        match event {
+            Event::Tick(now) => self.tick(now),
+            Event::Peer(envelope) => self.raft.step(envelope),
+            Event::Client { caller, frame } => self.client(caller, frame)?,
+            Event::Persisted(ticket) => self.raft.persisted(ticket),
+            Event::Fetched(fetched) => self.raft.fetched(fetched),
+            Event::Flushed(flushed) => self.state.finish_flush(flushed),
+            Event::Unreachable(peer) => self.raft.unreachable(peer),
+        }
+        Ok(())
+    }
+
+    /// All that is to be done after the events so far; drains.
+    pub fn actions(&mut self) -> Result<Vec<Action>, StateError> {
+        loop {
+            let effects = self.raft.effects();
+            if effects.is_empty() {
+                break;
+            }
+            if let Some(persist) = effects.persist {
+                self.follow_clock(&persist.entries);
+                self.actions.push(Action::Persist(persist));
+            }
+            self.actions.extend(effects.send.into_iter().map(Action::Send));
+            self.actions.extend(effects.fetch.into_iter().map(Action::Fetch));
+            self.apply(&effects.apply)?;
+            for id in effects.reads {
+                self.serve_read(id)?;
+            }
+            for id in effects.failed_reads {
+                if let Some(read) = self.waiting.take_read(id) {
+                    let refused = self.not_leader();
+                    self.reply(read.caller, Err(refused));
+                }
+            }
+        }
+        self.notice_change();
+        if self.state.flush_due(self.now.monotonic_ms)
+            && let Some(flush) = self.state.begin_flush(self.now.monotonic_ms)
+        {
+            self.actions.push(Action::Flush(flush));
+        }
+        Ok(std::mem::take(&mut self.actions))
+    }
+
+    /// Where the node stands.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The applied index, for the request ids of a client that has just connected.
+    pub fn applied(&self) -> u64 {
+        self.state.applied().index.0
+    }
+
+    /// The members of the cluster.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// What this node knows of itself. Disk, certificate and version are the driver's to fill in.
+    pub fn status(&self) -> NodeStatus {
+        let status = self.raft.status();
+        NodeStatus {
+            cluster: self.members.cluster(),
+            id: status.id.0,
+            name: self.members.name(status.id).to_owned(),
+            role: match status.role {
+                RoleName::Follower => Role::Follower,
+                RoleName::PreCandidate | RoleName::Candidate => Role::Candidate,
+                RoleName::Leader => Role::Leader,
+            },
+            term: status.term.0,
+            leader: status.leader.map(|leader| leader.0),
+            committed: status.commit.0,
+            applied: self.state.applied().index.0,
+            last: status.last.index.0,
+            uptime_ms: self.now.monotonic_ms,
+            state_hash: self.state.hash(),
+            members: self.members.list().to_vec(),
+            ..NodeStatus::default()
+        }
+    }
+
+    fn tick(&mut self, now: Time) {
+        self.now = now;
+        self.raft.tick();
+        for write in self.waiting.expired_writes(now.monotonic_ms) {
+            self.reply(write.caller, Err(Refused::Lost));
+        }
+        for read in self.waiting.expired_reads(now.monotonic_ms) {
+            self.reply(read.caller, Err(Refused::NoQuorum));
+        }
+    }
+
+    fn client(&mut self, caller: Caller, frame: RequestFrame) -> Result<(), StateError> {
+        let wait = Duration::from_millis(u64::from(frame.deadline_ms)).min(LONGEST_WAIT);
+        let deadline_ms = self.now.monotonic_ms + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        match frame.request {
+            Request::Write { request, operation } => self.write(caller, request, operation, deadline_ms),
+            Request::Get { key, consistency, without_value } => match (check_key(&key), consistency) {
+                (Err(error), _) => self.reply(caller, Err(refused(&error))),
+                (Ok(()), Consistency::Stale) => self.look_up(caller, &key, without_value)?,
+                (Ok(()), Consistency::Linearizable) => {
+                    self.read(WaitingRead { caller, key, without_value, deadline_ms });
+                }
+            },
+            Request::Status => {
+                let status = self.status();
+                self.reply(caller, Ok(Response::Status(Box::new(status))));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, read: WaitingRead) {
+        let id = self.waiting.next_read();
+        match self.raft.read(id) {
+            Ok(()) => self.waiting.read(id, read),
+            Err(refusal) => self.refuse(read.caller, refusal, "the queue of reads"),
+        }
+    }
+
+    fn write(&mut self, caller: Caller, request: RequestId, operation: Operation, deadline_ms: u64) {
+        if let Err(error) = operation.check() {
+            return self.reply(caller, Err(refused(&error)));
+        }
+        let stamp_ms = self.clock.at(self.now);
+        let command = Command { request, stamp_ms, wall_ms: self.now.wall_ms, operation };
+        match self.raft.propose(Arc::from(command.encode())) {
+            Ok(position) => {
+                self.clock.saw(stamp_ms, self.now);
+                self.waiting.write(position, caller, deadline_ms);
+            }
+            Err(refusal) => self.refuse(caller, refusal, "the queue of writes"),
+        }
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<(), StateError> {
+        for entry in entries {
+            let applied = self.state.apply(entry)?;
+            if let Some(write) = self.waiting.take_write(entry.position.index) {
+                let result = match applied {
+                    Some(applied) if write.term == entry.position.term => written(applied),
+                    // Another leader's entry took the place, so this one can never be committed.
+                    _ => Err(self.not_leader()),
+                };
+                self.reply(write.caller, result);
+            }
+        }
+        if let Some(last) = entries.last() {
+            self.raft.applied(last.position.index);
+        }
+        Ok(())
+    }
+
+    fn serve_read(&mut self, id: raft::ReadId) -> Result<(), StateError> {
+        let Some(read) = self.waiting.take_read(id) else { return Ok(()) };
+        self.look_up(read.caller, &read.key, read.without_value)
+    }
+
+    fn look_up(&mut self, caller: Caller, key: &[u8], without_value: bool) -> Result<(), StateError> {
+        let mut found = self.state.get(key)?;
+        if let Some(Found { value, .. }) = found.as_mut().filter(|_| without_value) {
+            value.clear();
+        }
+        let revision = self.state.applied().index.0;
+        self.reply(caller, Ok(Response::Value { found, revision }));
+        Ok(())
+    }
+
+    /// Follows the stamp of the newest command that is appended here, a leader's own included.
+    fn follow_clock(&mut self, entries: &[Entry]) {
+        let newest = entries.iter().rev().find_map(|entry| match &entry.payload {
+            Payload::Command(bytes) => Command::decode(bytes).ok(),
+            Payload::Noop => None,
+        });
+        if let Some(command) = newest {
+            self.clock.saw(command.stamp_ms, self.now);
+        }
+    }
+
+    fn notice_change(&mut self) {
+        let status = self.raft.status();
+        let standing = Standing { role: status.role, term: status.term, leader: status.leader };
+        if standing == self.standing {
+            return;
+        }
+        if self.standing.role == RoleName::Leader
+            && (standing.role, standing.term) != (self.standing.role, self.standing.term)
+        {
+            for write in self.waiting.take_all_writes().collect::<Vec<_>>() {
+                self.reply(write.caller, Err(Refused::Lost));
+            }
+        }
+        self.standing = standing;
+        self.actions.push(Action::Changed(standing));
+    }
+
+    fn refuse(&mut self, caller: Caller, refusal: Refusal, queue: &str) {
+        let refused = match refusal {
+            Refusal::NotLeader { hint } => self.redirect(hint),
+            Refusal::Busy => Refused::Busy { what: queue.to_owned() },
+        };
+        self.reply(caller, Err(refused));
+    }
+
+    fn not_leader(&self) -> Refused {
+        self.redirect(self.raft.status().leader)
+    }
+
+    fn redirect(&self, leader: Option<NodeId>) -> Refused {
+        let leader = leader.filter(|leader| *leader != self.members.me());
+        let address = leader.and_then(|leader| self.members.address(leader)).map(ToOwned::to_owned);
+        Refused::NotLeader { leader: leader.map(|leader| leader.0), address }
+    }
+
+    fn reply(&mut self, caller: Caller, result: Result<Response, Refused>) {
+        let frame = ResponseFrame { id: caller.request, result };
+        self.actions.push(Action::Reply { connection: caller.connection, frame });
+    }
+}
+
+fn written(applied: Applied) -> Result<Response, Refused> {
+    let outcome = applied.result?;
+    Ok(Response::Written {
+        revision: outcome.revision,
+        existed: outcome.existed,
+        deduplicated: outcome.deduplicated,
+    })
+}
+
+fn refused(error: &protocol::DecodeError) -> Refused {
+    match error {
+        protocol::DecodeError::TooLarge { what, size, limit } => {
+            Refused::TooLarge { what: (*what).to_owned(), size: *size as u64, limit: *limit as u64 }
+        }
+        other => Refused::Invalid(other.to_string()),
+    }
+}
