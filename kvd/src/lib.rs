@@ -1,6 +1,9 @@
 //! The daemon: a deterministic node under a thin driver.
+pub mod cli;
+pub mod config;
 pub mod disk;
 pub mod event;
+pub mod logging;
 pub mod members;
 pub mod node;
 pub mod state;

@@ -1,0 +1,97 @@
+//! The TOML notation. Its keys are documented in `docs/operations.md`; one that is not known is refused, because a
+//! mistyped timeout that is silently ignored is found in an outage.
+
+use serde::Deserialize;
+
+use super::{Draft, DraftServer, Tls, Words, error::Complaint};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    cluster: Cluster,
+    #[serde(default)]
+    timing: Timing,
+    tls: Option<TlsTable>,
+    data_dir: Option<String>,
+    log_dir: Option<String>,
+    state_dir: Option<String>,
+    #[serde(default)]
+    server: Vec<Server>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Cluster {
+    name: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "they are the file's keys")]
+struct Timing {
+    election_timeout_ms: Option<u64>,
+    heartbeat_ms: Option<u64>,
+    dead_connection_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    ca: String,
+    cert: String,
+    key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Server {
+    id: u64,
+    name: Option<String>,
+    address: String,
+    listen: Option<String>,
+    data_dir: Option<String>,
+    log_dir: Option<String>,
+    state_dir: Option<String>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Draft, Complaint> {
+    let file: File = toml::from_str(text).map_err(|error| unparsable(text, &error))?;
+    Ok(Draft {
+        name: file.cluster.name,
+        election_timeout_ms: file.timing.election_timeout_ms,
+        heartbeat_ms: file.timing.heartbeat_ms,
+        dead_connection_ms: file.timing.dead_connection_ms,
+        tls: file.tls.map(|tls| Tls { ca: tls.ca, cert: tls.cert, key: tls.key }),
+        data_dir: file.data_dir,
+        log_dir: file.log_dir,
+        state_dir: file.state_dir,
+        servers: file.server.into_iter().map(Server::draft).collect(),
+        words: Words::default(),
+    })
+}
+
+impl Server {
+    fn draft(self) -> DraftServer {
+        DraftServer {
+            id: self.id,
+            name: self.name,
+            address: self.address,
+            listen: self.listen,
+            data_dir: self.data_dir,
+            log_dir: self.log_dir,
+            state_dir: self.state_dir,
+        }
+    }
+}
+
+fn unparsable(text: &str, error: &toml::de::Error) -> Complaint {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+    Complaint::unparsable(
+        text,
+        line,
+        error.message(),
+        "correct that line; docs/operations.md lists every key",
+    )
+}
