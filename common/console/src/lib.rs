@@ -1,1 +1,26 @@
 //! The command language and the reports that kvctl and kvshell share.
+//!
+//! ```text
+//! argv or a line ──► command ──► connect ──► client ──► report ──► render ──► stdout, stderr, exit code
+//!                                context                   error ──┘
+//! ```
+//!
+//! | module | what it knows |
+//! | --- | --- |
+//! | `context` | which cluster is meant, and with which certificates |
+//! | `error` | what went wrong, why, what next |
+//! | `exit` | with what a program ends |
+//! | `report` | what a command learned: one type |
+//! | `render` | how that looks: table, plain, JSON |
+//! | `text` | durations, sizes, bytes for people |
+
+pub mod context;
+pub mod error;
+pub mod exit;
+pub mod render;
+pub mod report;
+pub mod text;
+
+pub use error::Failure;
+pub use exit::Exit;
+pub use report::Report;

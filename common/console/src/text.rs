@@ -1,0 +1,131 @@
+//! Small things written and read by people: durations, sizes, bytes of unknown origin.
+
+use std::time::Duration;
+
+/// Reads `500ms`, `5s`, `2m` or `1h`; zero is refused, for nothing can be done in no time.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let factor: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a duration is a number and a unit, such as 500ms, 5s, 2m or 1h".to_owned()),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "a duration begins with a whole number, such as 5s".to_owned())?;
+    match number.checked_mul(factor) {
+        None | Some(86_400_001..) => Err("longer than a day".to_owned()),
+        Some(0) => Err("a duration is longer than nothing".to_owned()),
+        Some(millis) => Ok(Duration::from_millis(millis)),
+    }
+}
+
+/// Bytes as `812`, `1.2K`, `3.4M`, `1.2G`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return bytes.to_string();
+    }
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10) / 1024, 0);
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{}{}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// A span in its largest whole unit: `12d`, `3h`, `5m`, `9s`.
+pub fn age(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Milliseconds with one digit: `0.4ms`.
+pub fn millis(span: Duration) -> String {
+    format!("{:.1}ms", span.as_secs_f64() * 1000.0)
+}
+
+/// A key for a message: as it is when it is text, control characters escaped.
+pub fn key(bytes: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(bytes))
+}
+
+/// Control characters escaped, so that what came from elsewhere cannot play with a terminal.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() { out.extend(character.escape_default()) } else { out.push(character) }
+    }
+    out
+}
+
+/// Standard base64 with padding.
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let six = (group >> (18 - 6 * digit)) & 63;
+            out.push(if digit <= chunk.len() { char::from(DIGITS[six as usize]) } else { '=' });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, millis) in
+            [("500ms", 500), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("24h", 86_400_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "5 s",
+            "1.5s",
+            "0s",
+            "25h",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_ages_are_short() {
+        let sizes = [0, 1023, 1024, 1536, 1_048_576, 1_288_490_188, u64::MAX].map(size);
+        assert_eq!(sizes, ["0", "1023", "1.0K", "1.5K", "1.0M", "1.1G", "1638.3P"]);
+        let ages = [9, 60, 3600 * 5, 86_400 * 12].map(|s| age(Duration::from_secs(s)));
+        assert_eq!(ages, ["9s", "1m", "5h", "12d"]);
+        assert_eq!(millis(Duration::from_micros(440)), "0.4ms");
+    }
+
+    #[test]
+    fn base64_pads() {
+        let encoded = ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes()));
+        assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        assert_eq!(printable("a\x1b[31mb\tc"), "a\\u{1b}[31mb\\tc");
+        assert_eq!(key(b"\xff"), "\u{fffd}");
+    }
+}
