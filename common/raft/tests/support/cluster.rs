@@ -67,6 +67,8 @@ pub(crate) struct Cluster {
     pub(crate) log: Vec<String>,
     pub(crate) served: Vec<(NodeId, ReadId, Index)>,
     pub(crate) failed: Vec<(NodeId, ReadId)>,
+    /// Votes that left: by whom, in which term, for whom.
+    pub(crate) votes: Vec<(NodeId, Term, NodeId)>,
 }
 
 pub(crate) fn settings(voters: u64) -> Config {
@@ -104,6 +106,7 @@ impl Cluster {
             log: Vec::new(),
             served: Vec::new(),
             failed: Vec::new(),
+            votes: Vec::new(),
             settings,
         };
         for id in cluster.settings.voters.clone() {
@@ -178,6 +181,7 @@ impl Cluster {
             self.servers.get_mut(&id).unwrap().disk.pending.push_back(write);
         }
         for envelope in send {
+            self.inspect(&envelope);
             self.log.push(show(&envelope));
             self.network.push_back(envelope);
         }
@@ -209,6 +213,29 @@ impl Cluster {
         }
         if !self.servers[&id].slow_disk {
             self.sync(id);
+        }
+    }
+
+    /// The contract of the gate: what leaves is backed by the sender's disk at that moment.
+    fn inspect(&mut self, envelope: &Envelope) {
+        use raft::{AppendOutcome, Message as M};
+        let Envelope { from, to, term, ref message } = *envelope;
+        let disk = &self.servers[&from].disk;
+        let unbound = matches!(message, M::PreVote { .. } | M::PreVoteReply { granted: true });
+        assert!(unbound || disk.hard.term >= term, "{} left before its term was durable", show(envelope));
+        match *message {
+            M::Vote { .. } => {
+                assert_eq!(disk.hard, hard(term.0, Some(from.0)), "a candidate voted for itself");
+                self.votes.push((from, term, from));
+            }
+            M::VoteReply { granted: true } => {
+                assert_eq!(disk.hard, hard(term.0, Some(to.0)), "a grant leaves once it is durable");
+                self.votes.push((from, term, to));
+            }
+            M::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
+                assert!(disk.entries.len() as u64 >= matched.0, "an acceptance leaves once it is durable");
+            }
+            _ => {}
         }
     }
 
