@@ -3,6 +3,7 @@ pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod event;
+pub mod log;
 pub mod logging;
 pub mod members;
 pub mod node;

@@ -2,4 +2,5 @@
 //! nothing of what it breaks beyond its surface.
 
 pub mod cluster;
+pub mod disk;
 pub mod programs;

@@ -1,0 +1,347 @@
+//! A disk that forgets: files in memory that lose power the way a real disk does.
+//!
+//! What was written is safe only after [`SimFile::sync_data`], and a name only after [`SimDisk::sync_dir`] of its
+//! directory. [`SimDisk::crash`] settles everything else by a seed: each 512-byte sector of an unsynced write and each
+//! unsynced change of a directory may have happened or not, in any order. A sync that failed leaves what it should
+//! have saved readable but lost for good, whatever later syncs say, as Linux does.
+//!
+//! Every call on the disk or one of its files is numbered. A test cuts the power or fails at the n-th.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+mod image;
+
+use image::{Change, File, Names, Rng};
+
+/// How [`SimDisk::open`] treats a file that is or is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimCreate {
+    /// It must exist.
+    Never,
+    /// It is made when it does not exist.
+    IfAbsent,
+    /// It must not exist.
+    New,
+}
+
+/// The disk. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct SimDisk(Arc<Mutex<Inner>>);
+
+/// An open file. Dead after a crash, as the process that had it open.
+#[derive(Clone, Debug)]
+pub struct SimFile {
+    disk: SimDisk,
+    id: u64,
+    boot: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    files: BTreeMap<u64, File>,
+    names: Names,
+    next_id: u64,
+    /// Counts crashes; files opened before one are dead.
+    boot: u64,
+    calls: u64,
+    cut_at: Option<u64>,
+    fail_at: Option<(u64, io::ErrorKind)>,
+    /// Every call fails until the next restart or crash.
+    off: bool,
+    capacity: Option<u64>,
+}
+
+/// What is to happen in a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Works,
+    /// Begun but not finished: what it changed may survive or not; it is answered with an error.
+    Cut,
+    Fails(io::ErrorKind),
+}
+
+impl SimDisk {
+    /// An empty disk with a root directory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many calls were made so far.
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
+    }
+
+    /// Cuts the power during the n-th call from the disk's beginning (the first is 1).
+    pub fn cut_power_at(&self, call: u64) {
+        self.lock().cut_at = Some(call);
+    }
+
+    /// Fails the n-th call with this error; later ones work.
+    pub fn fail_at(&self, call: u64, kind: io::ErrorKind) {
+        self.lock().fail_at = Some((call, kind));
+    }
+
+    /// Bounds the bytes of all files together; beyond it writes fail with `StorageFull`.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.lock().capacity = bytes;
+    }
+
+    /// Whether the power was cut.
+    pub fn is_off(&self) -> bool {
+        self.lock().off
+    }
+
+    /// The power is lost and comes back: what was not synced survives in whatever part the seed says.
+    pub fn crash(&self, seed: u64) {
+        let inner = &mut *self.lock();
+        let mut rng = Rng::new(seed);
+        inner.names.crash(&mut rng);
+        for file in inner.files.values_mut() {
+            file.crash(&mut rng);
+        }
+        let linked = inner.names.ids();
+        inner.files.retain(|id, _| linked.contains(id));
+        inner.boot += 1;
+        inner.power_on();
+    }
+
+    /// The process ended and is started again, without loss of power: everything written is readable, unsynced or
+    /// not. Files that were open are dead.
+    pub fn restart(&self) {
+        let inner = &mut *self.lock();
+        inner.boot += 1;
+        inner.power_on();
+    }
+
+    /// A deep copy, to try several crashes from one moment. Its counters and faults start anew.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let inner = self.lock();
+        Self(Arc::new(Mutex::new(Inner {
+            files: inner.files.clone(),
+            names: inner.names.clone(),
+            next_id: inner.next_id,
+            boot: inner.boot,
+            calls: 0,
+            cut_at: None,
+            fail_at: None,
+            off: inner.off,
+            capacity: inner.capacity,
+        })))
+    }
+
+    /// What a file contains now, for golden tests; not a numbered call.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let inner = self.lock();
+        Some(inner.files.get(&inner.names.find(path)?)?.content().to_vec())
+    }
+
+    /// Flips bits of a byte, on the medium; not a numbered call.
+    ///
+    /// # Panics
+    /// When there is no such byte.
+    pub fn rot(&self, path: &Path, offset: usize, mask: u8) {
+        let inner = &mut *self.lock();
+        let id = inner.names.find(path).expect("the file to damage exists");
+        inner.files.get_mut(&id).expect("a name has a file").rot(offset, mask);
+    }
+
+    /// Makes a directory and its missing parents.
+    pub fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.call(|inner, _| {
+            inner.names.create_dir(path);
+            Ok(())
+        })
+    }
+
+    /// Names in a directory, sorted.
+    pub fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.call(|inner, _| inner.names.list(dir))
+    }
+
+    /// Whether a file or directory is there.
+    pub fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.call(|inner, _| Ok(inner.names.exists(path)))
+    }
+
+    /// Opens a file for reading and writing.
+    pub fn open(&self, path: &Path, create: SimCreate) -> io::Result<SimFile> {
+        self.call(|inner, _| {
+            let id = match (inner.names.find(path), create) {
+                (Some(_), SimCreate::New) => return Err(io::ErrorKind::AlreadyExists.into()),
+                (Some(id), _) => id,
+                (None, SimCreate::Never) => return Err(io::ErrorKind::NotFound.into()),
+                (None, _) => inner.make(path)?,
+            };
+            Ok(SimFile { disk: self.clone(), id, boot: inner.boot })
+        })
+    }
+
+    /// Renames a file atomically, replacing `to`.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(|inner, _| inner.names.rename(from, to))
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call(|inner, _| inner.names.remove(path))
+    }
+
+    /// Makes the names in a directory durable.
+    pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.sync_call(|inner, fate| inner.names.sync(dir, fate == Fate::Works))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A numbered call. One that fails does nothing; one in which the power is cut is begun and not answered.
+    fn call<T>(&self, act: impl FnOnce(&mut Inner, Fate) -> io::Result<T>) -> io::Result<T> {
+        let inner = &mut *self.lock();
+        match inner.fate()? {
+            Fate::Fails(kind) => Err(kind.into()),
+            Fate::Works => act(inner, Fate::Works),
+            Fate::Cut => {
+                // Its outcome is the crash's to decide; the caller learns nothing.
+                let _ = act(inner, Fate::Cut);
+                Err(power_cut())
+            }
+        }
+    }
+
+    /// A numbered sync. One that fails loses what it should have saved; one in which the power is cut saves nothing.
+    fn sync_call(&self, act: impl FnOnce(&mut Inner, Fate) -> io::Result<()>) -> io::Result<()> {
+        let inner = &mut *self.lock();
+        match inner.fate()? {
+            Fate::Works => act(inner, Fate::Works),
+            Fate::Cut => Err(power_cut()),
+            Fate::Fails(kind) => {
+                act(inner, Fate::Fails(kind))?;
+                Err(kind.into())
+            }
+        }
+    }
+}
+
+impl SimFile {
+    /// Its length.
+    pub fn len(&self) -> io::Result<u64> {
+        self.call(|inner, id| Ok(inner.file(id)?.content().len() as u64))
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buffer` from `offset`; an error of kind `UnexpectedEof` when the file ends before.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.call(|inner, id| {
+            let content = inner.file(id)?.content();
+            let bytes = usize::try_from(offset)
+                .ok()
+                .and_then(|from| content.get(from..from.checked_add(buffer.len())?))
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
+            buffer.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    /// Writes all of `bytes` at `offset`, growing the file where needed.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.call(|inner, id| {
+            let offset = usize::try_from(offset).map_err(io::Error::other)?;
+            inner.room_for(id, offset.saturating_add(bytes.len()))?;
+            inner.file(id)?.change(Change::Write(offset, bytes.to_vec()));
+            Ok(())
+        })
+    }
+
+    /// Makes content and length durable.
+    pub fn sync_data(&self) -> io::Result<()> {
+        self.disk.sync_call(|inner, fate| {
+            inner.alive(self.boot)?;
+            inner.file(self.id)?.sync(fate == Fate::Works);
+            Ok(())
+        })
+    }
+
+    /// Cuts or grows (with zeros) to `len`.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.call(|inner, id| {
+            let len = usize::try_from(len).map_err(io::Error::other)?;
+            inner.room_for(id, len)?;
+            inner.file(id)?.change(Change::Resize(len));
+            Ok(())
+        })
+    }
+
+    fn call<T>(&self, act: impl FnOnce(&mut Inner, u64) -> io::Result<T>) -> io::Result<T> {
+        self.disk.call(|inner, _| {
+            inner.alive(self.boot)?;
+            act(inner, self.id)
+        })
+    }
+}
+
+impl Inner {
+    fn power_on(&mut self) {
+        (self.off, self.cut_at, self.fail_at) = (false, None, None);
+    }
+
+    fn fate(&mut self) -> io::Result<Fate> {
+        if self.off {
+            return Err(power_cut());
+        }
+        self.calls += 1;
+        if self.cut_at == Some(self.calls) {
+            self.off = true;
+            return Ok(Fate::Cut);
+        }
+        match self.fail_at {
+            Some((call, kind)) if call == self.calls => Ok(Fate::Fails(kind)),
+            _ => Ok(Fate::Works),
+        }
+    }
+
+    fn alive(&self, boot: u64) -> io::Result<()> {
+        if boot == self.boot { Ok(()) } else { Err(io::Error::other("the file was opened before a crash")) }
+    }
+
+    fn file(&mut self, id: u64) -> io::Result<&mut File> {
+        self.files.get_mut(&id).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn make(&mut self, path: &Path) -> io::Result<u64> {
+        self.next_id += 1;
+        self.names.link(path, self.next_id)?;
+        self.files.insert(self.next_id, File::default());
+        Ok(self.next_id)
+    }
+
+    fn room_for(&self, id: u64, end: usize) -> io::Result<()> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
+        let others: usize =
+            self.files.iter().filter(|(other, _)| **other != id).map(|(_, file)| file.content().len()).sum();
+        let own = self.files.get(&id).map_or(0, |file| file.content().len());
+        let needed = others.saturating_add(own.max(end)) as u64;
+        if end > own && needed > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+fn power_cut() -> io::Error {
+    io::Error::other("the power is cut")
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

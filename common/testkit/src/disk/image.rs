@@ -1,0 +1,267 @@
+//! What is on the medium, what the system shows, and the changes between the two.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::parent;
+
+const SECTOR: usize = 512;
+
+/// A small generator (splitmix64), so that a crash is a function of its seed.
+pub(super) struct Rng(u64);
+
+impl Rng {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % (bound.max(1) as u64)).unwrap_or(0)
+    }
+
+    /// Which of `count` unsynced changes survive, and in which order: all, none, a prefix, or any in any order.
+    fn survivors(&mut self, count: usize) -> Vec<usize> {
+        match self.below(5) {
+            0 => Vec::new(),
+            1 => (0..count).collect(),
+            2 => (0..self.below(count + 1)).collect(),
+            _ => {
+                let mut kept: Vec<usize> = (0..count).filter(|_| self.below(2) == 0).collect();
+                for i in (1..kept.len()).rev() {
+                    kept.swap(i, self.below(i + 1));
+                }
+                kept
+            }
+        }
+    }
+}
+
+/// A change of a file that was not synced.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Write(usize, Vec<u8>),
+    Resize(usize),
+}
+
+/// A file: durable bytes, visible bytes, and what lies between them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct File {
+    durable: Vec<u8>,
+    visible: Vec<u8>,
+    unsynced: Vec<Change>,
+}
+
+impl File {
+    pub(super) fn content(&self) -> &[u8] {
+        &self.visible
+    }
+
+    pub(super) fn change(&mut self, change: Change) {
+        apply(&mut self.visible, &change);
+        self.unsynced.push(change);
+    }
+
+    /// A sync that fails drops what it should have saved.
+    pub(super) fn sync(&mut self, works: bool) {
+        for change in std::mem::take(&mut self.unsynced) {
+            if works {
+                apply(&mut self.durable, &change);
+            }
+        }
+    }
+
+    pub(super) fn rot(&mut self, offset: usize, mask: u8) {
+        self.visible[offset] ^= mask;
+        if let Some(byte) = self.durable.get_mut(offset) {
+            *byte ^= mask;
+        }
+    }
+
+    pub(super) fn crash(&mut self, rng: &mut Rng) {
+        let pieces: Vec<Change> = std::mem::take(&mut self.unsynced).into_iter().flat_map(sectors).collect();
+        for kept in rng.survivors(pieces.len()) {
+            apply(&mut self.durable, &pieces[kept]);
+        }
+        self.visible.clone_from(&self.durable);
+    }
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Resize(len) => bytes.resize(*len, 0),
+        Change::Write(offset, new) => {
+            let end = offset + new.len();
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[*offset..end].copy_from_slice(new);
+        }
+    }
+}
+
+/// A write as the sectors that it touches, each of which is atomic.
+fn sectors(change: Change) -> Vec<Change> {
+    let Change::Write(mut offset, bytes) = change else { return vec![change] };
+    let mut pieces = Vec::new();
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.len().min(SECTOR - offset % SECTOR));
+        pieces.push(Change::Write(offset, piece.to_vec()));
+        offset += piece.len();
+        rest = after;
+    }
+    pieces
+}
+
+/// A change of a directory that was not synced. A rename is one change: it happened or it did not.
+#[derive(Clone, Debug)]
+enum Renaming {
+    Directory(PathBuf),
+    Link(PathBuf, u64),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, u64),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Tree {
+    directories: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, u64>,
+}
+
+/// All names: durable, visible, and what lies between them by directory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    durable: Tree,
+    visible: Tree,
+    unsynced: Vec<(PathBuf, Renaming)>,
+}
+
+impl Names {
+    pub(super) fn find(&self, path: &Path) -> Option<u64> {
+        self.visible.files.get(path).copied()
+    }
+
+    pub(super) fn exists(&self, path: &Path) -> bool {
+        self.visible.files.contains_key(path) || self.visible.has(path)
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        if !self.visible.has(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let paths = self.visible.files.keys().chain(&self.visible.directories);
+        let mut names: Vec<String> = paths
+            .filter(|path| path.parent() == Some(dir))
+            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    pub(super) fn create_dir(&mut self, path: &Path) {
+        if self.visible.has(path) {
+            return;
+        }
+        self.create_dir(&parent(path));
+        self.change(path, Renaming::Directory(path.to_owned()));
+    }
+
+    pub(super) fn link(&mut self, path: &Path, id: u64) -> io::Result<()> {
+        if !self.visible.has(&parent(path)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(path, Renaming::Link(path.to_owned(), id));
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let id = self.find(from).ok_or(io::ErrorKind::NotFound)?;
+        if !self.visible.has(&parent(to)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(to, Renaming::Rename(from.to_owned(), to.to_owned(), id));
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.find(path).ok_or(io::ErrorKind::NotFound)?;
+        self.change(path, Renaming::Unlink(path.to_owned()));
+        Ok(())
+    }
+
+    /// A sync that fails drops what it should have saved.
+    pub(super) fn sync(&mut self, dir: &Path, works: bool) -> io::Result<()> {
+        if !self.visible.has(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (now, later) = std::mem::take(&mut self.unsynced).into_iter().partition(|(of, _)| of == dir);
+        self.unsynced = later;
+        let now: Vec<(PathBuf, Renaming)> = now;
+        for (_, change) in now.iter().filter(|_| works) {
+            self.durable.apply(change);
+        }
+        Ok(())
+    }
+
+    pub(super) fn crash(&mut self, rng: &mut Rng) {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        for kept in rng.survivors(unsynced.len()) {
+            self.durable.apply(&unsynced[kept].1);
+        }
+        self.durable.prune();
+        self.visible = self.durable.clone();
+    }
+
+    /// Every file that has a name.
+    pub(super) fn ids(&self) -> BTreeSet<u64> {
+        self.visible.files.values().copied().collect()
+    }
+
+    fn change(&mut self, path: &Path, change: Renaming) {
+        self.visible.apply(&change);
+        self.unsynced.push((parent(path), change));
+    }
+}
+
+impl Tree {
+    /// The root is always there.
+    fn has(&self, dir: &Path) -> bool {
+        dir.parent().is_none() || self.directories.contains(dir)
+    }
+
+    fn apply(&mut self, change: &Renaming) {
+        match change {
+            Renaming::Directory(path) => {
+                self.directories.insert(path.clone());
+            }
+            Renaming::Link(path, id) => {
+                self.files.insert(path.clone(), *id);
+            }
+            Renaming::Unlink(path) => {
+                self.files.remove(path);
+            }
+            Renaming::Rename(from, to, id) => {
+                self.files.retain(|path, other| path != from || other != id);
+                self.files.insert(to.clone(), *id);
+            }
+        }
+    }
+
+    /// What lies in a directory that was lost is lost.
+    fn prune(&mut self) {
+        let all = self.directories.clone();
+        let rooted =
+            |path: &Path| path.ancestors().skip(1).all(|dir| dir.parent().is_none() || all.contains(dir));
+        self.directories.retain(|path| rooted(path));
+        self.files.retain(|path, _| rooted(path));
+    }
+}
