@@ -228,8 +228,8 @@ impl Leader {
                 fetch(core, peer, to);
                 return;
             };
-            let entries =
-                core.log.slice(peer.next(), core.config.max_append_entries, core.config.max_append_bytes);
+            let most = if peer.is_silent() { 0 } else { core.config.max_append_entries };
+            let entries = core.log.slice(peer.next(), most, core.config.max_append_bytes);
             send(core, peer, to, previous, entries, round);
         }
         // Appends tell the commit index on their way; after the last of a burst, nothing else would for a while.
@@ -291,7 +291,8 @@ fn fetch(core: &mut Core, peer: &mut Progress, to: NodeId) {
     if peer.fetch().is_some() || is_gone(core, peer) {
         return;
     }
-    let most = Index(peer.next().0 + core.config.max_append_entries as u64 - 1);
+    let count = if peer.is_silent() { 1 } else { core.config.max_append_entries as u64 };
+    let most = Index(peer.next().0 + count - 1);
     let fetch = Fetch {
         peer: to,
         from: peer.next(),

@@ -40,6 +40,7 @@ pub(crate) struct Progress {
     state: State,
     stalled: u32,
     fetch: Option<Fetch>,
+    silent: bool,
     /// The latest read round it answered.
     pub(crate) round: u64,
     /// Whether it was heard since the last check of the quorum.
@@ -70,6 +71,7 @@ impl Progress {
             state: State::Probe { sent: false },
             stalled: 0,
             fetch: None,
+            silent: false,
             round: 0,
             heard: true,
             told: Index(0),
@@ -127,6 +129,7 @@ impl Progress {
 
     /// It acknowledged the log up to `matched`. Whether that was news.
     pub(crate) fn accepted(&mut self, matched: Index) -> bool {
+        self.silent = false;
         let news = matched > self.matched;
         if news {
             self.matched = matched;
@@ -168,6 +171,7 @@ impl Progress {
         self.next = next.max(self.matched.next());
         self.state = State::Probe { sent: false };
         self.stalled = 0;
+        self.silent = false;
         self.fetch = None;
     }
 
@@ -190,8 +194,15 @@ impl Progress {
     /// A heartbeat leaves: a probe may be repeated, and a fetch that failed.
     pub(crate) fn retry(&mut self) {
         if let State::Probe { sent } = &mut self.state {
+            self.silent = *sent;
             *sent = false;
         }
+    }
+
+    /// Whether the last probe went unanswered. The next one then carries no entries: a server that is down is not
+    /// sent them over and over.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// A fetch begins.
