@@ -143,6 +143,11 @@ impl State {
         limits: StateLimits,
     ) -> Result<Self, StateError> {
         let (store, header) = Store::open(&*disk, dir, cluster, limits.request_ids, limits.cache_bytes)?;
+        if store.walked() {
+            tracing::warn!(
+                "the state store was walked as a whole to be opened; its last commit was not ours"
+            );
+        }
         let requests = store.requests(&header)?;
         Ok(Self {
             base: store.base()?,

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -82,6 +82,7 @@ pub(crate) struct Store {
     database: Arc<Database>,
     path: Arc<Path>,
     length: Arc<AtomicU64>,
+    walked: Arc<AtomicBool>,
 }
 
 /// The rows of one commit, for as long as it is held.
@@ -125,10 +126,15 @@ impl Store {
     ) -> Result<Self, StateError> {
         let file = disk.open(path, create).map_err(disk_error("open", path))?;
         let (backend, length) = Backend::new(file).map_err(disk_error("measure", path))?;
-        let opened = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend);
+        let walked = Arc::new(AtomicBool::new(false));
+        let walking = Arc::clone(&walked);
+        let opened = Database::builder()
+            .set_cache_size(cache_bytes)
+            .set_repair_callback(move |_| walking.store(true, Ordering::Relaxed))
+            .create_with_backend(backend);
         let database = opened
             .map_err(|why| StateError::WillNotOpen { path: path.to_path_buf(), why: why.to_string() })?;
-        Ok(Self { database: Arc::new(database), path: Arc::from(path), length })
+        Ok(Self { database: Arc::new(database), path: Arc::from(path), length, walked })
     }
 
     /// The header of the last commit.
@@ -189,6 +195,11 @@ impl Store {
     pub(crate) fn commit(&self, batch: &Batch) -> Result<Base, StateError> {
         write(&self.database, batch)?;
         self.base()
+    }
+
+    /// Whether opening it walked the whole file. It never should: each commit stores the allocator.
+    pub(crate) fn walked(&self) -> bool {
+        self.walked.load(Ordering::Relaxed)
     }
 
     /// Length of the file.
@@ -263,6 +274,7 @@ fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError>
 
 fn write(database: &Database, batch: &Batch) -> Result<(), StateError> {
     let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
+    
     transaction.set_quick_repair(true);
     write_meta(&transaction, &batch.header)?;
     write_rows(&transaction, &batch.rows)?;

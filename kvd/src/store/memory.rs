@@ -18,6 +18,15 @@ pub(crate) struct MemoryDisk {
 #[derive(Default)]
 struct MemoryFile(Mutex<Vec<u8>>);
 
+impl MemoryDisk {
+    /// What a process that was killed now leaves.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = |file: &Arc<MemoryFile>| Arc::new(MemoryFile(Mutex::new(file.0.lock().unwrap().clone())));
+        let files = self.files.lock().unwrap();
+        Self { files: Mutex::new(files.iter().map(|(path, file)| (path.clone(), copy(file))).collect()) }
+    }
+}
+
 impl Disk for MemoryDisk {
     fn create_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())

@@ -62,3 +62,18 @@ fn a_making_that_was_interrupted_is_begun_again() {
     assert_eq!(open(&disk, limits()).unwrap().applied(), Position::ZERO);
     assert_eq!(disk.list(Path::new("state")).unwrap(), ["state.redb"]);
 }
+
+#[test]
+fn opening_after_a_kill_does_not_walk_the_file() {
+    let memory = Arc::new(MemoryDisk::default());
+    let disk: Arc<dyn Disk> = Arc::clone(&memory) as Arc<dyn Disk>;
+    let mut bench = Bench { state: open(&disk, limits()).unwrap(), disk, limits: limits() };
+    let made: Arc<dyn Disk> = Arc::new(memory.copy());
+    assert!(!open(&made, limits()).unwrap().store.walked(), "after the making");
+    bench.write(set("k", "v"));
+    bench.flush();
+    let killed: Arc<dyn Disk> = Arc::new(memory.copy());
+    let state = open(&killed, limits()).unwrap();
+    assert_eq!(state.applied().index.0, 1);
+    assert!(!state.store.walked());
+}
