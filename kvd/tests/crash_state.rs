@@ -1,0 +1,251 @@
+//! Power cuts at every disk call of the state's life: making the store, opening it, flushing, flushing with growth,
+//! closing, and opening again after a cut.
+//!
+//! Whatever survives, the reopened state must be exactly the state at some applied index between the last finished
+//! flush and the last begun one, and applying the rest of the log must lead to the state of a node that never
+//! failed, request memory included.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test")]
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use kvd::{
+    disk::Disk,
+    state::{State, StateError, StateLimits, WriteOutcome},
+};
+use protocol::{ClusterId, Command, Operation, Refused, RequestId, response::Found};
+use raft::{Entry, Payload, Position};
+use testkit::disk::SimDisk;
+
+#[path = "crash_state/sim.rs"]
+mod sim;
+use sim::Sim;
+
+const CLUSTER: ClusterId = ClusterId([7; 16]);
+const MEMORY: usize = 12;
+const KEYS: u64 = 9;
+
+/// A disk with the node's directory, which the start has made durable before the state is opened.
+fn made() -> SimDisk {
+    let disk = SimDisk::new();
+    disk.create_dir(Path::new("/state")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk
+}
+
+fn open(disk: &SimDisk) -> Result<State, StateError> {
+    let limits = StateLimits { cache_bytes: 1024 * 1024, request_ids: MEMORY, ..StateLimits::default() };
+    let disk: Arc<dyn Disk> = Arc::new(Sim(disk.clone()));
+    State::open(disk, Path::new("/state"), CLUSTER, limits)
+}
+
+fn key(n: u64) -> Vec<u8> {
+    format!("key {}", n % KEYS).into_bytes()
+}
+
+fn operation(index: u64, value_bytes: usize) -> Operation {
+    let key = key(index * 5);
+    if index % 4 == 3 {
+        return Operation::Delete { key };
+    }
+    Operation::Set { key, value: vec![u8::try_from(index % 251).unwrap(); value_bytes] }
+}
+
+fn entry(index: u64, id: u64, operation: Operation) -> Entry {
+    let request = RequestId { token: u128::from(id).to_le_bytes(), learned: id - 1, cluster: CLUSTER };
+    let command = Command { request, stamp_ms: 0, wall_ms: 0, operation };
+    Entry {
+        position: Position::new(index, 1 + index / 10),
+        payload: Payload::Command(command.encode().into()),
+    }
+}
+
+/// A log, and what the state is after each of its entries.
+struct Story {
+    log: Vec<Entry>,
+    value_bytes: usize,
+    /// A flush after so many entries.
+    flush_every: usize,
+    rows: Vec<BTreeMap<Vec<u8>, Found>>,
+    hashes: Vec<u64>,
+}
+
+impl Story {
+    fn new(entries: u64, value_bytes: usize, flush_every: usize) -> Self {
+        let mut log: Vec<_> =
+            (1..=entries).map(|index| entry(index, index, operation(index, value_bytes))).collect();
+        // One empty entry, as a new leader makes.
+        log[4].payload = Payload::Noop;
+        let mut witness = open(&made()).unwrap();
+        let (mut rows, mut hashes) = (vec![BTreeMap::new()], vec![witness.hash()]);
+        for entry in &log {
+            witness.apply(entry).unwrap();
+            hashes.push(witness.hash());
+            rows.push(model(rows.last().unwrap(), entry));
+        }
+        Self { log, value_bytes, flush_every, rows, hashes }
+    }
+
+    /// Lives the story until its end or a failed disk. The indexes between which a crash may leave the state.
+    fn live(&self, disk: &SimDisk) -> (usize, usize) {
+        let (mut finished, mut begun) = (0, 0);
+        let Ok(mut state) = open(disk) else { return (finished, begun) };
+        for (at, entry) in self.log.iter().enumerate() {
+            if state.apply(entry).is_err() {
+                break;
+            }
+            if (at + 1) % self.flush_every == 0 {
+                begun = at + 1;
+                let Ok(flushed) = state.begin_flush(0).unwrap().run() else { break };
+                state.finish_flush(flushed);
+                finished = begun;
+            }
+        }
+        (finished, begun)
+    }
+
+    /// Opens what survived and holds it against the story.
+    fn check(&self, disk: &SimDisk, between: (usize, usize)) {
+        let mut state = open(disk).unwrap_or_else(|error| panic!("{error}"));
+        let at = usize::try_from(state.applied().index.0).unwrap();
+        assert!((between.0..=between.1).contains(&at), "applied {at}, possible is {between:?}");
+        assert_eq!(state.applied(), if at == 0 { Position::ZERO } else { self.log[at - 1].position });
+        self.compare(&state, at);
+        for (index, entry) in self.log.iter().enumerate().skip(at) {
+            state.apply(entry).unwrap();
+            assert_eq!(state.hash(), self.hashes[index + 1], "hash after entry {}", index + 1);
+        }
+        self.compare(&state, self.log.len());
+        self.retry_everything(&mut state);
+        let flushed = state.begin_flush(0).unwrap().run().unwrap();
+        state.finish_flush(flushed);
+    }
+
+    fn compare(&self, state: &State, at: usize) {
+        assert_eq!(state.hash(), self.hashes[at], "hash at {at}");
+        for n in 0..KEYS {
+            let found = state.get(&key(n)).unwrap();
+            assert_eq!(found.as_ref(), self.rows[at].get(&key(n)), "key {n} at {at}");
+        }
+    }
+
+    /// Each write of the story is sent once more: the newest are answered from memory, the others have expired.
+    fn retry_everything(&self, state: &mut State) {
+        let end = self.log.len() as u64;
+        for (again, id) in (end + 1..).zip((1..=end).filter(|id| *id != 5)) {
+            let entry = entry(again, id, operation(id, self.value_bytes));
+            let result = state.apply(&entry).unwrap().unwrap().result;
+            if id + MEMORY as u64 > end {
+                assert!(
+                    matches!(result, Ok(WriteOutcome { revision, deduplicated: true, .. }) if revision == id),
+                    "{id}: {result:?}"
+                );
+            } else {
+                assert_eq!(result, Err(Refused::Expired), "{id}");
+            }
+        }
+        assert_eq!(state.hash(), self.hashes[self.log.len()]);
+    }
+}
+
+fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, Found> {
+    let mut rows = before.clone();
+    let Payload::Command(bytes) = &entry.payload else { return rows };
+    let revision = entry.position.index.0;
+    match Command::decode(bytes).unwrap().operation {
+        Operation::Delete { key } => _ = rows.remove(&key),
+        Operation::Set { key, value } => {
+            let (created, version) =
+                rows.get(&key).map_or((revision, 1), |row| (row.created, row.version + 1));
+            rows.insert(key, Found { value, revision, created, version });
+        }
+    }
+    rows
+}
+
+/// Cuts at each call in turn until the story ends before the cut; how many cuts that were.
+fn cut_everywhere(story: &Story, each: impl Fn(u64, &SimDisk, (usize, usize))) -> u64 {
+    for cut in 1.. {
+        let disk = made();
+        disk.cut_power_at(disk.calls() + cut);
+        let between = story.live(&disk);
+        if !disk.is_off() {
+            assert_eq!(between.0, story.log.len() / story.flush_every * story.flush_every);
+            return cut - 1;
+        }
+        each(cut, &disk, between);
+    }
+    unreachable!("a story has an end")
+}
+
+/// What the disk may hold when the power is back.
+fn survivor(disk: &SimDisk, seed: u64) -> SimDisk {
+    let survivor = disk.fork();
+    survivor.crash(seed);
+    survivor
+}
+
+#[test]
+fn a_power_cut_at_any_call_leaves_a_commit_and_the_log_replays_the_rest() {
+    let story = Story::new(40, 40, 9);
+    let cuts = cut_everywhere(&story, |cut, disk, between| {
+        for seed in 0..8 {
+            story.check(&survivor(disk, cut * 8 + seed), between);
+        }
+    });
+    assert!(cuts > 60, "only {cuts} calls: the test no longer cuts where it should");
+}
+
+#[test]
+fn a_power_cut_while_the_file_grows_leaves_a_commit() {
+    // So large that no flush fits into what the file has.
+    let story = Story::new(12, 200_000, 6);
+    let disk = made();
+    let before = open(&disk).unwrap().disk_bytes();
+    story.live(&disk);
+    assert!(open(&disk).unwrap().disk_bytes() > before);
+    cut_everywhere(&story, |cut, disk, between| story.check(&survivor(disk, cut), between));
+}
+
+#[test]
+fn a_second_power_cut_while_the_first_is_repaired_changes_nothing() {
+    let story = Story::new(20, 40, 9);
+    cut_everywhere(&story, |cut, disk, between| {
+        // Not after each first cut, for the time it takes: neighbours leave much the same.
+        for second in (1..).take_while(|_| cut % 5 == 0) {
+            let repaired = survivor(disk, cut);
+            repaired.cut_power_at(second);
+            drop(open(&repaired));
+            if !repaired.is_off() {
+                break;
+            }
+            story.check(&survivor(&repaired, second), between);
+        }
+    });
+}
+
+#[test]
+fn a_failed_call_is_reported_and_after_a_restart_nothing_is_lost() {
+    let story = Story::new(20, 40, 9);
+    for call in 1.. {
+        let disk = made();
+        disk.fail_at(disk.calls() + call, std::io::ErrorKind::StorageFull);
+        let last = disk.calls() + call;
+        let between = story.live(&disk);
+        if disk.calls() < last {
+            assert!(call > 30, "only {call} calls");
+            break;
+        }
+        disk.restart();
+        story.check(&disk, between);
+    }
+}
+
+#[test]
+fn without_a_power_cut_the_story_ends_as_it_should() {
+    let story = Story::new(40, 40, 9);
+    let disk = made();
+    let between = story.live(&disk);
+    assert_eq!(between, (36, 36));
+    story.check(&survivor(&disk, 0), between);
+}
