@@ -274,7 +274,7 @@ fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError>
 
 fn write(database: &Database, batch: &Batch) -> Result<(), StateError> {
     let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
-    
+
     transaction.set_quick_repair(true);
     write_meta(&transaction, &batch.header)?;
     write_rows(&transaction, &batch.rows)?;
