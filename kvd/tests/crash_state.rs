@@ -199,7 +199,7 @@ fn a_power_cut_at_any_call_leaves_a_commit_and_the_log_replays_the_rest() {
 #[test]
 fn a_power_cut_while_the_file_grows_leaves_a_commit() {
     // So large that no flush fits into what the file has.
-    let story = Story::new(12, 200_000, 6);
+    let story = Story::new(8, 150_000, 4);
     let disk = made();
     let before = open(&disk).unwrap().disk_bytes();
     story.live(&disk);
