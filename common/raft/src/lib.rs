@@ -1,4 +1,69 @@
 //! The consensus core: Raft without IO, clock, threads or dependencies.
+//!
+//! A cluster of servers keeps one log, and whatever a majority holds on disk is never lost and never changes. This
+//! crate decides; it does nothing itself. The caller tells a [`Raft`] what happened (time passed, a message came, a
+//! write is durable, entries were applied), asks it things (propose, read), and then does what
+//! [`Raft::effects`] says. Section and figure numbers are those of Ongaro's thesis.
+//!
+//! # The contract
+//!
+//! *Everything in one [`Effects`] may be done at once, in any order, in parallel.* The core itself withholds what
+//! must wait for the disk, so the caller keeps no rules of its own:
+//!
+//! ```text
+//!   tick ─────────┐                                 ┌─► persist ──► disk ──► persisted(ticket)
+//!   step ─────────┤                                 ├─► send ─────► network
+//!   persisted ────┤    ┌──────┐                     ├─► fetch ────► disk ──► fetched(entries)
+//!   applied ──────┼───►│ Raft ├──► effects() ───────┤
+//!   fetched ──────┤    └──────┘                     ├─► apply ────► state ─► applied(index)
+//!   propose, read ┘                                 └─► reads, failed_reads
+//! ```
+//!
+//! Only two orders are asked for: writes reach the disk in the order they were given, and the reads of one
+//! `Effects` are served after its entries were applied. What was found on disk at the start has been synced before
+//! [`Raft::new`] sees it.
+//!
+//! # The story
+//!
+//! **Terms and roles** (`raft`). Time is cut into terms, each with at most one leader. A server is a follower, a
+//! candidate or a leader; every message passes one gate that compares terms, and roles change in one function.
+//!
+//! **Elections** (`candidate`, `follower`). A follower that hears nothing for a randomised time asks whether it
+//! *would* be elected, and only if a majority would spends a term on a vote. Who hears a leader helps nobody to
+//! depose it; a leader that hears no majority gives up by itself. Term and vote are one record, and nothing of a
+//! term leaves before that record is durable.
+//!
+//! **The log** (`log`, `leader`, `follower`, `progress`). A leader only appends. Each append names the entry before
+//! it; a follower that has another there refuses, and says how far back the logs may agree. Appends follow each
+//! other without waiting, in a window of entries and bytes. The leader sends while its own disk works, and counts
+//! every server, itself too, by what its disk holds. An entry of its own term that a majority holds is committed,
+//! and with it all before; entries of earlier terms are never committed by counting.
+//!
+//! **The gate** (`outbox`). Messages wait for term, vote and entries to be durable. A write that was under way when
+//! its entries were replaced proves nothing about them, not even when they come back.
+//!
+//! **Reads** (`reads`). A read is served from state as soon as a majority answered a round that began after the read
+//! came and the state has reached the commit index noted then. Rounds are never numbered twice. A follower asks its
+//! leader for the index and serves from its own state.
+//!
+//! # Invariants
+//!
+//! 1. A term never falls; in a term a server votes once (3.4).
+//! 2. `applied ≤ applying ≤ commit ≤ last`, and `applying ≤ persisted`: only what is committed *and* durable here
+//!    is applied here.
+//! 3. Nothing at or below the commit index is ever replaced (3.6.3).
+//! 4. A follower's match, as its leader sees it, is what that follower's disk is known to hold (3.5, 10.2.1).
+//! 5. Peers' messages are refused, never asserted on; our own state is asserted, around every step in debug builds
+//!    (`invariants`).
+//! 6. Every queue has a bound; what exceeds it is refused as [`Refusal::Busy`], or lost as a network loses.
+//!
+//! # Caveats
+//!
+//! The voters are fixed for the life of the cluster, and a follower whose entries were discarded from the leader's
+//! disk stays behind (its state is shown as `behind`). A server that lost acknowledged data from its disk must
+//! not start again under its old id. Reads by lease are absent on purpose: they trust clocks.
+//!
+//! Reading order: `types`, `message`, `effects`, `raft`, then the roles, `progress`, `reads`, `log`, `outbox`.
 #![no_std]
 extern crate alloc;
 

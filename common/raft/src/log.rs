@@ -226,3 +226,114 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Payload;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn entries(from: u64, terms: &[u64]) -> Vec<Entry> {
+        let at = |(i, &term): (usize, &u64)| Entry {
+            position: Position::new(from + i as u64, term),
+            payload: Payload::Noop,
+        };
+        terms.iter().enumerate().map(at).collect()
+    }
+
+    /// What may happen to a follower's log.
+    #[derive(Clone, Debug)]
+    enum Event {
+        /// A newer leader replaces the log after `keep` per cent of it by so many entries.
+        Splice {
+            keep: u64,
+            count: usize,
+        },
+        Write,
+        Done,
+        Evict,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0..=100_u64, 0..4_usize).prop_map(|(keep, count)| Event::Splice { keep, count }),
+            Just(Event::Write),
+            Just(Event::Done),
+            Just(Event::Evict),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, what the log calls durable is on the disk, and memory equals a plain vector.
+        #[test]
+        fn what_counts_as_durable_is_on_the_disk(events in prop::collection::vec(event(), 1..60)) {
+            let mut log = Log::new(Position::ZERO, Index(0), vec![]);
+            let (mut model, mut disk): (Vec<Entry>, Vec<Entry>) = (vec![], vec![]);
+            let mut writes: VecDeque<Vec<Entry>> = VecDeque::new();
+            let (mut tickets, mut done, mut kept) = (0, 0, 0_u64);
+            for (i, event) in events.into_iter().enumerate() {
+                match event {
+                    Event::Splice { keep, count } => {
+                        let keep = (model.len() as u64 * keep / 100).max(kept);
+                        let fresh = entries(keep + 1, &vec![i as u64 + 1; count]);
+                        if !fresh.is_empty() {
+                            model.truncate(usize::try_from(keep).expect("small"));
+                            model.extend(fresh.iter().cloned());
+                        }
+                        log.splice(fresh, Index(kept));
+                    }
+                    Event::Write => {
+                        writes.push_back(log.hand());
+                        tickets += 1;
+                        log.writing(Ticket(tickets));
+                    }
+                    Event::Done => if let Some(write) = writes.pop_front() {
+                        if let Some(first) = write.first() {
+                            disk.truncate(usize::try_from(first.position.index.0 - 1).expect("small"));
+                            disk.extend(write);
+                        }
+                        done += 1;
+                        log.written(Ticket(done));
+                    },
+                    Event::Evict => {
+                        kept = kept.max(log.persisted().0 / 2);
+                        log.evict(Index(kept), 0);
+                    }
+                }
+                prop_assert_eq!(log.last().index.0, model.len() as u64);
+                let durable = usize::try_from(log.persisted().0).expect("small");
+                prop_assert!(disk.len() >= durable && disk[..durable] == model[..durable]);
+                for entry in &model[usize::try_from(log.base().index.0).expect("small")..] {
+                    prop_assert_eq!(log.term_at(entry.position.index), Some(entry.position.term));
+                }
+                prop_assert_eq!(log.bytes(), log.bytes_between(log.base().index, log.last().index));
+            }
+        }
+
+        /// The place to back up to is the last one whose term is not above the given one.
+        #[test]
+        fn not_above_is_what_a_search_finds(
+            mut terms in prop::collection::vec(1..6_u64, 0..20), index in 0..25_u64, term in 0..7_u64,
+        ) {
+            terms.sort_unstable();
+            let log = Log::new(Position::ZERO, Index(0), entries(1, &terms));
+            let end = usize::try_from(index).expect("small").min(terms.len());
+            let found = terms[..end].iter().rposition(|&t| t <= term).map_or(0, |at| at + 1);
+            prop_assert_eq!(log.not_above(Index(index), Term(term)), Index(found as u64));
+        }
+
+        /// A slice is contiguous, within its limits, and never empty while there is something.
+        #[test]
+        fn a_slice_keeps_its_limits(from in 1..12_u64, count in 1..12_usize, bytes in 0..400_usize) {
+            let log = Log::new(Position::ZERO, Index(0), entries(1, &[1; 10]));
+            let slice = log.slice(Index(from), count, bytes);
+            prop_assert!(slice.len() <= count);
+            prop_assert!(slice.len() <= 1 || slice.len() * Entry::OVERHEAD <= bytes);
+            prop_assert_eq!(slice.is_empty(), from > 10);
+            for (i, entry) in slice.iter().enumerate() {
+                prop_assert_eq!(entry.position.index.0, from + i as u64);
+            }
+        }
+    }
+}

@@ -228,7 +228,7 @@ fn section_3_4_election_timeouts_are_spread() {
         let mut config = settings(3);
         config.seed = seed;
         let mut one = One::with(config, hard(0, None), vec![]);
-        (1..).find(|_| {
+        (1..=100).find(|_| {
             one.raft.tick();
             one.role() != RoleName::Follower
         })
