@@ -140,7 +140,7 @@ async fn a_client_certificate_is_no_server() {
 async fn expired_certificates_are_refused_at_both_ends() {
     let ca = authority();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let ago = |hours| now.checked_sub(Duration::from_secs(hours * 3600)).unwrap();
+    let ago = |hours: u64| now.checked_sub(Duration::from_secs(hours * 3600)).unwrap();
     let past = Validity { from: ago(3), until: ago(1) };
 
     let old_node = identity(&ca, &ca.node(1, &HOSTS, past).unwrap());
