@@ -153,3 +153,18 @@ fn chunks_of_forgotten_ids_leave_the_disk() {
     }
     assert_eq!(bench.state.store.stored_chunks(), limits().request_ids);
 }
+
+#[test]
+fn a_flushed_overlay_is_taken_apart_by_the_next_flush_and_not_by_the_caller() {
+    let mut bench = Bench::new();
+    bench.write(set("k", "v"));
+    let Some(Slot::Row(row)) = bench.state.active.get(b"k") else { panic!("just written") };
+    let row = Arc::downgrade(row);
+    bench.flush();
+    assert_eq!(row.strong_count(), 1, "kept when the flush is finished");
+    bench.write(set("other", "v"));
+    let flush = bench.state.begin_flush(0).unwrap();
+    assert_eq!(row.strong_count(), 1, "kept when the next begins");
+    drop(flush.run().unwrap());
+    assert_eq!(row.strong_count(), 0);
+}
