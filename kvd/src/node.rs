@@ -52,9 +52,10 @@ impl ReplicatedClock {
         self.stamp_ms.saturating_add(now.monotonic_ms.saturating_sub(self.seen_at_ms))
     }
 
-    /// Follows an entry that was appended here just now.
+    /// Follows an entry that was appended here just now, also where this node's own clock ran ahead of it: drift does
+    /// not add up from entry to entry. Stamps in the log never go back, for a leader's clock starts from the newest.
     fn saw(&mut self, stamp_ms: u64, now: Time) {
-        if stamp_ms >= self.at(now) || stamp_ms >= self.stamp_ms {
+        if stamp_ms >= self.stamp_ms {
             *self = Self { stamp_ms, seen_at_ms: now.monotonic_ms };
         }
     }
@@ -320,3 +321,6 @@ fn refused(error: &protocol::DecodeError) -> Refused {
         other => Refused::Invalid(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

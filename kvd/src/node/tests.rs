@@ -1,0 +1,273 @@
+//! The node as its driver sees it: events in, actions out, on a network and a log that the test holds in its hands.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use protocol::{ClusterId, RequestId, response::Member};
+use raft::{Config, Envelope, Persist, Restored};
+
+use super::*;
+use crate::{disk::RealDisk, state::StateLimits};
+
+const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+/// A few nodes, their messages under way and the answers they gave. Logs are durable at once unless held.
+struct Nodes {
+    nodes: Vec<Node>,
+    network: VecDeque<Envelope>,
+    answers: Vec<(u64, ResponseFrame)>,
+    /// Writes of the log that are not durable yet, of nodes whose disk is held.
+    held: Vec<(usize, Persist)>,
+    /// Nodes that nobody reaches and that reach nobody.
+    cut: Vec<usize>,
+    slow_disk: Option<usize>,
+    now: Time,
+    _folder: tempfile::TempDir,
+}
+
+impl Nodes {
+    fn new(count: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let list: Vec<_> = (1..=count)
+            .map(|id| Member { id, name: format!("n{id}"), address: format!("host{id}:7400") })
+            .collect();
+        let nodes = (1..=count).map(|id| {
+            let config = core_config(id, count);
+            let path = folder.path().join(id.to_string());
+            let state = State::open(Arc::new(RealDisk), &path, CLUSTER, StateLimits::default()).unwrap();
+            let raft = Raft::new(config, Restored::default()).unwrap();
+            Node::new(raft, state, Members::new(CLUSTER, NodeId(id), list.clone()))
+        });
+        Self {
+            nodes: nodes.collect(),
+            network: VecDeque::new(),
+            answers: Vec::new(),
+            held: Vec::new(),
+            cut: Vec::new(),
+            slow_disk: None,
+            now: Time::default(),
+            _folder: folder,
+        }
+    }
+
+    /// Lets everything happen that does not need time.
+    fn settle(&mut self) {
+        loop {
+            for at in 0..self.nodes.len() {
+                for action in self.nodes[at].actions().unwrap() {
+                    self.act(at, action);
+                }
+            }
+            let Some(envelope) = self.network.pop_front() else { return };
+            let to = usize::try_from(envelope.to.0).unwrap() - 1;
+            self.nodes[to].handle(Event::Peer(envelope)).unwrap();
+        }
+    }
+
+    fn act(&mut self, at: usize, action: Action) {
+        match action {
+            Action::Persist(persist) if self.slow_disk == Some(at) => self.held.push((at, persist)),
+            Action::Persist(persist) => self.nodes[at].handle(Event::Persisted(persist.ticket)).unwrap(),
+            Action::Send(envelope) => {
+                let to = usize::try_from(envelope.to.0).unwrap() - 1;
+                if !self.cut.contains(&at) && !self.cut.contains(&to) {
+                    self.network.push_back(envelope);
+                }
+            }
+            Action::Reply { connection, frame } => self.answers.push((connection, frame)),
+            Action::Flush(flush) => {
+                let flushed = flush.run().unwrap();
+                self.nodes[at].handle(Event::Flushed(flushed)).unwrap();
+            }
+            Action::Fetch(_) | Action::Changed(_) => {}
+        }
+    }
+
+    fn tick(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            self.now.monotonic_ms += 10;
+            for node in &mut self.nodes {
+                node.handle(Event::Tick(self.now)).unwrap();
+            }
+            self.settle();
+        }
+    }
+
+    fn leader(&mut self) -> usize {
+        for _ in 0..1000 {
+            self.tick(1);
+            let leads = |at: &usize| self.nodes[*at].standing().role == RoleName::Leader && !self.cut.contains(at);
+            if let Some(leader) = (0..self.nodes.len()).find(leads) {
+                // One more heartbeat, so that all know.
+                self.tick(10);
+                return leader;
+            }
+        }
+        panic!("no leader within a thousand ticks");
+    }
+
+    fn ask(&mut self, at: usize, request: Request) {
+        let caller = Caller { connection: at as u64, request: self.answers.len() as u64 };
+        let frame = RequestFrame { id: caller.request, deadline_ms: 1000, request };
+        self.nodes[at].handle(Event::Client { caller, frame }).unwrap();
+        self.settle();
+    }
+
+    fn answer(&mut self) -> Result<Response, Refused> {
+        self.answers.pop().expect("an answer was given").1.result
+    }
+}
+
+fn core_config(id: u64, count: u64) -> Config {
+    Config {
+        id: NodeId(id),
+        voters: (1..=count).map(NodeId).collect(),
+        election_ticks: 20,
+        heartbeat_ticks: 5,
+        max_append_entries: 64,
+        max_append_bytes: 1 << 20,
+        max_inflight_appends: 8,
+        max_inflight_bytes: 1 << 22,
+        max_uncommitted_entries: 4,
+        max_uncommitted_bytes: 1 << 22,
+        max_reads: 4,
+        cache_bytes: 1 << 20,
+        seed: id,
+    }
+}
+
+fn set(token: u8, value: &[u8]) -> Request {
+    let request = RequestId { token: [token; 16], learned: 0, cluster: CLUSTER };
+    Request::Write { request, operation: Operation::Set { key: b"k".to_vec(), value: value.to_vec() } }
+}
+
+fn get() -> Request {
+    Request::Get { key: b"k".to_vec(), consistency: Consistency::Linearizable, without_value: false }
+}
+
+fn value(response: Result<Response, Refused>) -> Option<Vec<u8>> {
+    match response {
+        Ok(Response::Value { found, .. }) => found.map(|found| found.value),
+        other => panic!("not a value: {other:?}"),
+    }
+}
+
+#[test]
+fn a_write_is_answered_after_it_is_applied_and_any_node_reads_it() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.ask(leader, set(1, b"v"));
+    assert!(matches!(nodes.answer(), Ok(Response::Written { revision: 2, existed: false, deduplicated: false })));
+    for at in 0..3 {
+        nodes.ask(at, get());
+        assert_eq!(value(nodes.answer()), Some(b"v".to_vec()));
+    }
+}
+
+#[test]
+fn a_repeated_request_is_answered_with_the_first_outcome() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.ask(leader, set(1, b"v"));
+    let first = nodes.answer();
+    nodes.ask(leader, set(1, b"v"));
+    let Ok(Response::Written { revision, deduplicated, .. }) = nodes.answer() else { panic!("not written") };
+    assert!(matches!(first, Ok(Response::Written { revision: first, .. }) if first == revision));
+    assert!(deduplicated);
+}
+
+#[test]
+fn a_follower_redirects_a_write_with_the_leaders_address() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.ask((leader + 1) % 3, set(1, b"v"));
+    let id = leader as u64 + 1;
+    let expected = Refused::NotLeader { leader: Some(id), address: Some(format!("host{id}:7400")) };
+    assert_eq!(nodes.answer(), Err(expected));
+}
+
+#[test]
+fn a_write_is_not_answered_before_a_majority_has_it_on_disk() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.cut = vec![(leader + 1) % 3];
+    nodes.slow_disk = Some((leader + 2) % 3);
+    nodes.ask(leader, set(1, b"v"));
+    assert!(nodes.answers.is_empty(), "only the leader's disk has it");
+    let (at, persist) = nodes.held.remove(0);
+    nodes.nodes[at].handle(Event::Persisted(persist.ticket)).unwrap();
+    nodes.settle();
+    assert!(matches!(nodes.answer(), Ok(Response::Written { .. })));
+}
+
+#[test]
+fn a_write_whose_leader_is_cut_off_is_lost_not_refused() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.cut = vec![leader];
+    nodes.ask(leader, set(1, b"v"));
+    assert!(nodes.answers.is_empty());
+    nodes.tick(60);
+    assert_eq!(nodes.answer(), Err(Refused::Lost), "the fate of the entry is open");
+}
+
+#[test]
+fn a_leader_that_is_cut_off_serves_no_read() {
+    let mut nodes = Nodes::new(3);
+    let old = nodes.leader();
+    nodes.cut = vec![old];
+    nodes.ask(old, get());
+    assert!(nodes.answers.is_empty(), "no majority has confirmed that it still leads");
+    nodes.tick(200);
+    assert!(matches!(nodes.answer(), Err(Refused::NotLeader { .. } | Refused::NoQuorum)));
+}
+
+#[test]
+fn a_fifth_write_without_a_quorum_is_busy() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.cut = (0..3).filter(|at| *at != leader).collect();
+    for token in 1..=4 {
+        nodes.ask(leader, set(token, b"v"));
+        assert!(nodes.answers.is_empty(), "write {token} waits");
+    }
+    nodes.ask(leader, set(5, b"v"));
+    assert!(matches!(nodes.answer(), Err(Refused::Busy { .. })));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_the_log() {
+    let mut nodes = Nodes::new(1);
+    let leader = nodes.leader();
+    let last = nodes.nodes[leader].status().last;
+    let request = RequestId { token: [1; 16], learned: 0, cluster: CLUSTER };
+    for key in [Vec::new(), vec![b'k'; protocol::limits::KEY_BYTES + 1]] {
+        nodes.ask(leader, Request::Write { request, operation: Operation::Delete { key: key.clone() } });
+        assert!(matches!(nodes.answer(), Err(Refused::Invalid(_) | Refused::TooLarge { .. })));
+        nodes.ask(leader, Request::Get { key, consistency: Consistency::Stale, without_value: false });
+        assert!(matches!(nodes.answer(), Err(Refused::Invalid(_) | Refused::TooLarge { .. })));
+    }
+    assert_eq!(nodes.nodes[leader].status().last, last, "nothing entered the log");
+}
+
+#[test]
+fn all_nodes_have_one_hash_at_one_index() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    for token in 1..=9 {
+        nodes.ask(leader, set(token, &[token]));
+    }
+    nodes.tick(10);
+    let seen: Vec<_> = nodes.nodes.iter().map(|node| (node.applied(), node.status().state_hash)).collect();
+    assert!(seen.iter().all(|one| *one == seen[0] && one.0 == 10), "{seen:?}");
+}
+
+#[test]
+fn stamps_never_go_back_and_follow_the_newest_entry() {
+    let at = |monotonic_ms| Time { monotonic_ms, wall_ms: 0 };
+    let mut clock = ReplicatedClock::default();
+    assert_eq!(clock.at(at(5)), 5);
+    clock.saw(1000, at(5));
+    assert_eq!(clock.at(at(7)), 1002, "time passes from the newest stamp on");
+    clock.saw(900, at(8));
+    assert_eq!(clock.at(at(8)), 1003, "an older stamp changes nothing");
+}
