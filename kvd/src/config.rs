@@ -78,6 +78,17 @@ pub struct TlsPaths {
     pub key: PathBuf,
 }
 
+impl TlsPaths {
+    /// The files of a node in an authority's folder.
+    pub fn in_folder(dir: &Path, id: u64) -> Self {
+        Self {
+            ca: dir.join("ca.pem"),
+            cert: dir.join(format!("node-{id}.pem")),
+            key: dir.join(format!("node-{id}-key.pem")),
+        }
+    }
+}
+
 /// One server of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -151,10 +162,7 @@ impl Config {
         if let Some(tls) = &self.tls {
             return TlsPaths { ca: named(&tls.ca), cert: named(&tls.cert), key: named(&tls.key) };
         }
-        let dir = self.pki_dir();
-        let cert = dir.join(format!("node-{}.pem", server.id));
-        let key = dir.join(format!("node-{}-key.pem", server.id));
-        TlsPaths { ca: dir.join("ca.pem"), cert, key }
+        TlsPaths::in_folder(&self.pki_dir(), server.id)
     }
 
     /// Every server's `host:port`, as a client wants them.
@@ -167,6 +175,25 @@ impl Config {
 pub fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Whether a certificate can name this host: without a port, IPv6 without brackets.
+pub(crate) fn is_host(text: &str) -> bool {
+    let ip = text.parse::<std::net::IpAddr>();
+    ip.is_ok() || Address::parse(&format!("{text}:1")).is_ok_and(|_| !text.starts_with('['))
+}
+
+/// Whether a user can have this name; the error says why not.
+pub(crate) fn check_user(name: &str) -> Result<(), String> {
+    check_name("name", name).map_err(|complaint| format!("{}: {}", complaint.why, complaint.remedy))
+}
+
+/// Whether a client can dial this; the error says why not.
+pub(crate) fn check_endpoint(text: &str) -> Result<(), String> {
+    Address::parse(text).map(|_| ()).map_err(|fault| {
+        let complaint = fault.at("endpoint", text);
+        format!("{}: {}", complaint.why, complaint.remedy)
+    })
 }
 
 fn read(file: &Path) -> std::io::Result<String> {

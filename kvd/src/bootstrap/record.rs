@@ -1,0 +1,158 @@
+//! The identity record: who a directory belongs to. The same text lies in both directories and, as the mark, beside
+//! the node's certificate.
+
+use std::fmt::Write;
+
+use protocol::ClusterId;
+use ring::digest;
+use serde::Deserialize;
+
+/// Format of the record. A newer one is refused by name.
+const FORMAT: u32 = 1;
+
+/// How far the first start came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    /// The first start is under way; this node has not voted.
+    Starting,
+    /// The node may have voted: its directories are needed from now on.
+    Started,
+}
+
+/// Who a directory belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) phase: Phase,
+    pub(crate) cluster: ClusterId,
+    pub(crate) node: u64,
+    pub(crate) incarnation: [u8; 16],
+    /// Sorted.
+    pub(crate) voters: Vec<u64>,
+    /// Makes QUIC's stateless resets recognisable after a restart.
+    pub(crate) reset_key: [u8; 64],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    format: u32,
+    phase: Phase,
+    cluster: String,
+    node: u64,
+    incarnation: String,
+    voters: Vec<u64>,
+    reset_key: String,
+}
+
+/// The cluster's id: the same on every node that has the same CA and the same first voters. Addresses may change and
+/// are not part of it.
+pub(crate) fn cluster_id(ca_fingerprint: &[u8; 32], voters: &[u64]) -> ClusterId {
+    let mut sorted = voters.to_vec();
+    sorted.sort_unstable();
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"kvd cluster 1\0");
+    context.update(ca_fingerprint);
+    for id in sorted {
+        context.update(&id.to_be_bytes());
+    }
+    let mut id = [0; 16];
+    id.copy_from_slice(&context.finish().as_ref()[..16]);
+    ClusterId(id)
+}
+
+impl Record {
+    /// The record of a first start.
+    pub(crate) fn fresh(cluster: ClusterId, node: u64, voters: Vec<u64>) -> Result<Self, getrandom::Error> {
+        let (mut incarnation, mut reset_key) = ([0; 16], [0; 64]);
+        getrandom::fill(&mut incarnation)?;
+        getrandom::fill(&mut reset_key)?;
+        Ok(Self { phase: Phase::Starting, cluster, node, incarnation, voters, reset_key })
+    }
+
+    pub(crate) fn with(&self, phase: Phase) -> Self {
+        Self { phase, ..self.clone() }
+    }
+
+    /// Whether both speak of the same first start, however far it came.
+    pub(crate) fn same_start(&self, other: &Self) -> bool {
+        self.with(Phase::Started) == other.with(Phase::Started)
+    }
+
+    pub(crate) fn encode(&self) -> String {
+        let phase = match self.phase {
+            Phase::Starting => "starting",
+            Phase::Started => "started",
+        };
+        format!(
+            "# Written by kvd at the first start of this node. Do not edit, copy or remove.\n\
+             format = {FORMAT}\nphase = \"{phase}\"\ncluster = \"{}\"\nnode = {}\nincarnation = \"{}\"\n\
+             voters = {:?}\nreset_key = \"{}\"\n",
+            self.cluster,
+            self.node,
+            hex(&self.incarnation),
+            self.voters,
+            hex(&self.reset_key),
+        )
+    }
+
+    /// Reads a record; the error says what is wrong with it.
+    pub(crate) fn decode(text: &str) -> Result<Self, String> {
+        let text: Text = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        if text.format != FORMAT {
+            return Err(format!("its format is {}, this kvd knows {FORMAT}", text.format));
+        }
+        Ok(Self {
+            phase: text.phase,
+            cluster: text.cluster.parse().map_err(|_| "its cluster id is damaged")?,
+            node: text.node,
+            incarnation: unhex(&text.incarnation).ok_or("its incarnation is damaged")?,
+            voters: text.voters,
+            reset_key: unhex(&text.reset_key).ok_or("its reset key is damaged")?,
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_its_text() {
+        let record = Record::fresh(ClusterId([7; 16]), 3, vec![1, 2, 3]).unwrap();
+        assert_eq!(Record::decode(&record.encode()), Ok(record.clone()));
+        let started = record.with(Phase::Started);
+        assert_eq!(Record::decode(&started.encode()), Ok(started.clone()));
+        assert!(started.same_start(&record) && started != record);
+        assert!(!Record::fresh(ClusterId([7; 16]), 3, vec![1, 2, 3]).unwrap().same_start(&record));
+        assert!(Record::decode(&record.encode().replace("format = 1", "format = 2")).is_err());
+        assert!(Record::decode("").is_err());
+    }
+
+    #[test]
+    fn the_cluster_is_its_ca_and_its_first_voters_in_any_order() {
+        let id = cluster_id(&[1; 32], &[1, 2, 3]);
+        assert_eq!(id, cluster_id(&[1; 32], &[3, 1, 2]));
+        assert_ne!(id, cluster_id(&[2; 32], &[1, 2, 3]));
+        assert_ne!(id, cluster_id(&[1; 32], &[1, 2]));
+    }
+}
