@@ -1,15 +1,20 @@
 //! The daemon: a deterministic node under a thin driver.
 pub mod bootstrap;
 pub mod cli;
+mod clients;
 pub mod config;
 pub mod dev;
 pub mod disk;
+mod driver;
 pub mod event;
 pub mod log;
+mod log_thread;
 pub mod logging;
 pub mod members;
 pub mod node;
+mod peers;
 pub mod pki;
+pub mod server;
 pub mod state;
 mod store;
 mod waiting;

@@ -19,8 +19,8 @@ use crate::{
 /// What a CA is made for when nobody says otherwise.
 pub const CA_DAYS: u32 = 3650;
 /// Clocks of machines differ; a certificate is valid from a little before it was made.
-const BACKDATED: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const BACKDATED: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 /// Longest validity, which keeps dates within what X.509 can say.
 const MOST_DAYS: u32 = 36_500;
 

@@ -95,7 +95,8 @@ impl Nodes {
     fn leader(&mut self) -> usize {
         for _ in 0..1000 {
             self.tick(1);
-            let leads = |at: &usize| self.nodes[*at].standing().role == RoleName::Leader && !self.cut.contains(at);
+            let leads =
+                |at: &usize| self.nodes[*at].standing().role == RoleName::Leader && !self.cut.contains(at);
             if let Some(leader) = (0..self.nodes.len()).find(leads) {
                 // One more heartbeat, so that all know.
                 self.tick(10);
@@ -156,7 +157,10 @@ fn a_write_is_answered_after_it_is_applied_and_any_node_reads_it() {
     let mut nodes = Nodes::new(3);
     let leader = nodes.leader();
     nodes.ask(leader, set(1, b"v"));
-    assert!(matches!(nodes.answer(), Ok(Response::Written { revision: 2, existed: false, deduplicated: false })));
+    assert!(matches!(
+        nodes.answer(),
+        Ok(Response::Written { revision: 2, existed: false, deduplicated: false })
+    ));
     for at in 0..3 {
         nodes.ask(at, get());
         assert_eq!(value(nodes.answer()), Some(b"v".to_vec()));

@@ -1,0 +1,228 @@
+//! The only loop that knows time, threads and sockets. It decides nothing: events go into the node, actions come out.
+//!
+//! One thread runs this loop and every connection; the log has a thread, and so has the state's flush. A hand-off
+//! between threads costs about 40 µs on an idle machine, so there are no more. Whatever queues while the node or
+//! the disk is busy is taken as one batch next time: there are no timers but the tick.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::mpsc as thread_channel,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use protocol::{Refused, Request, Response, ResponseFrame};
+use raft::{Envelope, NodeId};
+use tokio::sync::mpsc;
+
+use crate::{
+    clients::Replies,
+    event::{Action, Caller, Event, Standing, Time},
+    log_thread::LogTask,
+    node::Node,
+    peers::PeerSender,
+    state::{Flush, StateError},
+};
+
+/// Most events handled before the node is asked what to do: a bound on how long a disk or a peer waits.
+const BATCH: usize = 1024;
+
+/// Most client requests waiting for the node; beyond it the connection answers `busy` itself.
+pub(crate) const CLIENT_QUEUE: usize = 16 * 1024;
+/// Most peer messages waiting for the node; beyond it they are lost, as on a network.
+pub(crate) const PEER_QUEUE: usize = 4 * 1024;
+
+/// Why the loop ended on its own. Each ends the process: a node that cannot trust its disk must not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The state could not be read, written or applied to.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The log could not be written, or its sync failed.
+    #[error("the log failed: {0}")]
+    Log(String),
+    /// A thread this node cannot do without has ended.
+    #[error("{0} has ended")]
+    ThreadEnded(&'static str),
+}
+
+/// What the rest of the process tells the loop.
+pub(crate) enum Input {
+    /// Goes to the node.
+    Event(Event),
+    /// A client connected: its answers go here.
+    Connected(u64, Replies),
+    /// A client left.
+    Gone(u64),
+    /// The log or the store failed; the loop ends with this.
+    Failed(DriverError),
+}
+
+/// The queues into the loop. Peers and clients are bounded apart, so that neither starves the other; what the log and
+/// the store report is bounded by what they were asked.
+pub(crate) struct Queues {
+    pub(crate) done: mpsc::UnboundedReceiver<Input>,
+    pub(crate) peers: mpsc::Receiver<Envelope>,
+    pub(crate) clients: mpsc::Receiver<Input>,
+}
+
+/// What the loop hands work to.
+pub(crate) struct Outputs {
+    pub(crate) log: thread_channel::Sender<LogTask>,
+    pub(crate) store: thread_channel::Sender<Flush>,
+    pub(crate) peers: HashMap<NodeId, PeerSender>,
+    /// Told of every change of standing.
+    pub(crate) changed: Box<dyn Fn(Standing) + Send>,
+    /// Fills in what only the process knows of itself.
+    pub(crate) finish_status: Box<dyn Fn(&mut protocol::NodeStatus) + Send>,
+    /// Tells new connections where the node stands.
+    pub(crate) welcome: tokio::sync::watch::Sender<crate::clients::Greeting>,
+}
+
+/// Runs a node until `stop` says so or its disk fails.
+pub(crate) struct Driver {
+    node: Node,
+    outputs: Outputs,
+    clients: HashMap<u64, Replies>,
+    started: Instant,
+}
+
+impl Driver {
+    pub(crate) fn new(node: Node, outputs: Outputs) -> Self {
+        Self { node, outputs, clients: HashMap::new(), started: Instant::now() }
+    }
+
+    /// The loop.
+    pub(crate) async fn run(
+        mut self,
+        mut queues: Queues,
+        tick: Duration,
+        mut stop: tokio::sync::oneshot::Receiver<()>,
+    ) -> Result<(), DriverError> {
+        let mut ticks = tokio::time::interval(tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut done, mut peers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut stop => return Ok(()),
+                _ = ticks.tick() => self.node.handle(Event::Tick(self.now()))?,
+                count = queues.done.recv_many(&mut done, BATCH) => closed(count, "the log thread")?,
+                count = queues.peers.recv_many(&mut peers, BATCH) => closed(count, "the peers' task")?,
+                count = queues.clients.recv_many(&mut clients, BATCH) => closed(count, "the clients' task")?,
+            }
+            // What else came meanwhile belongs to the same batch.
+            drain(&mut queues.peers, &mut peers);
+            drain(&mut queues.clients, &mut clients);
+            while let Ok(input) = queues.done.try_recv() {
+                done.push(input);
+            }
+            for input in done.drain(..) {
+                self.take(input)?;
+            }
+            for envelope in peers.drain(..) {
+                self.node.handle(Event::Peer(envelope))?;
+            }
+            for input in clients.drain(..) {
+                self.take(input)?;
+            }
+            self.act()?;
+        }
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), DriverError> {
+        match input {
+            Input::Event(Event::Client { caller, frame }) if frame.request == Request::Status => {
+                self.status(caller);
+            }
+            Input::Event(event) => self.node.handle(event)?,
+            Input::Connected(connection, replies) => {
+                self.clients.insert(connection, replies);
+            }
+            Input::Gone(connection) => {
+                self.clients.remove(&connection);
+            }
+            Input::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<(), DriverError> {
+        for action in self.node.actions()? {
+            match action {
+                Action::Persist(persist) => self.log(LogTask::Persist(persist))?,
+                Action::Fetch(fetch) => self.log(LogTask::Fetch(fetch))?,
+                Action::Send(envelope) => self.send(envelope)?,
+                Action::Reply { connection, frame } => self.reply(connection, &frame),
+                Action::Flush(flush) => {
+                    self.outputs
+                        .store
+                        .send(flush)
+                        .map_err(|_| DriverError::ThreadEnded("the store thread"))?;
+                }
+                Action::Changed(standing) => (self.outputs.changed)(standing),
+            }
+        }
+        let greeting = crate::clients::Greeting::of(&self.node);
+        self.outputs.welcome.send_if_modified(|current| {
+            let changed = *current != greeting;
+            *current = greeting;
+            changed
+        });
+        Ok(())
+    }
+
+    fn log(&self, task: LogTask) -> Result<(), DriverError> {
+        self.outputs.log.send(task).map_err(|_| DriverError::ThreadEnded("the log thread"))
+    }
+
+    fn send(&mut self, envelope: Envelope) -> Result<(), DriverError> {
+        let to = envelope.to;
+        let Some(peer) = self.outputs.peers.get(&to) else { return Ok(()) };
+        if peer.send(envelope) { Ok(()) } else { Ok(self.node.handle(Event::Unreachable(to))?) }
+    }
+
+    fn reply(&self, connection: u64, frame: &ResponseFrame) {
+        if let Some(replies) = self.clients.get(&connection) {
+            replies.send(Bytes::from(frame.encode()));
+        }
+    }
+
+    fn status(&mut self, caller: Caller) {
+        let mut status = self.node.status();
+        (self.outputs.finish_status)(&mut status);
+        let result: Result<Response, Refused> = Ok(Response::Status(Box::new(status)));
+        self.reply(caller.connection, &ResponseFrame { id: caller.request, result });
+    }
+
+    fn now(&self) -> Time {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time { monotonic_ms: millis(self.started.elapsed()), wall_ms: millis(wall) }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn closed(received: usize, who: &'static str) -> Result<(), DriverError> {
+    if received == 0 { Err(DriverError::ThreadEnded(who)) } else { Ok(()) }
+}
+
+fn drain<T>(queue: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
+    while into.len() < BATCH {
+        match queue.try_recv() {
+            Ok(item) => into.push(item),
+            Err(_) => break,
+        }
+    }
+}
+
+/// Starts a named thread.
+pub(crate) fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+}

@@ -1,0 +1,193 @@
+//! Connections between servers. Each node dials every other and sends on its own connection; what it is sent
+//! comes on theirs. Messages that find no connection or a full queue are lost, as on a network, and the core is told.
+//!
+//! Liveness is decided by Raft's acknowledged rounds. The idle timer here only ends connections that say nothing, so
+//! that they are dialled again.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use protocol::{limits::PEER_FRAME_BYTES, peer::PeerFrame, response::Member};
+use raft::{Envelope, NodeId};
+use tokio::sync::mpsc;
+use transport::{Connection, Endpoint, FrameReader, TransportError};
+
+use crate::{driver::Input, event::Event, members::Members};
+
+/// Most messages waiting for one peer.
+const QUEUE: usize = 1024;
+/// Most bytes waiting for one peer; a batch of appends of the largest size fits several times.
+const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// Most messages written at once.
+const WRITE_BATCH: usize = 64;
+/// First and longest pause between two attempts to dial.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Most streams a peer may open on one connection.
+const STREAMS: usize = 8;
+
+/// The queue to one peer.
+#[derive(Clone)]
+pub(crate) struct PeerSender {
+    frames: mpsc::Sender<Bytes>,
+    unsent: Arc<std::sync::atomic::AtomicUsize>,
+    cluster: protocol::ClusterId,
+}
+
+impl PeerSender {
+    /// Queues a message; `false` when there is no room, and it is lost.
+    pub(crate) fn send(&self, envelope: Envelope) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.unsent.load(Relaxed) > QUEUE_BYTES {
+            return false;
+        }
+        let bytes = Bytes::from(PeerFrame { cluster: self.cluster, group: 0, envelope }.encode());
+        let size = bytes.len();
+        let queued = self.frames.try_send(bytes).is_ok();
+        if queued {
+            self.unsent.fetch_add(size, Relaxed);
+        }
+        queued
+    }
+}
+
+/// Keeps a connection to `peer` and sends what is queued, for ever.
+pub(crate) fn connect(
+    endpoint: Arc<Endpoint>,
+    members: &Members,
+    peer: Member,
+    reports: mpsc::UnboundedSender<Input>,
+) -> PeerSender {
+    let (frames, queue) = mpsc::channel(QUEUE);
+    let unsent = Arc::default();
+    let sender = PeerSender { frames, unsent: Arc::clone(&unsent), cluster: members.cluster() };
+    tokio::spawn(Link { endpoint, peer, queue, unsent, reports }.run());
+    sender
+}
+
+struct Link {
+    endpoint: Arc<Endpoint>,
+    peer: Member,
+    queue: mpsc::Receiver<Bytes>,
+    unsent: Arc<std::sync::atomic::AtomicUsize>,
+    reports: mpsc::UnboundedSender<Input>,
+}
+
+impl Link {
+    async fn run(mut self) {
+        let (mut pause, mut said) = (BACKOFF.0, false);
+        loop {
+            match self.dial().await {
+                Ok(connection) => {
+                    (pause, said) = (BACKOFF.0, false);
+                    tracing::info!(peer = self.peer.name, "connected");
+                    let error = self.send_all(&connection).await;
+                    connection.close(0, "");
+                    tracing::info!(peer = self.peer.name, reason = %error, "disconnected");
+                }
+                Err(error) => {
+                    // Once an outage: a peer that is down is no news every half second.
+                    if !said {
+                        tracing::warn!(peer = self.peer.name, address = self.peer.address, %error, "cannot connect");
+                    }
+                    said = true;
+                }
+            }
+            if self.reports.send(Input::Event(Event::Unreachable(NodeId(self.peer.id)))).is_err() {
+                return;
+            }
+            self.forget_queue();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    async fn dial(&self) -> Result<Connection, TransportError> {
+        let mut failure = TransportError::Io(std::io::Error::other("the name has no address"));
+        for address in tokio::net::lookup_host(&self.peer.address).await.map_err(TransportError::Io)? {
+            match self.endpoint.dial_peer(address, self.peer.id).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Sends until the connection ends; returns why it did.
+    async fn send_all(&mut self, connection: &Connection) -> TransportError {
+        let mut stream = match connection.open_uni().await {
+            Ok(stream) => stream,
+            Err(error) => return error,
+        };
+        let mut frames = Vec::with_capacity(WRITE_BATCH);
+        loop {
+            tokio::select! {
+                count = self.queue.recv_many(&mut frames, WRITE_BATCH) => {
+                    if count == 0 {
+                        return TransportError::Closed("stopping".to_owned());
+                    }
+                }
+                error = connection.closed() => return error,
+            }
+            let size = frames.iter().map(Bytes::len).sum();
+            let sent = tokio::select! {
+                sent = stream.write(&frames) => sent,
+                error = connection.closed() => Err(error),
+            };
+            self.unsent.fetch_sub(size, std::sync::atomic::Ordering::Relaxed);
+            frames.clear();
+            if let Err(error) = sent {
+                return error;
+            }
+        }
+    }
+
+    /// What queued for a connection that is gone is stale: the core repeats what still matters.
+    fn forget_queue(&mut self) {
+        while let Ok(frame) = self.queue.try_recv() {
+            self.unsent.fetch_sub(frame.len(), std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// Receives from one peer until its connection ends.
+pub(crate) async fn serve(
+    connection: Connection,
+    from: NodeId,
+    members: Arc<Members>,
+    inbox: mpsc::Sender<Envelope>,
+) {
+    let mut streams = tokio::task::JoinSet::new();
+    while let Ok(reader) = connection.accept_uni().await {
+        while streams.try_join_next().is_some() {}
+        if streams.len() >= STREAMS {
+            connection.close(1, "too many streams");
+            break;
+        }
+        let (members, inbox, connection) = (Arc::clone(&members), inbox.clone(), connection.clone());
+        streams.spawn(async move {
+            if let Err(error) = receive(reader, from, &members, &inbox).await {
+                tracing::debug!(peer = members.name(from), %error, "peer stream ended");
+                connection.close(2, "refused");
+            }
+        });
+    }
+}
+
+async fn receive(
+    mut reader: FrameReader,
+    from: NodeId,
+    members: &Members,
+    inbox: &mpsc::Sender<Envelope>,
+) -> Result<(), TransportError> {
+    while let Some(bytes) = reader.next(PEER_FRAME_BYTES).await? {
+        let frame =
+            PeerFrame::decode(&bytes).map_err(|error| TransportError::Malformed(error.to_string()))?;
+        let envelope = frame.envelope;
+        if frame.cluster != members.cluster() || envelope.from != from || envelope.to != members.me() {
+            return Err(TransportError::Malformed("a frame of another cluster or node".to_owned()));
+        }
+        // A full inbox loses the message; Raft repeats it.
+        let _ = inbox.try_send(envelope);
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! A running node: opens what is on disk, starts the threads, listens, and stops cleanly.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, mpsc as thread_channel},
+    time::Duration,
+};
+
+use protocol::response::Member;
+use raft::{NodeId, Raft, RoleName};
+use tokio::sync::{mpsc, oneshot, watch};
+use transport::{Accepting, Endpoint, Identity, Kind, Subject, TransportError};
+
+use crate::{
+    bootstrap::Launch,
+    clients::{self, Door, Greeting},
+    config::Config,
+    disk::{Disk, RealDisk},
+    driver::{self, Driver, DriverError, Outputs, Queues},
+    event::Standing,
+    log::{Log, LogError, Recovered},
+    log_thread::{run_log, run_store},
+    members::Members,
+    node::Node,
+    peers,
+    state::{State, StateError, StateLimits},
+};
+
+/// Length of a tick. Timeouts are counted in ticks, so it bounds their precision.
+const TICK: Duration = Duration::from_millis(10);
+/// Most client connections at one time; one more is closed with a reason.
+const CLIENT_CONNECTIONS: usize = 1000;
+
+/// Why a node could not start or went down.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The log could not be opened.
+    #[error("the log in {0} cannot be opened: {1}")]
+    Log(String, LogError),
+    /// The state could not be opened.
+    #[error("the state in {0} cannot be opened: {1}")]
+    State(String, StateError),
+    /// The address could not be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, TransportError),
+    /// The configuration was refused by the core.
+    #[error("configuration refused: {0}")]
+    Config(String),
+    /// The node stopped itself: its disk failed.
+    #[error("stopped: {0}")]
+    Driver(#[from] DriverError),
+    /// A thread or a name could not be had from the operating system.
+    #[error("{0}: {1}")]
+    System(&'static str, std::io::Error),
+}
+
+/// What the process tells a running node.
+pub struct Signals {
+    /// Stop cleanly.
+    pub stop: oneshot::Receiver<()>,
+    /// Use these certificates for connections from now on.
+    pub reload: mpsc::Receiver<Identity>,
+}
+
+/// Runs a node until it is told to stop. Must be called on a current-thread tokio runtime with everything enabled.
+pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
+    let node_id = NodeId(launch.me.id);
+    let members = members(&launch, node_id);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let (node, log) = open(&launch, &disk, &members)?;
+
+    let (endpoint, listen) = listen(&launch).await?;
+    let endpoint = Arc::new(endpoint);
+    let (done_sender, done) = mpsc::unbounded_channel();
+    let (peer_inbox, peer_queue) = mpsc::channel(driver::PEER_QUEUE);
+    let (client_inbox, client_queue) = mpsc::channel(driver::CLIENT_QUEUE);
+    let (greeting_sender, greeting) = watch::channel(Greeting::of(&node));
+
+    let (log_sender, log_tasks) = thread_channel::channel();
+    let (store_sender, store_tasks) = thread_channel::channel();
+    let (log_done, store_done) = (done_sender.clone(), done_sender.clone());
+    let log_thread = driver::spawn("log", move || run_log(log, &log_tasks, &log_done))
+        .map_err(|error| ServeError::System("cannot start a thread", error))?;
+    driver::spawn("store", move || run_store(&store_tasks, &store_done))
+        .map_err(|error| ServeError::System("cannot start a thread", error))?;
+
+    let peers: HashMap<_, _> = members
+        .peers()
+        .map(|peer| {
+            let sender = peers::connect(Arc::clone(&endpoint), &members, peer.clone(), done_sender.clone());
+            (NodeId(peer.id), sender)
+        })
+        .collect();
+    let (current_identity, identity) = watch::channel(launch.identity.clone());
+    let outputs = Outputs {
+        log: log_sender,
+        store: store_sender,
+        peers,
+        changed: Box::new(announce(Arc::clone(&members))),
+        finish_status: Box::new(finish_status(&launch, identity)),
+        welcome: greeting_sender,
+    };
+    let door =
+        Door { inputs: client_inbox, greeting, members: Arc::clone(&members), numbers: Arc::default() };
+    let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, peer_inbox));
+    let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));
+
+    tracing::info!(node = launch.me.name, %listen, cluster = %launch.cluster.short(), "ready");
+    let queues = Queues { done, peers: peer_queue, clients: client_queue };
+    let outcome = Driver::new(node, outputs).run(queues, TICK, signals.stop).await;
+    doorman.abort();
+    reloader.abort();
+    endpoint.close();
+    // The loop has dropped its sender, so the log's thread ends after the write it is in.
+    let _ = tokio::task::spawn_blocking(move || log_thread.join()).await;
+    // Lets the goodbye to every connection leave before the socket closes.
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    tracing::info!(node = launch.me.name, "stopped");
+    Ok(outcome?)
+}
+
+fn members(launch: &Launch, me: NodeId) -> Arc<Members> {
+    let list = launch
+        .config
+        .servers
+        .iter()
+        .map(|server| Member { id: server.id, name: server.name.clone(), address: server.advertise.clone() })
+        .collect();
+    Arc::new(Members::new(launch.cluster, me, list))
+}
+
+fn open(launch: &Launch, disk: &Arc<dyn Disk>, members: &Arc<Members>) -> Result<(Node, Log), ServeError> {
+    let shown = |path: &std::path::Path| path.display().to_string();
+    let state = State::open(Arc::clone(disk), &launch.state_dir, launch.cluster, StateLimits::default())
+        .map_err(|error| ServeError::State(shown(&launch.state_dir), error))?;
+    let applied = state.applied();
+    let (log, recovered) = Log::open(Arc::clone(disk), &launch.log_dir, applied)
+        .map_err(|error| ServeError::Log(shown(&launch.log_dir), error))?;
+    tracing::info!(
+        applied = applied.index.0,
+        replay = recovered.entries.len(),
+        term = recovered.hard.term.0,
+        "opened log and state"
+    );
+    let config = core_config(&launch.config, NodeId(launch.me.id));
+    let raft = Raft::new(config, restored(applied, recovered))
+        .map_err(|error| ServeError::Config(error.to_string()))?;
+    Ok((Node::new(raft, state, (**members).clone()), log))
+}
+
+fn restored(applied: raft::Position, recovered: Recovered) -> raft::Restored {
+    raft::Restored {
+        hard: recovered.hard,
+        applied,
+        base: recovered.base,
+        entries: recovered.entries,
+        discarded: recovered.discarded,
+    }
+}
+
+fn core_config(config: &Config, id: NodeId) -> raft::Config {
+    let mut seed = [0; 8];
+    // Without randomness the clock still tells two starts apart.
+    if getrandom::fill(&mut seed).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        seed = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0).to_le_bytes();
+    }
+    let ticks = |duration: Duration| {
+        u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1)
+    };
+    raft::Config {
+        id,
+        voters: config.servers.iter().map(|server| NodeId(server.id)).collect(),
+        election_ticks: ticks(config.timing.election_timeout),
+        heartbeat_ticks: ticks(config.timing.heartbeat),
+        max_append_entries: 1024,
+        max_append_bytes: 1024 * 1024,
+        max_inflight_appends: 64,
+        max_inflight_bytes: 16 * 1024 * 1024,
+        max_uncommitted_entries: 16 * 1024,
+        max_uncommitted_bytes: 64 * 1024 * 1024,
+        max_reads: 16 * 1024,
+        cache_bytes: 64 * 1024 * 1024,
+        seed: u64::from_le_bytes(seed),
+    }
+}
+
+async fn listen(launch: &Launch) -> Result<(Endpoint, SocketAddr), ServeError> {
+    let name = &launch.me.listen;
+    let refused = |error| ServeError::Listen(name.clone(), error);
+    let address = tokio::net::lookup_host(name)
+        .await
+        .map_err(|error| refused(TransportError::Io(error)))?
+        .next()
+        .ok_or_else(|| refused(TransportError::Io(std::io::Error::other("the name has no address"))))?;
+    let settings = launch.transport_settings();
+    let endpoint = Endpoint::server(address, &launch.identity, &settings).map_err(refused)?;
+    let listen = endpoint.local_addr();
+    Ok((endpoint, listen))
+}
+
+/// One line for every change of role, in words that scripts may look for.
+fn announce(members: Arc<Members>) -> impl Fn(Standing) + Send {
+    move |standing| {
+        let term = standing.term.0;
+        let node = members.name(members.me());
+        match (standing.role, standing.leader) {
+            (RoleName::Leader, _) => tracing::info!(node, term, role = "leader", "became leader"),
+            (RoleName::Follower, Some(leader)) => {
+                tracing::info!(node, term, role = "follower", leader = members.name(leader), "follows");
+            }
+            (RoleName::Follower, None) => tracing::info!(node, term, role = "follower", "waits for a leader"),
+            (RoleName::PreCandidate, _) => {
+                tracing::info!(node, term, role = "candidate", "asks whether it could win");
+            }
+            (RoleName::Candidate, _) => tracing::info!(node, term, role = "candidate", "stands for election"),
+        }
+    }
+}
+
+fn finish_status(
+    launch: &Launch,
+    identity: watch::Receiver<Identity>,
+) -> impl Fn(&mut protocol::NodeStatus) + Send + 'static {
+    let directories = [launch.log_dir.clone(), launch.state_dir.clone()];
+    move |status| {
+        status.disk_bytes = directories.iter().map(|directory| used(directory)).sum();
+        status.certificate_days = identity.borrow().days_left();
+        env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
+    }
+}
+
+/// Bytes of the files directly in a directory.
+fn used(directory: &std::path::Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+async fn reload(
+    endpoint: Arc<Endpoint>,
+    mut identities: mpsc::Receiver<Identity>,
+    current: watch::Sender<Identity>,
+) {
+    while let Some(identity) = identities.recv().await {
+        match endpoint.reload(&identity) {
+            Ok(()) => {
+                tracing::info!(days_left = identity.days_left(), "certificates reloaded");
+                current.send_replace(identity);
+            }
+            Err(error) => tracing::error!(%error, "certificates not reloaded; the old ones stay in use"),
+        }
+    }
+}
+
+/// Lets everybody in who shows the right certificate.
+async fn accept(endpoint: Arc<Endpoint>, door: Door, peer_inbox: mpsc::Sender<raft::Envelope>) {
+    let places = Arc::new(tokio::sync::Semaphore::new(CLIENT_CONNECTIONS));
+    while let Some(accepting) = endpoint.accept().await {
+        tokio::spawn(admit(accepting, door.clone(), peer_inbox.clone(), Arc::clone(&places)));
+    }
+}
+
+async fn admit(
+    accepting: Accepting,
+    door: Door,
+    peer_inbox: mpsc::Sender<raft::Envelope>,
+    places: Arc<tokio::sync::Semaphore>,
+) {
+    let accepted = match accepting.finish().await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            tracing::warn!(%error, "connection refused");
+            return;
+        }
+    };
+    match (accepted.kind, accepted.subject) {
+        (Kind::Peer, Subject::Node { id }) if door.members.address(NodeId(id)).is_some() => {
+            peers::serve(accepted.connection, NodeId(id), Arc::clone(&door.members), peer_inbox).await;
+        }
+        (Kind::Peer, subject) => {
+            tracing::warn!(?subject, "not a member, refused as a peer");
+            accepted.connection.close(3, "not a member of this cluster");
+        }
+        (Kind::Client, _) => match places.try_acquire_owned() {
+            Ok(_place) => clients::serve(accepted.connection, door).await,
+            Err(_) => accepted.connection.close(4, "busy: too many client connections"),
+        },
+    }
+}
