@@ -1,11 +1,182 @@
 //! Finds the leader and retries within a deadline, exactly once.
 //!
-//! What decides is pure and lies in `retry`; what does is told by it.
+//! A [`Client`] takes the addresses of some nodes and asks the cluster through whichever answers. Each call has one
+//! budget of time for everything: connecting, redirects, pauses, retries. It ends in one of three ways: the write
+//! is applied (or the value is here), it is certainly not applied, or its outcome is unknown; [`Error::outcome`]
+//! tells the latter two apart and [`Error::Unknown`] carries the request id with which a later call, even of
+//! another process, settles it.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `retry` | decides after each event what to do next; pure |
+//! | `call` | does so: one call from the first attempt to its end |
+//! | `nodes` | what is known of the cluster: addresses, links, leader, applied index |
+//! | `race` | endpoints race, so that a dead one costs a head start |
+//! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
+//! | `status` | every node's own view, at once |
+//! | [`bench`] | the closed loop that measures |
+//!
+//! What is not here: how things look, and any decision of the cluster. Everything runs on the caller's tokio
+//! runtime, a `current_thread` one being the fastest.
 
+pub mod bench;
+mod call;
+mod dial;
 mod error;
-#[allow(dead_code, reason = "the driver that calls it follows with the transport")]
+mod link;
+mod nodes;
 mod race;
-#[allow(dead_code, reason = "the driver that calls it follows with the transport")]
 mod retry;
+mod status;
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use protocol::{
+    ClusterId, Consistency, Operation, Request, RequestId, Response, command::check_key, response::Found,
+};
+use tokio::time::Instant;
+
+use crate::{call::Call, nodes::Nodes};
 
 pub use error::{EndpointError, EndpointFailure, Error, Outcome};
+pub use status::NodeView;
+
+/// How to reach a cluster.
+#[derive(Clone)]
+pub struct Settings {
+    /// `host:port` of some nodes; the others are learned.
+    pub endpoints: Vec<String>,
+    /// Certificate and key of this client, and the CA of the cluster.
+    pub identity: transport::Identity,
+    /// The whole budget of a call.
+    pub timeout: Duration,
+    /// What one node may take of it to be reached.
+    pub connect_timeout: Duration,
+    /// Connections to the leader over which calls are spread; one is right for everything but a load generator.
+    pub connections: usize,
+}
+
+impl Settings {
+    /// Five seconds a call, one to connect, one connection.
+    pub fn new(endpoints: Vec<String>, identity: transport::Identity) -> Self {
+        let (timeout, connect_timeout) = (Duration::from_secs(5), Duration::from_secs(1));
+        Self { endpoints, identity, timeout, connect_timeout, connections: 1 }
+    }
+}
+
+/// A write that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The revision it made.
+    pub revision: u64,
+    /// Whether the key was there before.
+    pub existed: bool,
+    /// Whether an earlier attempt had already applied it.
+    pub deduplicated: bool,
+    /// Its id.
+    pub request: RequestId,
+}
+
+/// A read that was served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The entry, or `None` where the key is absent.
+    pub found: Option<Found>,
+    /// The applied index of the state that was read.
+    pub revision: u64,
+    /// The node that served it.
+    pub served_by: u64,
+}
+
+/// A client of one cluster; clones share connections and what was learned.
+#[derive(Clone)]
+pub struct Client {
+    nodes: Arc<Nodes>,
+    timeout: Duration,
+    connect_timeout: Duration,
+    seed: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("addresses", &self.nodes.addresses()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client that has done nothing yet: no socket, no connection.
+    pub fn new(settings: Settings) -> Self {
+        let (timeout, connect_timeout) = (settings.timeout, settings.connect_timeout);
+        let seed = Arc::new(AtomicU64::new(RandomState::new().build_hasher().finish()));
+        Self { nodes: Arc::new(Nodes::new(settings)), timeout, connect_timeout, seed }
+    }
+
+    /// Writes a key. `request` is the id of an earlier call whose outcome is unknown, to be settled by this one.
+    pub async fn set(&self, key: &[u8], value: &[u8], request: Option<RequestId>) -> Result<Written, Error> {
+        self.write(Operation::Set { key: key.to_vec(), value: value.to_vec() }, request).await
+    }
+
+    /// Removes a key, there or not. `request` as in [`Client::set`].
+    pub async fn delete(&self, key: &[u8], request: Option<RequestId>) -> Result<Written, Error> {
+        self.write(Operation::Delete { key: key.to_vec() }, request).await
+    }
+
+    /// Reads a key.
+    pub async fn get(&self, key: &[u8], consistency: Consistency) -> Result<Read, Error> {
+        self.read(key, consistency, false).await
+    }
+
+    /// Reads whether a key is there, without its value.
+    pub async fn exists(&self, key: &[u8], consistency: Consistency) -> Result<Read, Error> {
+        self.read(key, consistency, true).await
+    }
+
+    /// Every endpoint and every member learned of, each with its own view of itself, asked in parallel. A node that
+    /// cannot be reached is a row with its error and takes at most the connect timeout.
+    pub async fn status(&self) -> Vec<NodeView> {
+        status::status(&self.nodes, self.connect_timeout).await
+    }
+
+    /// Says goodbye to the nodes and lets that leave; does not wait for their reaction, which would take 80 ms.
+    pub async fn close(self) {
+        self.nodes.close();
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn write(&self, operation: Operation, given: Option<RequestId>) -> Result<Written, Error> {
+        operation.check()?;
+        // Filled in at the first attempt: by then a node has said which index and cluster it is for.
+        let nobody = RequestId { token: [0; 16], learned: 0, cluster: ClusterId::default() };
+        let done = self.call(Request::Write { request: given.unwrap_or(nobody), operation }, given).await?;
+        let (Response::Written { revision, existed, deduplicated }, Some(request)) =
+            (done.response, done.request)
+        else {
+            unreachable!("a call lets only a fitting answer through");
+        };
+        Ok(Written { revision, existed, deduplicated, request })
+    }
+
+    async fn read(&self, key: &[u8], consistency: Consistency, without_value: bool) -> Result<Read, Error> {
+        check_key(key)?;
+        let done = self.call(Request::Get { key: key.to_vec(), consistency, without_value }, None).await?;
+        let Response::Value { found, revision } = done.response else {
+            unreachable!("a call lets only a fitting answer through");
+        };
+        Ok(Read { found, revision, served_by: done.served_by })
+    }
+
+    async fn call(&self, request: Request, given: Option<RequestId>) -> Result<call::Done, Error> {
+        let seed = self.seed.fetch_add(1, Ordering::Relaxed);
+        Call::new(&self.nodes, request, given, seed, Instant::now() + self.timeout).run().await
+    }
+}

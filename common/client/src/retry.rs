@@ -43,6 +43,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_millis(150);
 /// How often followers may name a node that let us down before it is tried again.
 const NAMED: u32 = 3;
+/// With less time left a write is not sent once more: it could hardly be answered, and would only turn "not applied"
+/// into "unknown".
+const TOO_LATE: Duration = Duration::from_millis(50);
 /// How long all endpoints may say a definite no (nothing listens, no such name) before the call ends early: long
 /// enough for a whole cluster to be restarted by hand, short enough for a person at a terminal.
 const DEFINITE: Duration = Duration::from_secs(1);
@@ -121,6 +124,7 @@ enum Trouble {
 /// The state of one call.
 #[derive(Debug)]
 pub(crate) struct Retry {
+    is_write: bool,
     request: Option<RequestId>,
     /// The id was the caller's: an earlier call may have delivered it.
     given: bool,
@@ -141,6 +145,7 @@ impl Retry {
     /// A call that changes nothing. `seed` spreads the pauses of many clients.
     pub(crate) fn read(seed: u64) -> Self {
         Self {
+            is_write: false,
             request: None,
             given: false,
             open: 0,
@@ -156,7 +161,7 @@ impl Retry {
 
     /// A write; `given` is the id of an earlier call that this one is to settle.
     pub(crate) fn write(seed: u64, given: Option<RequestId>) -> Self {
-        Self { request: given, given: given.is_some(), ..Self::read(seed) }
+        Self { is_write: true, request: given, given: given.is_some(), ..Self::read(seed) }
     }
 
     /// The id of the write: the one of the first attempt for ever, made by `fresh` if there was none.
@@ -184,6 +189,19 @@ impl Retry {
         if !matches!(event, Event::Unreachable(_) | Event::DeadlinePassed) {
             self.definite_since = None;
         }
+        let next = self.decide(event, left);
+        let remains = match &next {
+            Next::Done(_) | Next::Fail(_) => return next,
+            Next::Ask(_) => left,
+            Next::Wait { pause, .. } => left.saturating_sub(*pause),
+        };
+        if remains < TOO_LATE && self.is_write && !self.may_be_applied() {
+            return Next::Fail(self.verdict());
+        }
+        next
+    }
+
+    fn decide(&mut self, event: Event, left: Duration) -> Next {
         match event {
             Event::Answered { result: Ok(response), .. } => Next::Done(response),
             Event::Answered { address, result: Err(refused) } => self.refused(&address, refused),

@@ -223,6 +223,20 @@ fn a_deadline_after_the_write_was_sent_is_unknown_before_it_is_not_applied() {
 }
 
 #[test]
+fn a_write_that_was_turned_away_is_not_sent_again_just_before_the_deadline() {
+    let refused = || answered("a", Refused::NotLeader { leader: None, address: None });
+    let almost = TOO_LATE + FIRST_PAUSE / 4;
+    let next = sent_write().step(refused(), almost);
+    assert!(matches!(next, Next::Fail(Error::NoLeader { .. })), "{next:?}");
+    assert!(matches!(sent_write().step(refused(), TOO_LATE + FIRST_PAUSE), Next::Wait { .. }));
+    assert!(matches!(Retry::read(7).step(refused(), almost), Next::Wait { .. }));
+    let mut open = sent_write();
+    open.step(dropped("a"), LEFT);
+    open.sent();
+    assert!(matches!(open.step(refused(), almost), Next::Wait { .. }));
+}
+
+#[test]
 fn a_deadline_of_a_read_is_never_unknown() {
     let mut retry = Retry::read(7);
     retry.sent();
