@@ -121,6 +121,36 @@ fn a_killed_process_leaves_unsynced_bytes_that_recovery_makes_durable() {
 }
 
 #[test]
+fn a_process_killed_at_any_call_leaves_nothing_that_a_later_power_cut_takes_back() {
+    let work = workload(4, 30);
+    let whole = disk();
+    run(&whole, &work, 4);
+    for call in 3..=whole.calls() {
+        let disk = disk();
+        disk.cut_power_at(call);
+        let (_, possible) = run(&disk, &work, 4);
+        disk.restart();
+        let recovered = reopen(&disk);
+        assert!(possible.contains(&Model::of(&recovered)), "call {call}");
+        for seed in 0..4 {
+            let disk = disk.fork();
+            disk.crash(seed);
+            assert_eq!(reopen(&disk), recovered, "call {call} crash {seed}");
+        }
+        let next = recovered.last.index.0 + 1;
+        let more = [persist(Some((1000, 2)), entries(next, next, 1000, 100))];
+        open(&disk, Position::ZERO, 6).unwrap().0.write(&more).unwrap();
+        let mut expected = Model::of(&recovered);
+        expected.write(&more);
+        for seed in 0..4 {
+            let disk = disk.fork();
+            disk.crash(seed);
+            assert_eq!(Model::of(&reopen(&disk)), expected, "call {call} crash {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_write_or_sync_stops_the_log_for_good() {
     let work = workload(2, 20);
     let whole = disk();
@@ -214,14 +244,15 @@ fn bytes_of_a_torn_batch_are_never_taken_for_a_later_one() {
     let mut log = begin(&before);
     log.write(&[persist(Some((1, 1)), entries(1, 1, 1, 100))]).unwrap();
     before.cut_power_at(before.calls() + 3);
-    log.write(&[persist(None, entries(2, 7, 1, 400))]).unwrap_err();
-    for first in 0..40 {
+    log.write(&[persist(Some((2, 1)), entries(2, 7, 2, 400))]).unwrap_err();
+    for (first, term) in (0..40).flat_map(|seed| [(seed, 2), (seed, 9)]) {
         let disk = before.fork();
         disk.crash(first);
         let (mut log, recovered) = open(&disk, Position::ZERO, 3).unwrap();
-        // The same length in another term: every old record lies where a new one goes.
+        // The same records with another vote, and ones of the same length in another term: what is left of the old
+        // batch lies exactly where the new one goes.
         let next = recovered.last.index.0 + 1;
-        let again = [persist(Some((9, 1)), entries(next, next + 5, 9, 400))];
+        let again = [persist(Some((term, 3)), entries(next, next + 5, term, 400))];
         disk.cut_power_at(disk.calls() + 2);
         let result = log.write(&again);
         let mut attempted = Model::of(&recovered);
