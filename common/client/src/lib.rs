@@ -14,7 +14,7 @@
 //! | `race` | endpoints race, so that a dead one costs a head start |
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
 //! | `status` | every node's own view, at once |
-//! | [`bench`] | the closed loop that measures |
+//! | [`mod@bench`] | the closed loop that measures |
 //!
 //! What is not here: how things look, and any decision of the cluster. Everything runs on the caller's tokio
 //! runtime, a `current_thread` one being the fastest.

@@ -1,5 +1,5 @@
 //! Servers that do what a test tells them, over the real transport.
-#![allow(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 #![allow(clippy::unnecessary_wraps, reason = "answers have the type they are given to `always` with")]
 #![allow(unreachable_pub, reason = "it is a module of a test")]
 
