@@ -51,7 +51,7 @@ pub enum Invocation {
         kvd config check kvd.toml                is this configuration usable?\n  \
         kvd run --config kvd.toml --node n1      one node of a cluster\n  \
         kvd 1 servers.json ./log ./store         the same, in the seed project's form:\n  \
-        \u{20}                                        kvd <pid> <configFilePath> <logFilePath> <databaseStorePath>"
+        kvd <pid> <configFilePath> <logFilePath> <databaseStorePath>"
 )]
 pub struct Cli {
     /// How log lines on stderr look.

@@ -1,7 +1,7 @@
 //! What the operator wrote: read once at start, checked completely, and then only compared.
 //!
 //! Two notations say the same thing: TOML, documented key by key in `docs/operations.md`, and the JSON of the seed
-//! project ([`seed`]). Each is parsed into a [`Draft`] and only [`Draft::check`] makes a [`Config`] of it, so every
+//! project. Each is parsed into a `Draft` and only `Draft::check` makes a [`Config`] of it, so every
 //! rule stands once. A refusal names file, key, value and remedy ([`ConfigError`]), and nothing has been created on
 //! disk by then.
 //!
