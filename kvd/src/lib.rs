@@ -14,6 +14,7 @@ pub mod members;
 pub mod node;
 mod peers;
 pub mod pki;
+pub mod run;
 pub mod server;
 pub mod state;
 mod store;

@@ -1,2 +1,113 @@
-//! The `kvd` program.
-fn main() {}
+//! The `kvd` program: understand the arguments, begin logging, do the one thing asked, end with a code.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to people in its main")]
+
+use std::{io, path::Path, process::ExitCode};
+
+use kvd::{
+    bootstrap::{self, StartError},
+    cli::{self, Cli, Command, ConfigCommand, Exit, Invocation, Issue, Pki},
+    config::{Config, ConfigError},
+    dev::{self, DevError},
+    logging::{self, LogFormat},
+    pki::{self, PkiError},
+    run::{self, RunError},
+};
+
+fn main() -> ExitCode {
+    let invocation = match Invocation::parse(std::env::args_os().collect()) {
+        Ok(invocation) => invocation,
+        Err(error) => error.exit(),
+    };
+    let format = invocation.log_format();
+    logging::start(format);
+    let outcome = match invocation {
+        Invocation::Seed(seed) => run_seed(&seed),
+        Invocation::Command(cli) => command(cli),
+    };
+    outcome.unwrap_or_else(|failure| {
+        match format {
+            LogFormat::Human => eprintln!("error: {}", failure.text),
+            LogFormat::Json => tracing::error!("{}", failure.text),
+        }
+        ExitCode::from(failure.exit)
+    })
+}
+
+fn command(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Run(run) => run_node(&run),
+        Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Pki(command) => make_certificates(command),
+        Command::Dev(arguments) => Ok(ExitCode::from(dev::run(&arguments, &mut io::stdout())?)),
+    }
+}
+
+fn run_node(arguments: &cli::Run) -> Result<ExitCode, Failure> {
+    let config = Config::load(&arguments.config)?;
+    let launch = bootstrap::prepare(config, arguments.node.as_deref(), None)?;
+    run::run(launch, arguments.until_stdin_closes)?;
+    Ok(Exit::Success.into())
+}
+
+fn run_seed(seed: &cli::Seed) -> Result<ExitCode, Failure> {
+    let config = Config::load(&seed.config)?;
+    let directories = (seed.log.clone(), seed.database.clone());
+    let launch = bootstrap::prepare(config, Some(&seed.pid.to_string()), Some(directories))?;
+    run::run(launch, false)?;
+    Ok(Exit::Success.into())
+}
+
+fn check(file: &Path) -> Result<ExitCode, Failure> {
+    let config = Config::load(file)?;
+    println!("✓ {}: {} servers: {}", file.display(), config.servers.len(), config.endpoints().join(", "));
+    Ok(Exit::Success.into())
+}
+
+fn make_certificates(command: Pki) -> Result<ExitCode, Failure> {
+    match command {
+        Pki::Init { place, name, days } => {
+            pki::init(&place.dir, &name, days)?;
+            println!("✓ {}: authority for {days} days; keep ca-key.pem to yourself", place.dir.display());
+        }
+        Pki::Issue(Issue::Node { id, hosts, place, days }) => {
+            let paths = pki::issue_node(&place.dir, id, &hosts, days)?;
+            println!("✓ {} and its key, for {days} days", paths.cert.display());
+        }
+        Pki::Issue(Issue::Client { name, endpoints, place, days }) => {
+            let file = pki::issue_client(&place.dir, &name, &endpoints, days)?;
+            println!("✓ {}, for {days} days\n  try: kvctl -C {0} status", file.display());
+        }
+        Pki::Renew { place, days } => {
+            for file in pki::renew(&place.dir, days)? {
+                println!("✓ {}, for {days} days", file.display());
+            }
+            println!("  copy each to where it is used; a node takes it up on SIGHUP");
+        }
+    }
+    Ok(Exit::Success.into())
+}
+
+/// What a person reads and what a script sees.
+struct Failure {
+    text: String,
+    exit: u8,
+}
+
+macro_rules! failure {
+    ($($error:ty => $exit:expr),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let exit: fn(&$error) -> u8 = $exit;
+                Self { exit: exit(&error), text: error.to_string() }
+            }
+        }
+    )*};
+}
+
+failure! {
+    ConfigError => |_| Exit::Usage as u8,
+    StartError => |error| error.exit() as u8,
+    PkiError => |error| error.exit() as u8,
+    RunError => |error| error.exit() as u8,
+    DevError => DevError::exit,
+}
