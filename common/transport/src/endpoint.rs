@@ -34,6 +34,10 @@ use crate::{
 
 /// Most streams of a kind on one connection, whatever the settings say: more make a connection expensive to open.
 const MOST_STREAMS: u32 = 1024;
+/// Most bytes kept for one connection that has not been accepted yet, and for all of them. A handshake takes a few
+/// thousand.
+const INCOMING_BYTES: u64 = 64 * 1024;
+const INCOMING_BYTES_TOTAL: u64 = 4 * 1024 * 1024;
 
 /// A socket with its identity.
 pub struct Endpoint {
@@ -215,6 +219,11 @@ impl Accepting {
         canonical(self.incoming.remote_address())
     }
 
+    /// Whether it has shown that it receives what is sent there.
+    pub fn remote_address_validated(&self) -> bool {
+        self.incoming.remote_address_validated()
+    }
+
     /// Does the handshake, and decides what the far end may be.
     pub async fn finish(self) -> Result<Accepted, TransportError> {
         let Self { incoming, permit, deadline } = self;
@@ -319,7 +328,10 @@ fn server_config(identity: &Identity, settings: &Settings) -> Result<ServerConfi
     config
         .transport_config(Arc::new(transport_config(settings)?))
         .migration(false)
-        .max_incoming(settings.handshakes);
+        // Up to here a newcomer is told that there is no room; beyond, quinn ignores it without spending keys on it.
+        .max_incoming(settings.handshakes.saturating_mul(4))
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
     Ok(config)
 }
 

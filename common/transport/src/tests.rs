@@ -317,7 +317,7 @@ async fn closing_tells_the_far_end_why() {
 async fn a_restarted_server_is_noticed_at_once() {
     let ca = authority();
     // Were it for the idle timer, the test would fail by its bound.
-    let patient = Duration::from_secs(60);
+    let patient = Duration::from_mins(1);
     let settings = Settings { reset_key: Some([7; 64]), idle_timeout: patient, ..Settings::default() };
     let two = Endpoint::server(LOOPBACK.into(), &node(&ca, 2), &settings).unwrap();
     let (identity, bound) = (node(&ca, 1), std::sync::mpsc::channel());
@@ -349,6 +349,73 @@ async fn a_restarted_server_is_noticed_at_once() {
         again = Endpoint::server(address, &identity, &settings);
     }
     assert!(matches!(end(&dialed).await, TransportError::Lost(why) if why.contains("reset")));
+}
+
+#[tokio::test]
+async fn a_crowd_first_proves_its_addresses() {
+    let ca = authority();
+    let settings = Settings { retry_above: 0, ..Settings::default() };
+    let one = Endpoint::server(LOOPBACK.into(), &node(&ca, 1), &settings).unwrap();
+    let accept = async {
+        let accepting = one.accept().await.unwrap();
+        assert!(accepting.remote_address_validated());
+        accepting.finish().await
+    };
+    let tool = tool(&client(&ca));
+    let both = async { tokio::join!(accept, tool.dial_client(one.local_addr())) };
+    let (accepted, dialed) = tokio::time::timeout(BOUND, both).await.unwrap();
+    accepted.unwrap();
+    dialed.unwrap();
+}
+
+#[tokio::test]
+async fn handshakes_are_bounded() {
+    let ca = authority();
+    let settings = Settings { handshakes: 1, ..Settings::default() };
+    let one = Endpoint::server(LOOPBACK.into(), &node(&ca, 1), &settings).unwrap();
+    let tools = [tool(&client(&ca)), tool(&client(&ca))];
+    let [first, second] = tools.each_ref().map(|tool| tool.dial_client(one.local_addr()));
+    let serve = async {
+        let held = one.accept().await.unwrap();
+        // Whoever comes while the only place is taken is refused, inside this call.
+        let rest = one.accept().await.unwrap();
+        (held, rest)
+    };
+    let refused = tokio::time::timeout(BOUND, async {
+        tokio::select! {
+            _ = serve => panic!("two handshakes at a time"),
+            error = async { tokio::select! { error = first => error, error = second => error } } => error,
+        }
+    });
+    let error = refused.await.unwrap().unwrap_err();
+    assert!(matches!(error, TransportError::Busy), "{error:?}");
+}
+
+#[test]
+fn a_handshake_that_stalls_is_given_up() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (ours, theirs) = (runtime(), runtime());
+    let ca = authority();
+    let settings = Settings { handshake_timeout: Duration::from_millis(50), ..Settings::default() };
+    let one = ours.block_on(async { Endpoint::server(LOOPBACK.into(), &node(&ca, 1), &settings).unwrap() });
+    let tool = theirs.block_on(async { tool(&client(&ca)) });
+    let mut dial = std::pin::pin!(tool.dial_client(one.local_addr()));
+    // The dialing end runs until its first packet is there, and then never again.
+    let accepting = loop {
+        theirs.block_on(async {
+            tokio::select! {
+                biased;
+                _ = &mut dial => panic!("connected to nobody"),
+                () = tokio::task::yield_now() => {}
+            }
+        });
+        let accepted =
+            ours.block_on(async { tokio::time::timeout(Duration::from_millis(5), one.accept()).await });
+        if let Ok(accepting) = accepted {
+            break accepting.unwrap();
+        }
+    };
+    assert!(matches!(ours.block_on(accepting.finish()), Err(TransportError::Silent)));
 }
 
 #[test]
