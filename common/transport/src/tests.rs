@@ -431,6 +431,9 @@ fn certificates_say_who_they_are_for() {
     assert!(ca.issue_node(1, &["not a host"], 1).is_err());
     assert!(ca.issue_client("a/b", 1).is_err());
     assert!(ca.issue_client("", 1).is_err());
+    let most = protocol::limits::NAME_BYTES;
+    assert!(ca.issue_client(&"n".repeat(most), 1).is_ok());
+    assert!(ca.issue_client(&"n".repeat(most + 1), 1).is_err());
 }
 
 #[test]
