@@ -1,2 +1,47 @@
-//! The `kvctl` program.
-fn main() {}
+//! The `kvctl` program: one command, its report, its exit code.
+//!
+//! Nothing is started before it is needed: a line that does not parse and a command that asks nobody cost no runtime,
+//! no certificates and no socket.
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Instant};
+
+use clap::Parser as _;
+use console::{Failure, Line, Report, Session, context::Places, usage};
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let mut line = match Line::try_parse_from(&words) {
+        Ok(line) => line,
+        Err(error) => return usage::answer(&error, &words).into(),
+    };
+    let result = run(&mut line);
+    line.screen().show(&result).into()
+}
+
+/// Signals are left as they are: Ctrl-C ends the process, whose parent then sees 130.
+fn run(line: &mut Line) -> Result<Report, Failure> {
+    line.command.prepare()?;
+    if let Some(report) = line.command.run_alone() {
+        return Ok(report);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
+    let session = Session::open(&line.connection, &Places::of_process())?;
+    runtime.block_on(async {
+        let began = Instant::now();
+        let result = line.command.run(&session).await;
+        if line.display.verbose {
+            tell(&session, began);
+        }
+        session.close().await;
+        result
+    })
+}
+
+fn tell(session: &Session, began: Instant) {
+    let name = if session.name().is_empty() { "-" } else { session.name() };
+    let endpoints = session.settings().endpoints.join(",");
+    let took = console::text::millis(began.elapsed());
+    // A word beside the data: where stderr is gone nobody misses it.
+    let _ = writeln!(std::io::stderr(), "context {name}   endpoints {endpoints}   {took}");
+}

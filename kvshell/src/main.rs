@@ -1,2 +1,143 @@
-//! The `kvshell` program.
-fn main() {}
+//! The `kvshell` program: many commands, one after the other, in kvctl's language.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `script` | a line cut into commands and pipes |
+//! | `shell` | parse with the same enum, run, show |
+//! | `prompt` | context and leader, without waiting for a dead cluster |
+//! | `complete` | TAB |
+//! | `history` | a file that only its owner reads |
+//!
+//! At a terminal it goes on whatever happens. Everywhere else (`-x`, `-f`, a pipe) there is no banner and it ends
+//! with the code of the first command that failed.
+
+mod complete;
+mod history;
+mod prompt;
+mod script;
+mod shell;
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use console::{Exit, Failure, command::Display, context::Connection, usage};
+use rustyline::{Config, Editor, error::ReadlineError, history::FileHistory};
+
+use crate::{complete::Completer, shell::Shell};
+
+/// Longest line of a script: room for the largest value, quoted.
+const LINE_BYTES: u64 = 2 * 1024 * 1024;
+
+/// kvctl's commands, interactively or from a script.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kvshell",
+    version,
+    after_help = "Examples:\n  kvshell\n  kvshell -x 'set a 1; get a'\n  kvshell -f commands.kv\n  echo status | kvshell"
+)]
+struct Options {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    display: Display,
+    /// Run these commands, separated by `;`, and end
+    #[arg(short = 'x', long = "execute", value_name = "COMMANDS", conflicts_with = "file")]
+    execute: Option<String>,
+    /// Run the commands of a file, one a line, and end
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    let options = match Options::try_parse_from(&words) {
+        Ok(options) => options,
+        Err(error) => return usage::answer(&error, &words).into(),
+    };
+    let screen = console::render::Screen::of_process(
+        options.display.output,
+        options.display.color,
+        options.display.quiet,
+    );
+    match run(options) {
+        Ok(exit) => exit.into(),
+        Err(failure) => screen.show(&Err(failure)).into(),
+    }
+}
+
+fn run(options: Options) -> Result<Exit, Failure> {
+    let interactive = options.execute.is_none() && options.file.is_none() && io::stdin().is_terminal();
+    let mut shell = Shell::new(options.connection, options.display)?;
+    if let Some(text) = &options.execute {
+        return batch(&mut shell, text.as_bytes(), Path::new("-x"));
+    }
+    match &options.file {
+        Some(path) if path != Path::new("-") => {
+            let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
+            batch(&mut shell, BufReader::new(file), path)
+        }
+        None if interactive => converse(&mut shell),
+        _ => batch(&mut shell, io::stdin().lock(), Path::new("-")),
+    }
+}
+
+/// Runs every line and ends with the first failure's code. Ctrl-C and a closed pipe end it at once.
+fn batch(shell: &mut Shell, mut lines: impl BufRead, from: &Path) -> Result<Exit, Failure> {
+    let mut first = Exit::Success;
+    while let Some(line) = next_line(&mut lines, from)? {
+        let (exit, more) = shell.line(&line);
+        if first == Exit::Success {
+            first = exit;
+        }
+        if !more || matches!(exit, Exit::Interrupted | Exit::Pipe) {
+            break;
+        }
+    }
+    Ok(first)
+}
+
+fn next_line(lines: &mut impl BufRead, from: &Path) -> Result<Option<String>, Failure> {
+    let mut line = String::new();
+    let read = lines.take(LINE_BYTES).read_line(&mut line);
+    let read = read.map_err(|error| Failure::file("read", from, &error))?;
+    if read as u64 >= LINE_BYTES {
+        return Err(Failure::usage(format!(
+            "a line of {} is longer than {LINE_BYTES} bytes",
+            from.display()
+        )));
+    }
+    Ok((read > 0).then_some(line))
+}
+
+/// Reads and runs until Ctrl-D, `exit` or a terminal that went away.
+fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
+    let broken = |error: ReadlineError| Failure::internal(format!("the terminal cannot be used: {error}"));
+    let config = Config::builder().auto_add_history(true).history_ignore_space(true).build();
+    let mut editor: Editor<Completer, FileHistory> = Editor::with_config(config).map_err(broken)?;
+    editor.set_helper(Some(Completer::new()));
+    let history = history::prepare();
+    if let Some(path) = &history {
+        // A history that cannot be read is an empty one.
+        let _ = editor.load_history(path);
+    }
+    shell.greet();
+    loop {
+        match editor.readline(&shell.prompt()) {
+            Ok(line) => {
+                if let Some(path) = &history {
+                    let _ = editor.append_history(path);
+                }
+                if !shell.line(&line).1 {
+                    return Ok(Exit::Success);
+                }
+            }
+            Err(ReadlineError::Interrupted) => {}
+            Err(_) => return Ok(Exit::Success),
+        }
+    }
+}

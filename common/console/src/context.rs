@@ -65,7 +65,14 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "FILE", env = "KVCTL_CERT", hide_env_values = true)]
     pub cert: Option<PathBuf>,
     /// Private key of this client (PEM)
-    #[arg(long, global = true, value_name = "FILE", env = "KVCTL_KEY", hide_env_values = true)]
+    #[arg(
+        id = "client_key",
+        long = "key",
+        global = true,
+        value_name = "FILE",
+        env = "KVCTL_KEY",
+        hide_env_values = true
+    )]
     pub key: Option<PathBuf>,
     /// Time for the whole command
     #[arg(short, long, global = true, value_name = "TIME", env = "KVCTL_TIMEOUT", default_value = "5s",

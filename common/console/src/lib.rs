@@ -7,20 +7,28 @@
 //!
 //! | module | what it knows |
 //! | --- | --- |
+//! | `command` | every command: arguments, call, report |
+//! | `connect` | from flags to a client |
 //! | `context` | which cluster is meant, and with which certificates |
 //! | `error` | what went wrong, why, what next |
 //! | `exit` | with what a program ends |
 //! | `report` | what a command learned: one type |
 //! | `render` | how that looks: table, plain, JSON |
+//! | `usage` | what is said of a line that does not parse |
 //! | `text` | durations, sizes, bytes for people |
 
+pub mod command;
+pub mod connect;
 pub mod context;
 pub mod error;
 pub mod exit;
 pub mod render;
 pub mod report;
 pub mod text;
+pub mod usage;
 
+pub use command::{Command, Line};
+pub use connect::Session;
 pub use error::Failure;
 pub use exit::Exit;
 pub use report::Report;

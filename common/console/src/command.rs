@@ -1,0 +1,136 @@
+//! The command language, once: `kvctl` parses it from its arguments, `kvshell` from a line. Each family of commands
+//! is a file with arguments, call and report side by side.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    connect::Session,
+    context::Connection,
+    error::Failure,
+    render::{Color, Format, Screen},
+    report::Report,
+};
+
+mod assess;
+mod bench;
+mod cluster;
+mod data;
+
+/// One command with its flags.
+#[derive(Parser, Debug, PartialEq)]
+#[command(
+    name = "kvctl",
+    version,
+    about = "Runs one command against a kv cluster.",
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl get app/mode\n  kvctl status -o json\n\n\
+                  Exit codes: 0 done, 1 no such key, 2 usage, 3 no endpoint, 4 no leader, 5 deadline,\n\
+                  6 outcome unknown, 7 denied, 8 refused, 10 some nodes failed, 12 local file, 70 bug."
+)]
+pub struct Line {
+    /// Which cluster.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How it is shown.
+    #[command(flatten)]
+    pub display: Display,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The flags that say how results are shown.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+#[command(next_help_heading = "Output")]
+pub struct Display {
+    /// How results look; a table on a terminal, else plain
+    #[arg(short, long, global = true, value_name = "FORMAT", env = "KVCTL_OUTPUT")]
+    pub output: Option<Format>,
+    /// Data only: no confirmations, no notes
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Also say on stderr which context and endpoints are used and how long it took
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// The leader's name as the views of all nodes tell it, for those who want no more than that.
+pub fn leader_name(views: Vec<client::NodeView>) -> Option<String> {
+    assess::Assessment::of(views).ok()?.leader_name()
+}
+
+impl Line {
+    /// The screen of this process with the flags of this line.
+    pub fn screen(&self) -> Screen {
+        let json = self.command.wants_json().then_some(Format::Json);
+        Screen::of_process(json.or(self.display.output), self.display.color, self.display.quiet)
+    }
+}
+
+/// Every command there is.
+#[derive(Subcommand, Debug, PartialEq)]
+pub enum Command {
+    /// Write a key
+    #[command(visible_alias = "put")]
+    Set(data::Set),
+    /// Read a key
+    Get(data::Get),
+    /// Remove a key
+    Del(data::Del),
+    /// Say whether a key is there
+    Exists(data::Exists),
+    /// Ask every node how it is
+    Status(cluster::Status),
+    /// Say which node leads
+    Leader(cluster::Leader),
+    /// Say which version this is
+    Version(cluster::Version),
+    /// Measure the cluster under load
+    Bench(bench::Bench),
+}
+
+impl Command {
+    /// Reads the local files the command names. It is done before anything else, for it may block.
+    pub fn prepare(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Set(set) => set.prepare(),
+            Self::Get(get) => data::check_key(&get.key),
+            Self::Del(del) => data::check_key(&del.key),
+            Self::Exists(exists) => data::check_key(&exists.key),
+            Self::Bench(bench) => bench.prepare(),
+            Self::Status(_) | Self::Leader(_) | Self::Version(_) => Ok(()),
+        }
+    }
+
+    /// Runs it. [`Command::prepare`] comes first.
+    pub async fn run(&self, session: &Session) -> Result<Report, Failure> {
+        match self {
+            Self::Set(set) => set.run(session).await,
+            Self::Get(get) => get.run(session).await,
+            Self::Del(del) => del.run(session).await,
+            Self::Exists(exists) => exists.run(session).await,
+            Self::Status(status) => status.run(session).await,
+            Self::Leader(leader) => leader.run(session).await,
+            Self::Bench(bench) => bench.run(session).await,
+            Self::Version(version) => Ok(version.report()),
+        }
+    }
+
+    /// Whether the command itself asks for JSON.
+    pub fn wants_json(&self) -> bool {
+        matches!(self, Self::Bench(bench) if bench.json)
+    }
+
+    /// The report of a command that asks nobody.
+    pub fn run_alone(&self) -> Option<Report> {
+        if let Self::Version(version) = self { Some(version.report()) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! What parses to what. The examples in the help are held to parse as well.
+
+use clap::CommandFactory as _;
+
+use super::*;
+
+fn parse(words: &[&str]) -> Line {
+    Line::try_parse_from([&["kvctl"], words].concat()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+fn refuse(words: &[&str]) {
+    assert!(Line::try_parse_from([&["kvctl"], words].concat()).is_err(), "{words:?}");
+}
+
+fn value(words: &[&str]) -> Option<String> {
+    let Command::Set(set) = parse(words).command else { panic!("{words:?}") };
+    set.value.map(|value| value.into_string().unwrap())
+}
+
+#[test]
+fn the_grammar_is_sound() {
+    Line::command().debug_assert();
+}
+
+#[test]
+fn a_value_may_begin_with_a_dash() {
+    for (words, want) in [
+        (&["set", "k", "-5"][..], "-5"),
+        (&["set", "k", "--5"], "--5"),
+        (&["put", "k", "-"], "-"),
+        (&["set", "k", "--", "--quiet"], "--quiet"),
+        (&["set", "k", "v", "-o", "json"], "v"),
+        (&["set", "-o", "json", "k", "-xyz"], "-xyz"),
+    ] {
+        assert_eq!(value(words).as_deref(), Some(want), "{words:?}");
+    }
+    assert_eq!(value(&["set", "k", "--file", "f"]), None);
+}
+
+#[test]
+fn one_source_of_a_value() {
+    refuse(&["set", "k"]);
+    refuse(&["set", "k", "v", "--file", "f"]);
+    refuse(&["set", "k", "v", "w"]);
+    refuse(&["del", "a", "b"]);
+}
+
+#[test]
+fn flags_go_before_and_after_the_command() {
+    let before = parse(&["-e", "a:1,b:2", "-t", "2s", "get", "k"]);
+    let after = parse(&["get", "k", "--timeout", "2s", "--endpoints", "a:1", "-e", "b:2"]);
+    assert_eq!(before.connection, after.connection);
+    assert_eq!(before.connection.endpoints, ["a:1", "b:2"]);
+    refuse(&["-t", "0s", "get", "k"]);
+    refuse(&["-o", "yaml", "get", "k"]);
+    refuse(&["set", "k", "v", "--request-id", "zz"]);
+}
+
+#[test]
+fn help_shows_exactly_what_there_is_with_an_example_each() {
+    let command = Line::command();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    assert_eq!(names, ["set", "get", "del", "exists", "status", "leader", "version", "bench"]);
+    for sub in command.get_subcommands() {
+        let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  kvctl ")).collect();
+        assert!(!examples.is_empty() || sub.get_name() == "exists", "{}", sub.get_name());
+        for example in examples {
+            let words = shlex::split(example.split(['>', '|']).next().unwrap()).unwrap();
+            assert!(Line::try_parse_from(words).is_ok(), "{example}");
+        }
+    }
+}

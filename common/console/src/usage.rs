@@ -1,0 +1,72 @@
+//! What is said of a line that does not parse, and of one that asks for help.
+
+use std::{
+    ffi::OsStr,
+    io::{self, Write as _},
+};
+
+use clap::error::ErrorKind;
+
+use crate::{
+    error::Failure,
+    exit::Exit,
+    render::{Color, Format, Screen},
+};
+
+/// Answers clap's refusal, which may be a request for help, and says with what to end.
+pub fn answer<T: AsRef<OsStr>>(error: &clap::Error, words: &[T]) -> Exit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let text = error.render().to_string();
+        let written = io::stdout().lock().write_all(text.as_bytes());
+        return written
+            .map_or_else(|error| Failure::stream("cannot write to stdout", &error).exit, |()| Exit::Success);
+    }
+    if wants_json(words) {
+        let screen = Screen::of_process(Some(Format::Json), Color::Never, false);
+        return screen.show(&Err(failure(error)));
+    }
+    // Where stderr is gone the exit code still tells.
+    let _ = io::stderr().lock().write_all(error.render().to_string().as_bytes());
+    Exit::Usage
+}
+
+/// The refusal as any other failure: its first paragraph, without clap's own label.
+fn failure(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let message = words.join(" ");
+    Failure::usage(message.strip_prefix("error: ").unwrap_or(&message)).hint("--help shows what there is")
+}
+
+/// Whether the words that did not parse ask for JSON, as far as one can tell.
+fn wants_json<T: AsRef<OsStr>>(words: &[T]) -> bool {
+    let named = |word: &T| ["-ojson", "-o=json", "--output=json"].iter().any(|form| word.as_ref() == *form);
+    let flag = |word: &T| word.as_ref() == "-o" || word.as_ref() == "--output";
+    let apart = words.windows(2).any(|pair| flag(&pair[0]) && pair[1].as_ref() == "json");
+    apart || words.iter().any(named) || std::env::var_os("KVCTL_OUTPUT").is_some_and(|value| value == "json")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::command::Line;
+
+    #[test]
+    fn a_refusal_is_a_failure_like_any_other() {
+        let error = Line::try_parse_from(["kvctl", "get"]).unwrap_err();
+        let failure = failure(&error);
+        assert_eq!((failure.exit, failure.code), (Exit::Usage, "KV-0201"));
+        assert!(failure.message.contains("<KEY>") && !failure.message.starts_with("error"), "{failure}");
+    }
+
+    #[test]
+    fn json_is_recognised_in_what_does_not_parse() {
+        assert!(
+            wants_json(&["get", "-o", "json"]) && wants_json(&["--output=json"]) && wants_json(&["-ojson"])
+        );
+        assert!(!wants_json(&["get", "json"]) && !wants_json(&["-o", "plain"]));
+    }
+}

@@ -1,0 +1,201 @@
+//! The program from outside, without a cluster: what it says and with what it ends. What it does with a cluster is
+//! tested where clusters are made.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    fs,
+    net::UdpSocket,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command as Process, Stdio},
+};
+
+use assert_cmd::{Command, assert::Assert};
+use tempfile::TempDir;
+use transport::Authority;
+
+/// A home of its own, so that nobody's contexts matter.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn kvctl(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+        command.env_clear().env("HOME", self.0.path());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Assert {
+        self.kvctl().args(words).assert()
+    }
+
+    /// A context for a port at which nothing listens.
+    fn refused(&self) -> PathBuf {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        self.context(&address.to_string())
+    }
+
+    fn context(&self, endpoint: &str) -> PathBuf {
+        let authority = Authority::create("test", 1).unwrap();
+        let client = authority.issue_client("admin", 1).unwrap();
+        let (ca, cert, key) = (authority.cert_pem(), client.cert_pem, client.key_pem);
+        let text = format!(
+            "# kv context\nendpoints = [\"{endpoint}\"]\nca = \"\"\"{ca}\"\"\"\ncert = \"\"\"{cert}\"\"\"\nkey = \"\"\"{key}\"\"\"\n"
+        );
+        let path = self.0.path().join("test.kvctx");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn err(assert: &Assert) -> &str {
+    text(&assert.get_output().stderr)
+}
+
+fn out(assert: &Assert) -> &str {
+    text(&assert.get_output().stdout)
+}
+
+fn word(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let home = Home::new();
+    let help = home.run(&["--help"]).success();
+    let lists: Vec<&str> = out(&help).lines().skip_while(|line| *line != "Commands:").skip(1).collect();
+    let names =
+        lists.iter().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    let names: Vec<&str> = names.collect();
+    assert_eq!(names, ["set", "get", "del", "exists", "status", "leader", "version", "bench"]);
+    let version = home.run(&["--version"]).success();
+    assert_eq!(out(&version), format!("kvctl {}\n", env!("CARGO_PKG_VERSION")));
+    let json = home.run(&["version", "-o", "json"]).success();
+    assert!(out(&json).starts_with("{\"schema\":\"kvctl.version/v1\",\"version\":"), "{}", out(&json));
+}
+
+#[test]
+fn what_does_not_parse_ends_with_2() {
+    let home = Home::new();
+    for words in [
+        &[][..],
+        &["nonsense"],
+        &["get"],
+        &["set", "k"],
+        &["get", "k", "-o", "yaml"],
+        &["get", "k", "-t", "5"],
+    ] {
+        let refused = home.run(words).code(2);
+        assert_eq!((out(&refused), err(&refused).is_empty()), ("", false), "{words:?}");
+    }
+    let json = home.run(&["get", "-o", "json"]).code(2);
+    assert!(err(&json).starts_with("{\"schema\":\"kvctl.error/v1\",\"code\":\"KV-0201\""), "{}", err(&json));
+    assert_eq!(err(&json).lines().count(), 1);
+}
+
+#[test]
+fn limits_are_told_before_a_cluster_is_looked_for() {
+    let home = Home::new();
+    let empty = home.run(&["set", "", "v"]).code(2);
+    assert!(err(&empty).contains("KV-0203"), "{}", err(&empty));
+    let long = "k".repeat(4097);
+    let key = home.run(&["get", &long]).code(8);
+    assert!(err(&key).contains("key of 4097 bytes is over the limit of 4096"), "{}", err(&key));
+    let value =
+        home.kvctl().args(["set", "k", "--file", "-"]).write_stdin(vec![0; 512 * 1024 + 1]).assert().code(8);
+    assert!(err(&value).contains("over the limit of 524288"), "{}", err(&value));
+    let missing = home.run(&["set", "k", "--file", "/nonexistent/value"]).code(12);
+    assert!(
+        err(&missing).contains("KV-1201") && err(&missing).contains("/nonexistent/value"),
+        "{}",
+        err(&missing)
+    );
+}
+
+#[test]
+fn without_a_context_it_says_how_to_get_one() {
+    let home = Home::new();
+    let none = home.run(&["get", "k"]).code(2);
+    assert!(err(&none).contains("KV-0204") && err(&none).contains("kvd dev"), "{}", err(&none));
+    let unknown = home.run(&["get", "k", "-C", "prod"]).code(2);
+    assert!(err(&unknown).contains("KV-0205"), "{}", err(&unknown));
+    let missing = home.run(&["get", "k", "-C", "./none.kvctx"]).code(12);
+    assert!(err(&missing).contains("none.kvctx"), "{}", err(&missing));
+}
+
+#[test]
+fn an_exposed_key_ends_with_7() {
+    let home = Home::new();
+    let context = home.refused();
+    fs::set_permissions(&context, fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = home.run(&["get", "k", "-C", word(&context)]).code(7);
+    assert!(err(&exposed).contains("KV-0702") && err(&exposed).contains("chmod 600"), "{}", err(&exposed));
+}
+
+#[test]
+fn certificates_that_are_none_end_with_7() {
+    let home = Home::new();
+    let pem = home.0.path().join("none.pem");
+    fs::write(&pem, "nothing").unwrap();
+    fs::set_permissions(&pem, fs::Permissions::from_mode(0o600)).unwrap();
+    let words = ["get", "k", "--ca", word(&pem), "--cert", word(&pem), "--key", word(&pem)];
+    let refused = home.run(&words).code(7);
+    assert!(err(&refused).contains("KV-0703"), "{}", err(&refused));
+}
+
+#[test]
+fn a_refused_endpoint_ends_with_3() {
+    let home = Home::new();
+    let context = home.refused();
+    for command in [&["get", "k"][..], &["set", "k", "v"], &["status"], &["leader"]] {
+        let words = [&["-C", word(&context), "-t", "300ms", "-o", "json"], command].concat();
+        let refused = home.run(&words).code(3);
+        assert_eq!(out(&refused), "");
+        assert!(err(&refused).contains("\"code\":\"KV-0301\""), "{command:?}: {}", err(&refused));
+        assert!(err(&refused).contains("\"state\":\"refused\""), "{command:?}: {}", err(&refused));
+    }
+}
+
+#[test]
+fn the_environment_is_asked_after_flags() {
+    let home = Home::new();
+    let context = home.refused();
+    let kvctl = |words: &[&str]| {
+        let mut command = home.kvctl();
+        command.env("KVCTL_CONTEXT", &context).env("KVCTL_TIMEOUT", "300ms").env("KVCTL_OUTPUT", "json");
+        command.args(words).assert()
+    };
+    let by_environment = kvctl(&["get", "k"]).code(3);
+    assert!(err(&by_environment).starts_with('{'), "{}", err(&by_environment));
+    let by_flag = kvctl(&["get", "k", "-C", "prod", "-o", "plain"]).code(2);
+    assert!(err(&by_flag).starts_with("error: "), "{}", err(&by_flag));
+}
+
+#[test]
+fn a_closed_pipe_is_quiet() {
+    let home = Home::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut kvctl = Process::new(env!("CARGO_BIN_EXE_kvctl"));
+    let child = kvctl
+        .arg("version")
+        .env("HOME", home.0.path())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(141), ""));
+}
