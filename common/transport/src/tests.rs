@@ -396,9 +396,11 @@ fn a_handshake_that_stalls_is_given_up() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (ours, theirs) = (runtime(), runtime());
     let ca = authority();
-    let settings = Settings { handshake_timeout: Duration::from_millis(50), ..Settings::default() };
+    // The idle timer must not be what ends it.
+    let patient = Settings { idle_timeout: Duration::from_mins(1), ..Settings::default() };
+    let settings = Settings { handshake_timeout: Duration::from_millis(50), ..patient.clone() };
     let one = ours.block_on(async { Endpoint::server(LOOPBACK.into(), &node(&ca, 1), &settings).unwrap() });
-    let tool = theirs.block_on(async { tool(&client(&ca)) });
+    let tool = theirs.block_on(async { Endpoint::client(&client(&ca), &patient).unwrap() });
     let mut dial = std::pin::pin!(tool.dial_client(one.local_addr()));
     // The dialing end runs until its first packet is there, and then never again.
     let accepting = loop {
@@ -415,7 +417,8 @@ fn a_handshake_that_stalls_is_given_up() {
             break accepting.unwrap();
         }
     };
-    assert!(matches!(ours.block_on(accepting.finish()), Err(TransportError::Silent)));
+    let finished = ours.block_on(async { tokio::time::timeout(BOUND, accepting.finish()).await.unwrap() });
+    assert!(matches!(finished, Err(TransportError::Silent)));
 }
 
 #[test]
