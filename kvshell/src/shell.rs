@@ -178,7 +178,7 @@ fn parse(words: &[String]) -> Result<Line, clap::Error> {
 async fn until_interrupted(line: &Line, session: &Session) -> Result<Report, Failure> {
     tokio::select! {
         result = line.command.run(session) => result,
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted(line.command.writes())),
     }
 }
 

@@ -121,6 +121,11 @@ impl Command {
         }
     }
 
+    /// Whether it changes keys.
+    pub fn writes(&self) -> bool {
+        matches!(self, Self::Set(_) | Self::Del(_) | Self::Bench(_))
+    }
+
     /// Whether the command itself asks for JSON.
     pub fn wants_json(&self) -> bool {
         matches!(self, Self::Bench(bench) if bench.json)

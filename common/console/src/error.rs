@@ -71,9 +71,12 @@ impl Failure {
     }
 
     /// Ctrl-C ended the command.
-    pub fn interrupted() -> Self {
-        Self::new(Exit::Interrupted, "KV-1301", "interrupted", "cancelled")
-            .hint("a write that was under way may have been applied; read the key to see")
+    pub fn interrupted(writes: bool) -> Self {
+        let failure = Self::new(Exit::Interrupted, "KV-1301", "interrupted", "cancelled");
+        if !writes {
+            return failure;
+        }
+        Self { code: "KV-1302", ..failure }.hint("the write may have been applied; read the key to see")
     }
 
     /// A defect of this program.
@@ -93,9 +96,9 @@ impl Failure {
         Self::new(Exit::Refused, "KV-0801", "too_large", message)
     }
 
-    /// Says the outcome of a write under way: nobody can know.
+    /// Whether a write took effect: "no", or nobody can know.
     fn applied(&self) -> &'static str {
-        if matches!(self.exit, Exit::Unknown | Exit::Interrupted) { "unknown" } else { "no" }
+        if self.exit == Exit::Unknown || self.code == "KV-1302" { "unknown" } else { "no" }
     }
 
     /// For people: what happened and why, then what to do next.
@@ -223,6 +226,15 @@ mod tests {
         let failure = Failure::from(Error::Unknown { request, why: "n1 went".into() });
         assert!(failure.hint.as_deref().unwrap().contains(&format!("--request-id {request}")));
         assert_eq!(failure.applied(), "unknown");
+    }
+
+    #[test]
+    fn a_cancelled_write_leaves_its_outcome_open_and_a_read_has_none() {
+        assert_eq!(
+            (Failure::interrupted(true).applied(), Failure::interrupted(false).applied()),
+            ("unknown", "no")
+        );
+        assert_eq!(Failure::interrupted(false).hint, None);
     }
 
     #[test]
