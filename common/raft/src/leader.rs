@@ -139,6 +139,8 @@ impl Leader {
                     self.advance(core);
                 }
             }
+            // Beyond the own log nothing was ever sent that could be refused.
+            AppendOutcome::Rejected { previous, .. } if previous > core.log.last().index => {}
             AppendOutcome::Rejected { previous, hint } => {
                 peer.rejected(previous, core.log.not_above(hint.index, hint.term));
             }

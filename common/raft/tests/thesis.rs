@@ -423,6 +423,31 @@ fn nothing_a_peer_says_fells_a_server() {
 }
 
 #[test]
+fn a_refusal_of_what_was_never_sent_does_not_fell_a_leader_even_in_its_session() {
+    for previous in [2, 1 << 62, u64::MAX] {
+        let mut one = One::new(hard(0, None), vec![]);
+        one.lead();
+        one.tick(3);
+        let (session, round) = session(&one.run().send);
+        let outcome =
+            AppendOutcome::Rejected { previous: Index(previous), hint: Position::new(u64::MAX, u64::MAX) };
+        one.hear(2, 1, Message::AppendReply { session, round, outcome });
+        one.run();
+        assert_eq!(one.role(), RoleName::Leader);
+    }
+}
+
+#[test]
+fn section_9_6_a_pre_vote_of_another_term_does_not_count() {
+    for term in [2, 3, 5] {
+        let mut one = One::new(hard(3, None), vec![]);
+        one.tick(20);
+        one.hear(2, term, Message::PreVoteReply { granted: true });
+        assert_eq!((one.role(), one.raft.status().term), (RoleName::PreCandidate, Term(3)), "{term}");
+    }
+}
+
+#[test]
 fn a_start_from_nonsense_is_refused() {
     let mut stranger = settings(3);
     stranger.id = NodeId(8);
