@@ -11,7 +11,7 @@
 //! ```
 //!
 //! An entry changes memory only. When the active overlay is large or old it is frozen, and another thread writes it
-//! in **one** durable commit with the applied position, the request memory and the hash ([`crate::store`]); a new
+//! in **one** durable commit with the applied position, the request memory and the hash (`store.rs`); a new
 //! overlay takes the writes meanwhile. The Raft log is the write-ahead log of the overlays: after a crash the state
 //! is exactly its last commit, and the caller applies the log again from [`State::applied`]`.index + 1`. The log
 //! may be discarded up to [`State::flushed`] and no further.

@@ -12,7 +12,7 @@ const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 /// A few nodes, their messages under way and the answers they gave. Logs are durable at once unless held.
 struct Nodes {
-    nodes: Vec<Node>,
+    list: Vec<Node>,
     network: VecDeque<Envelope>,
     answers: Vec<(u64, ResponseFrame)>,
     /// Writes of the log that are not durable yet, of nodes whose disk is held.
@@ -27,7 +27,7 @@ struct Nodes {
 impl Nodes {
     fn new(count: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let list: Vec<_> = (1..=count)
+        let members: Vec<_> = (1..=count)
             .map(|id| Member { id, name: format!("n{id}"), address: format!("host{id}:7400") })
             .collect();
         let nodes = (1..=count).map(|id| {
@@ -35,10 +35,10 @@ impl Nodes {
             let path = folder.path().join(id.to_string());
             let state = State::open(Arc::new(RealDisk), &path, CLUSTER, StateLimits::default()).unwrap();
             let raft = Raft::new(config, Restored::default()).unwrap();
-            Node::new(raft, state, Members::new(CLUSTER, NodeId(id), list.clone()))
+            Node::new(raft, state, Members::new(CLUSTER, NodeId(id), members.clone()))
         });
         Self {
-            nodes: nodes.collect(),
+            list: nodes.collect(),
             network: VecDeque::new(),
             answers: Vec::new(),
             held: Vec::new(),
@@ -52,21 +52,21 @@ impl Nodes {
     /// Lets everything happen that does not need time.
     fn settle(&mut self) {
         loop {
-            for at in 0..self.nodes.len() {
-                for action in self.nodes[at].actions().unwrap() {
+            for at in 0..self.list.len() {
+                for action in self.list[at].actions().unwrap() {
                     self.act(at, action);
                 }
             }
             let Some(envelope) = self.network.pop_front() else { return };
             let to = usize::try_from(envelope.to.0).unwrap() - 1;
-            self.nodes[to].handle(Event::Peer(envelope)).unwrap();
+            self.list[to].handle(Event::Peer(envelope)).unwrap();
         }
     }
 
     fn act(&mut self, at: usize, action: Action) {
         match action {
             Action::Persist(persist) if self.slow_disk == Some(at) => self.held.push((at, persist)),
-            Action::Persist(persist) => self.nodes[at].handle(Event::Persisted(persist.ticket)).unwrap(),
+            Action::Persist(persist) => self.list[at].handle(Event::Persisted(persist.ticket)).unwrap(),
             Action::Send(envelope) => {
                 let to = usize::try_from(envelope.to.0).unwrap() - 1;
                 if !self.cut.contains(&at) && !self.cut.contains(&to) {
@@ -76,7 +76,7 @@ impl Nodes {
             Action::Reply { connection, frame } => self.answers.push((connection, frame)),
             Action::Flush(flush) => {
                 let flushed = flush.run().unwrap();
-                self.nodes[at].handle(Event::Flushed(flushed)).unwrap();
+                self.list[at].handle(Event::Flushed(flushed)).unwrap();
             }
             Action::Fetch(_) | Action::Changed(_) => {}
         }
@@ -85,7 +85,7 @@ impl Nodes {
     fn tick(&mut self, ticks: u64) {
         for _ in 0..ticks {
             self.now.monotonic_ms += 10;
-            for node in &mut self.nodes {
+            for node in &mut self.list {
                 node.handle(Event::Tick(self.now)).unwrap();
             }
             self.settle();
@@ -96,8 +96,8 @@ impl Nodes {
         for _ in 0..1000 {
             self.tick(1);
             let leads =
-                |at: &usize| self.nodes[*at].standing().role == RoleName::Leader && !self.cut.contains(at);
-            if let Some(leader) = (0..self.nodes.len()).find(leads) {
+                |at: &usize| self.list[*at].standing().role == RoleName::Leader && !self.cut.contains(at);
+            if let Some(leader) = (0..self.list.len()).find(leads) {
                 // One more heartbeat, so that all know.
                 self.tick(10);
                 return leader;
@@ -109,7 +109,7 @@ impl Nodes {
     fn ask(&mut self, at: usize, request: Request) {
         let caller = Caller { connection: at as u64, request: self.answers.len() as u64 };
         let frame = RequestFrame { id: caller.request, deadline_ms: 1000, request };
-        self.nodes[at].handle(Event::Client { caller, frame }).unwrap();
+        self.list[at].handle(Event::Client { caller, frame }).unwrap();
         self.settle();
     }
 
@@ -198,7 +198,7 @@ fn a_write_is_not_answered_before_a_majority_has_it_on_disk() {
     nodes.ask(leader, set(1, b"v"));
     assert!(nodes.answers.is_empty(), "only the leader's disk has it");
     let (at, persist) = nodes.held.remove(0);
-    nodes.nodes[at].handle(Event::Persisted(persist.ticket)).unwrap();
+    nodes.list[at].handle(Event::Persisted(persist.ticket)).unwrap();
     nodes.settle();
     assert!(matches!(nodes.answer(), Ok(Response::Written { .. })));
 }
@@ -242,7 +242,7 @@ fn a_fifth_write_without_a_quorum_is_busy() {
 fn what_makes_no_sense_is_refused_before_the_log() {
     let mut nodes = Nodes::new(1);
     let leader = nodes.leader();
-    let last = nodes.nodes[leader].status().last;
+    let last = nodes.list[leader].status().last;
     let request = RequestId { token: [1; 16], learned: 0, cluster: CLUSTER };
     for key in [Vec::new(), vec![b'k'; protocol::limits::KEY_BYTES + 1]] {
         nodes.ask(leader, Request::Write { request, operation: Operation::Delete { key: key.clone() } });
@@ -250,7 +250,7 @@ fn what_makes_no_sense_is_refused_before_the_log() {
         nodes.ask(leader, Request::Get { key, consistency: Consistency::Stale, without_value: false });
         assert!(matches!(nodes.answer(), Err(Refused::Invalid(_) | Refused::TooLarge { .. })));
     }
-    assert_eq!(nodes.nodes[leader].status().last, last, "nothing entered the log");
+    assert_eq!(nodes.list[leader].status().last, last, "nothing entered the log");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn all_nodes_have_one_hash_at_one_index() {
         nodes.ask(leader, set(token, &[token]));
     }
     nodes.tick(10);
-    let seen: Vec<_> = nodes.nodes.iter().map(|node| (node.applied(), node.status().state_hash)).collect();
+    let seen: Vec<_> = nodes.list.iter().map(|node| (node.applied(), node.status().state_hash)).collect();
     assert!(seen.iter().all(|one| *one == seen[0] && one.0 == 10), "{seen:?}");
 }
 
