@@ -165,16 +165,20 @@ fn known_fault() {
         let client = client_of(&cluster, cluster.addresses()).await;
         let mut writer = Writer::new(client_of(&cluster, cluster.addresses()).await, "known");
         let mut leaders = Leaders::default();
-        let mut down = Vec::new();
-        for _ in 0..10 {
+        let (mut down, mut gaps) = (Vec::new(), Vec::new());
+        for _ in 0..kills() {
             let id = eventually(Duration::from_secs(5), "leader", async || {
                 leaders.see(&statuses(&client).await);
                 leader(&client).await
             })
             .await;
+            writer.write(1).await;
             cluster.kill(id);
+            let killed = Instant::now();
             down.push(id);
-            writer.write(5).await;
+            writer.write(1).await;
+            gaps.push(killed.elapsed());
+            writer.write(4).await;
             if down.len() == 2 {
                 cluster.restart(down.remove(0));
             }
@@ -182,7 +186,18 @@ fn known_fault() {
         revive(&mut cluster);
         converged(&client, SIZE).await;
         writer.check(&client).await;
+        gaps.sort_unstable();
+        let (median, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+        println!(
+            "known_fault: {} leaders killed, next write after {median:?} (longest {longest:?})",
+            gaps.len()
+        );
     });
+}
+
+/// How often `known_fault` kills the leader; `KVD_TEST_KILLS` makes it longer.
+fn kills() -> usize {
+    std::env::var("KVD_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10)
 }
 
 #[test]
