@@ -5,7 +5,7 @@
 use std::{io, path::Path};
 
 use client::EndpointFailure;
-use protocol::{Refused, limits};
+use protocol::{Refused, RequestId, limits};
 use serde_json::{Value, json};
 
 use crate::{exit::Exit, report::Document, text};
@@ -26,12 +26,14 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Each endpoint with one word on its state.
     pub endpoints: Vec<(String, &'static str)>,
+    /// Under which a write is to be repeated.
+    pub request: Option<Box<RequestId>>,
 }
 
 impl Failure {
     /// A failure without a hint.
     pub fn new(exit: Exit, code: &'static str, name: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, code, name, message: message.into(), hint: None, endpoints: Vec::new() }
+        Self { exit, code, name, message: message.into(), hint: None, endpoints: Vec::new(), request: None }
     }
 
     /// Adds what to do next.
@@ -124,6 +126,7 @@ impl Failure {
             .with("message", self.message.as_str())
             .with("hint", self.hint.as_deref())
             .with("endpoints", self.endpoints.iter().map(endpoint).collect::<Vec<Value>>())
+            .with("request_id", self.request.as_ref().map(ToString::to_string))
     }
 }
 
@@ -141,8 +144,11 @@ impl From<client::Error> for Failure {
                 .hint("nothing was done; retry, and look at `kvctl status` if it stays so"),
             Error::Deadline { .. } => Self::new(Exit::Deadline, "KV-0501", "deadline", message)
                 .hint("nothing was done; retry, or give more time with `--timeout`"),
-            Error::Unknown { request, .. } => Self::new(Exit::Unknown, "KV-0601", "unknown", message)
-                .hint(format!("retry safely: the same command with --request-id {request}")),
+            Error::Unknown { request, .. } => {
+                let hint = format!("retry safely: the same command with --request-id {request}");
+                let failure = Self::new(Exit::Unknown, "KV-0601", "unknown", message).hint(hint);
+                Self { request: Some(Box::new(request)), ..failure }
+            }
             Error::Denied { endpoints } => Self::new(Exit::Denied, "KV-0701", "denied", message)
                 .hint("is this the context of that cluster, and are its certificates still valid?")
                 .at(&endpoints),
@@ -177,7 +183,7 @@ impl From<Refused> for Failure {
 #[cfg(test)]
 mod tests {
     use client::{EndpointError, Error};
-    use protocol::{ClusterId, RequestId};
+    use protocol::ClusterId;
 
     use super::*;
 
@@ -226,6 +232,7 @@ mod tests {
         let failure = Failure::from(Error::Unknown { request, why: "n1 went".into() });
         assert!(failure.hint.as_deref().unwrap().contains(&format!("--request-id {request}")));
         assert_eq!(failure.applied(), "unknown");
+        assert!(failure.to_document().to_json().ends_with(&format!("\"request_id\":\"{request}\"}}")));
     }
 
     #[test]
@@ -253,7 +260,7 @@ mod tests {
             r#"{"schema":"kvctl.error/v1","code":"KV-0301","name":"unreachable","exit":3,"applied":"no","#
                 .to_owned()
                 + r#""retryable":true,"message":"no endpoint answered: a:1 is silent","hint":null,"#
-                + r#""endpoints":[{"addr":"a:1","state":"silent"}]}"#
+                + r#""endpoints":[{"addr":"a:1","state":"silent"}],"request_id":null}"#
         );
     }
 }

@@ -88,11 +88,23 @@ impl Screen {
         if let Err(error) = out.write_all(&bytes).and_then(|()| out.flush()) {
             return self.show_failure(&Failure::stream("cannot write to stdout", &error), err);
         }
-        if let Some(note) = report.note.as_ref().filter(|_| !self.quiet && self.format != Format::Json) {
-            // Nothing depends on a note: a closed stderr is not worth a failure.
-            let _ = writeln!(err, "{}", text::printable(note));
-        }
+        // Nothing depends on what is said beside the data: a closed stderr is not worth a failure.
+        let _ = err.write_all(self.beside(report).as_bytes());
         report.exit
+    }
+
+    /// What a person wants to know beside the data. Plain rows have no place for what stands above and below a
+    /// table, and a health that nobody sees is worth nothing.
+    fn beside(self, report: &Report) -> String {
+        if self.quiet || self.format == Format::Json {
+            return String::new();
+        }
+        let mut out = report.note.as_ref().map_or_else(String::new, |note| text::printable(note) + "\n");
+        if let (Body::Table(table), Format::Plain) = (&report.body, self.format) {
+            out += &above(table);
+            out += &below(table);
+        }
+        out
     }
 
     fn show_failure(self, failure: &Failure, err: &mut dyn Write) -> Exit {
@@ -143,19 +155,24 @@ fn grid(table: &Table) -> String {
     for column in grid.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let mut out = String::new();
-    if !table.head.is_empty() {
-        let cells: Vec<String> = table.head.iter().map(|cell| text::printable(cell)).collect();
-        out += &(cells.join("   ") + "\n");
-    }
+    let mut out = above(table);
     for line in grid.lines() {
         out += line.trim_end();
         out.push('\n');
     }
-    for finding in &table.findings {
-        out += &["! ", &text::printable(finding), "\n"].concat();
+    out + &below(table)
+}
+
+fn above(table: &Table) -> String {
+    if table.head.is_empty() {
+        return String::new();
     }
-    out
+    let cells: Vec<String> = table.head.iter().map(|cell| text::printable(cell)).collect();
+    cells.join("   ") + "\n"
+}
+
+fn below(table: &Table) -> String {
+    table.findings.iter().map(|finding| ["! ", &text::printable(finding), "\n"].concat()).collect()
 }
 
 #[cfg(test)]
@@ -192,7 +209,11 @@ mod tests {
 
     #[test]
     fn plain_lines_for_tools() {
-        assert_eq!(shown(screen(Format::Plain), &Ok(table())).0, "n1\tfollower\nn22 *\tlea\\u{1b}der\n");
+        let (out, err, _) = shown(screen(Format::Plain), &Ok(table()));
+        assert_eq!(out, "n1\tfollower\nn22 *\tlea\\u{1b}der\n");
+        assert_eq!(err, "dev 7f3a91c2   OK\n! n1 is tired\n", "what has no row is said beside them");
+        let quiet = Screen { quiet: true, ..screen(Format::Plain) };
+        assert_eq!(shown(quiet, &Ok(table())), (out, String::new(), Exit::Partial));
     }
 
     #[test]
