@@ -4,25 +4,25 @@
 //! connection is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, [`STREAMS`] streams, and
 //! [`UNSENT_BYTES`] of answers that the client has not taken yet.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use bytes::Bytes;
 use protocol::{
-    Refused, RequestFrame, ResponseFrame, Welcome,
+    Refused, RequestFrame, Response, ResponseFrame, Welcome,
     limits::{CLIENT_FRAME_BYTES, REQUESTS_PER_CONNECTION},
     response::Member,
 };
 use tokio::sync::{mpsc, watch};
 use transport::{Connection, FrameReader, FrameWriter, TransportError};
 
-use crate::{
-    driver::Input,
-    event::{Caller, Event},
-    node::Node,
-};
+use crate::{driver::Input, event::Caller, node::Node};
 
 /// Most request streams of one connection.
 const STREAMS: usize = 16;
@@ -69,9 +69,59 @@ struct Load {
 
 impl Replies {
     /// Queues one answer; it is dropped when the client has gone.
-    pub(crate) fn send(&self, frame: Bytes) {
+    fn send(&self, frame: Bytes) {
         self.load.bytes.fetch_add(frame.len(), Relaxed);
         let _ = self.frames.send(frame);
+    }
+
+    /// As `send`, but what was read is withheld from a client that does not take its answers: many reads that were
+    /// taken in while nothing waited may all be answered with large values.
+    fn answer(&self, frame: &ResponseFrame) {
+        let full = self.load.bytes.load(Relaxed) > UNSENT_BYTES;
+        if full && matches!(frame.result, Ok(Response::Value { .. })) {
+            return self.busy(frame.id, "this connection's queue of answers");
+        }
+        self.send(Bytes::from(frame.encode()));
+    }
+
+    fn busy(&self, id: u64, what: &str) {
+        let result = Err(Refused::Busy { what: what.to_owned() });
+        self.send(Bytes::from(ResponseFrame { id, result }.encode()));
+    }
+}
+
+/// The streams of requests that the loop knows.
+///
+/// A stream that ends says nothing: its task may be aborted with its connection at any time. It is noticed by the
+/// receiver of its answers being gone, and looked for whenever the table has doubled, so that there are at most
+/// twice as many streams in it as are open (and a few).
+pub(crate) struct Streams {
+    open: HashMap<u64, Replies>,
+    sweep_at: usize,
+}
+
+impl Streams {
+    /// So few are never looked through.
+    const FEW: usize = 64;
+
+    pub(crate) fn new() -> Self {
+        Self { open: HashMap::new(), sweep_at: Self::FEW }
+    }
+
+    /// A stream was opened: its answers go to `replies`.
+    pub(crate) fn connected(&mut self, number: u64, replies: Replies) {
+        if self.open.len() >= self.sweep_at {
+            self.open.retain(|_, replies| !replies.frames.is_closed());
+            self.sweep_at = (2 * self.open.len()).max(Self::FEW);
+        }
+        self.open.insert(number, replies);
+    }
+
+    /// Queues an answer for a stream, if it is still there.
+    pub(crate) fn reply(&self, number: u64, frame: &ResponseFrame) {
+        if let Some(replies) = self.open.get(&number) {
+            replies.answer(frame);
+        }
     }
 }
 
@@ -132,7 +182,6 @@ async fn serve_stream(writer: FrameWriter, reader: FrameReader, door: Door, conn
         }
         tracing::debug!(client = %connection.remote_address(), %error, "request stream ended");
     }
-    let _ = door.inputs.send(Input::Gone(number)).await;
 }
 
 async fn read_requests(
@@ -146,19 +195,19 @@ async fn read_requests(
             RequestFrame::decode(&bytes).map_err(|error| TransportError::Malformed(error.to_string()))?;
         let id = frame.id;
         replies.load.requests.fetch_add(1, Relaxed);
-        let event = Event::Client { caller: Caller { connection: number, request: id }, frame };
+        let caller = Caller { connection: number, request: id };
+        let input = Input::Asked { caller, frame, at: Instant::now() };
         let full = if replies.load.requests.load(Relaxed) > REQUESTS_PER_CONNECTION {
             Some("this connection's queue of requests")
         } else if replies.load.bytes.load(Relaxed) > UNSENT_BYTES {
             Some("this connection's queue of answers")
-        } else if door.inputs.try_send(Input::Event(event)).is_err() {
+        } else if door.inputs.try_send(input).is_err() {
             Some("the queue of requests")
         } else {
             None
         };
         if let Some(what) = full {
-            let result = Err(Refused::Busy { what: what.to_owned() });
-            replies.send(Bytes::from(ResponseFrame { id, result }.encode()));
+            replies.busy(id, what);
         }
     }
     // The client has no more to ask; what it asked is still answered until it closes the connection.
@@ -178,4 +227,50 @@ async fn write_answers(
         frames.clear();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::response::Found;
+
+    use super::*;
+
+    fn stream() -> (Replies, mpsc::UnboundedReceiver<Bytes>) {
+        let (frames, unsent) = mpsc::unbounded_channel();
+        (Replies { frames, load: Arc::default() }, unsent)
+    }
+
+    #[test]
+    fn streams_that_ended_without_a_word_are_forgotten() {
+        let mut streams = Streams::new();
+        let (replies, mut answers) = stream();
+        streams.connected(0, replies);
+        for number in 1..=10_000 {
+            streams.connected(number, stream().0);
+        }
+        assert!(streams.open.len() <= Streams::FEW + 1, "{} streams, one is open", streams.open.len());
+        streams.reply(0, &ResponseFrame { id: 7, result: Err(Refused::Lost) });
+        assert!(answers.try_recv().is_ok(), "the open one is still answered");
+    }
+
+    #[test]
+    fn what_was_read_is_withheld_from_a_client_that_takes_no_answers() {
+        let mut streams = Streams::new();
+        let (replies, mut answers) = stream();
+        let load = Arc::clone(&replies.load);
+        streams.connected(0, replies);
+        let value = vec![0; protocol::limits::VALUE_BYTES];
+        let found = Some(Found { value, revision: 1, created: 1, version: 1 });
+        for id in 0..1000 {
+            let result = Ok(Response::Value { found: found.clone(), revision: 1 });
+            streams.reply(0, &ResponseFrame { id, result });
+        }
+        assert!(load.bytes.load(Relaxed) < UNSENT_BYTES + 1024 * 1024, "bytes are bounded");
+        let mut last = None;
+        while let Ok(bytes) = answers.try_recv() {
+            last = Some(ResponseFrame::decode(&bytes).unwrap());
+        }
+        let last = last.unwrap();
+        assert!(last.id == 999 && matches!(last.result, Err(Refused::Busy { .. })), "each is answered");
+    }
 }

@@ -11,13 +11,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
-use protocol::{Refused, Request, Response, ResponseFrame};
+use protocol::{Refused, Request, RequestFrame, Response, ResponseFrame};
 use raft::{Envelope, NodeId};
 use tokio::sync::mpsc;
 
 use crate::{
-    clients::Replies,
+    clients::{Replies, Streams},
     event::{Action, Caller, Event, Standing, Time},
     log_thread::LogTask,
     node::Node,
@@ -53,8 +52,8 @@ pub(crate) enum Input {
     Event(Event),
     /// A client connected: its answers go here.
     Connected(u64, Replies),
-    /// A client left.
-    Gone(u64),
+    /// A client asks something since `at`.
+    Asked { caller: Caller, frame: RequestFrame, at: Instant },
     /// The log or the store failed; the loop ends with this.
     Failed(DriverError),
 }
@@ -84,13 +83,13 @@ pub(crate) struct Outputs {
 pub(crate) struct Driver {
     node: Node,
     outputs: Outputs,
-    clients: HashMap<u64, Replies>,
+    clients: Streams,
     started: Instant,
 }
 
 impl Driver {
     pub(crate) fn new(node: Node, outputs: Outputs) -> Self {
-        Self { node, outputs, clients: HashMap::new(), started: Instant::now() }
+        Self { node, outputs, clients: Streams::new(), started: Instant::now() }
     }
 
     /// The loop.
@@ -133,15 +132,17 @@ impl Driver {
 
     fn take(&mut self, input: Input) -> Result<(), DriverError> {
         match input {
-            Input::Event(Event::Client { caller, frame }) if frame.request == Request::Status => {
-                self.status(caller);
-            }
             Input::Event(event) => self.node.handle(event)?,
             Input::Connected(connection, replies) => {
-                self.clients.insert(connection, replies);
+                self.clients.connected(connection, replies);
             }
-            Input::Gone(connection) => {
-                self.clients.remove(&connection);
+            Input::Asked { caller, mut frame, at } => {
+                let waited = u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX);
+                frame.deadline_ms = frame.deadline_ms.saturating_sub(waited);
+                match frame.request {
+                    Request::Status => self.status(caller),
+                    _ => self.node.handle(Event::Client { caller, frame })?,
+                }
             }
             Input::Failed(error) => return Err(error),
         }
@@ -154,7 +155,7 @@ impl Driver {
                 Action::Persist(persist) => self.log(LogTask::Persist(persist))?,
                 Action::Fetch(fetch) => self.log(LogTask::Fetch(fetch))?,
                 Action::Send(envelope) => self.send(envelope)?,
-                Action::Reply { connection, frame } => self.reply(connection, &frame),
+                Action::Reply { connection, frame } => self.clients.reply(connection, &frame),
                 Action::Flush(flush) => {
                     self.outputs
                         .store
@@ -183,17 +184,11 @@ impl Driver {
         if peer.send(envelope) { Ok(()) } else { Ok(self.node.handle(Event::Unreachable(to))?) }
     }
 
-    fn reply(&self, connection: u64, frame: &ResponseFrame) {
-        if let Some(replies) = self.clients.get(&connection) {
-            replies.send(Bytes::from(frame.encode()));
-        }
-    }
-
     fn status(&mut self, caller: Caller) {
         let mut status = self.node.status();
         (self.outputs.finish_status)(&mut status);
         let result: Result<Response, Refused> = Ok(Response::Status(Box::new(status)));
-        self.reply(caller.connection, &ResponseFrame { id: caller.request, result });
+        self.clients.reply(caller.connection, &ResponseFrame { id: caller.request, result });
     }
 
     fn now(&self) -> Time {

@@ -1,9 +1,13 @@
 //! The threads under the loop: one writes the log, one writes the state.
 //!
 //! Whatever queued for the log while its last sync ran is one write and one sync next time. A failure of either is
-//! reported once and ends the thread; the loop ends the process.
+//! reported once and ends the thread; the loop ends the process. When nothing was asked for a while, and at the end,
+//! the last write is marked as durable ([`Log::settle`]), so that damage to it is told from a torn write.
 
-use std::sync::mpsc as thread_channel;
+use std::{
+    sync::mpsc::{self as thread_channel, RecvTimeoutError},
+    time::Duration,
+};
 
 use raft::{Fetch, Fetched, Persist};
 use tokio::sync::mpsc;
@@ -11,12 +15,15 @@ use tokio::sync::mpsc;
 use crate::{
     driver::{DriverError, Input},
     event::Event,
-    log::Log,
+    log::{Log, LogError},
     state::Flush,
 };
 
 /// Most writes of the log that share one sync.
 const BATCH: usize = 256;
+
+/// After so long without work the log is settled: about a heartbeat.
+pub(crate) const IDLE: Duration = Duration::from_millis(50);
 
 /// Work for the log's thread.
 pub(crate) enum LogTask {
@@ -29,10 +36,19 @@ pub(crate) enum LogTask {
 /// Writes and reads the log until nobody asks any more or it fails.
 pub(crate) fn run_log(
     mut log: Log,
+    idle: Duration,
     tasks: &thread_channel::Receiver<LogTask>,
     done: &mpsc::UnboundedSender<Input>,
 ) {
-    while let Ok(first) = tasks.recv() {
+    loop {
+        let first = match next(&mut log, idle, tasks) {
+            Ok(Some(first)) => first,
+            Ok(None) => return,
+            Err(error) => {
+                let _ = done.send(Input::Failed(DriverError::Log(error.to_string())));
+                return;
+            }
+        };
         let (mut persists, mut fetches) = (Vec::new(), Vec::new());
         for task in std::iter::once(first).chain(tasks.try_iter().take(BATCH)) {
             match task {
@@ -53,6 +69,19 @@ pub(crate) fn run_log(
             let _ = done.send(Input::Event(Event::Fetched(read(&log, fetch))));
         }
     }
+}
+
+/// The next task; none when nobody asks any more. Settles the log before a long wait and at the end.
+fn next(
+    log: &mut Log,
+    idle: Duration,
+    tasks: &thread_channel::Receiver<LogTask>,
+) -> Result<Option<LogTask>, LogError> {
+    match tasks.recv_timeout(idle) {
+        Ok(task) => return Ok(Some(task)),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => log.settle()?,
+    }
+    Ok(tasks.recv().ok())
 }
 
 /// What cannot be read is answered with nothing; the core asks again.
@@ -78,5 +107,64 @@ pub(crate) fn run_store(tasks: &thread_channel::Receiver<Flush>, done: &mpsc::Un
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc, time::Instant};
+
+    use raft::{Entry, HardState, Payload, Position, Term, Ticket};
+
+    use super::*;
+    use crate::{disk::RealDisk, log::Settings};
+
+    fn open(dir: &Path) -> Log {
+        let settings = Settings { segment_bytes: 1 << 16, background: false, ..Settings::production() };
+        Log::open_with(Arc::new(RealDisk), dir, Position::ZERO, settings).unwrap().0
+    }
+
+    fn write() -> LogTask {
+        let entries = vec![Entry { position: Position::new(1, 1), payload: Payload::Noop }];
+        let hard = Some(HardState { term: Term(1), vote: None });
+        LogTask::Persist(Persist { ticket: Ticket(1), hard, entries })
+    }
+
+    /// Sectors of the segment that hold something: its header, and one for each small batch.
+    fn sectors(dir: &Path) -> usize {
+        let bytes = std::fs::read(dir.join("0000000000000001.log")).unwrap();
+        bytes.chunks(512).filter(|sector| sector.iter().any(|byte| *byte != 0)).count()
+    }
+
+    #[test]
+    fn an_idle_log_is_settled_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        let (tasks, queue) = thread_channel::channel();
+        let (done, _reports) = mpsc::unbounded_channel();
+        let before = sectors(dir.path());
+        let thread = std::thread::spawn(move || run_log(log, Duration::from_millis(1), &queue, &done));
+        tasks.send(write()).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while sectors(dir.path()) < before + 2 {
+            assert!(Instant::now() < patience, "the last write was never marked as durable");
+            std::thread::yield_now();
+        }
+        drop(tasks);
+        thread.join().unwrap();
+        assert_eq!(sectors(dir.path()), before + 2, "one write, one mark");
+    }
+
+    #[test]
+    fn a_log_that_ends_is_settled() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        let (tasks, queue) = thread_channel::channel();
+        let (done, _reports) = mpsc::unbounded_channel();
+        let before = sectors(dir.path());
+        tasks.send(write()).unwrap();
+        drop(tasks);
+        run_log(log, Duration::from_mins(1), &queue, &done);
+        assert_eq!(sectors(dir.path()), before + 2, "one write, one mark");
     }
 }

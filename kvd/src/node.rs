@@ -177,6 +177,11 @@ impl Node {
     }
 
     fn client(&mut self, caller: Caller, frame: RequestFrame) -> Result<(), StateError> {
+        if frame.deadline_ms == 0 {
+            // It queued for all of its time, and nobody listens any more.
+            self.refuse(caller, Refusal::Busy, "the queue of requests");
+            return Ok(());
+        }
         let wait = Duration::from_millis(u64::from(frame.deadline_ms)).min(LONGEST_WAIT);
         let deadline_ms = self.now.monotonic_ms + u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         match frame.request {

@@ -20,7 +20,7 @@ use crate::{
     driver::{self, Driver, DriverError, Outputs, Queues},
     event::Standing,
     log::{Log, LogError, Recovered},
-    log_thread::{run_log, run_store},
+    log_thread::{self, run_log, run_store},
     members::Members,
     node::Node,
     peers,
@@ -80,7 +80,7 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let (log_sender, log_tasks) = thread_channel::channel();
     let (store_sender, store_tasks) = thread_channel::channel();
     let (log_done, store_done) = (done_sender.clone(), done_sender.clone());
-    let log_thread = driver::spawn("log", move || run_log(log, &log_tasks, &log_done))
+    let log_thread = driver::spawn("log", move || run_log(log, log_thread::IDLE, &log_tasks, &log_done))
         .map_err(|error| ServeError::System("cannot start a thread", error))?;
     driver::spawn("store", move || run_store(&store_tasks, &store_done))
         .map_err(|error| ServeError::System("cannot start a thread", error))?;

@@ -107,8 +107,12 @@ impl Nodes {
     }
 
     fn ask(&mut self, at: usize, request: Request) {
+        self.ask_within(at, request, 1000);
+    }
+
+    fn ask_within(&mut self, at: usize, request: Request, deadline_ms: u32) {
         let caller = Caller { connection: at as u64, request: self.answers.len() as u64 };
-        let frame = RequestFrame { id: caller.request, deadline_ms: 1000, request };
+        let frame = RequestFrame { id: caller.request, deadline_ms, request };
         self.list[at].handle(Event::Client { caller, frame }).unwrap();
         self.settle();
     }
@@ -236,6 +240,16 @@ fn a_fifth_write_without_a_quorum_is_busy() {
     }
     nodes.ask(leader, set(5, b"v"));
     assert!(matches!(nodes.answer(), Err(Refused::Busy { .. })));
+}
+
+#[test]
+fn a_write_that_queued_for_all_of_its_time_does_not_enter_the_log() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    let last = nodes.list[leader].status().last;
+    nodes.ask_within(leader, set(1, b"v"), 0);
+    assert!(matches!(nodes.answer(), Err(Refused::Busy { .. })), "it was not applied, and is told so");
+    assert_eq!(nodes.list[leader].status().last, last);
 }
 
 #[test]
