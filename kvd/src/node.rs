@@ -96,6 +96,9 @@ impl Node {
     /// All that is to be done after the events so far; drains.
     pub fn actions(&mut self) -> Result<Vec<Action>, StateError> {
         loop {
+            // The state takes no more while a flush runs and the next overlay is full: what is committed waits in
+            // the core, which is bounded and then refuses more.
+            self.raft.hold_apply(self.state.saturated());
             let effects = self.raft.effects();
             if effects.is_empty() {
                 break;
@@ -107,6 +110,7 @@ impl Node {
             self.actions.extend(effects.send.into_iter().map(Action::Send));
             self.actions.extend(effects.fetch.into_iter().map(Action::Fetch));
             self.apply(&effects.apply)?;
+            self.flush_if_due();
             for id in effects.reads {
                 self.serve_read(id)?;
             }
@@ -118,12 +122,16 @@ impl Node {
             }
         }
         self.notice_change();
+        self.flush_if_due();
+        Ok(std::mem::take(&mut self.actions))
+    }
+
+    fn flush_if_due(&mut self) {
         if self.state.flush_due(self.now.monotonic_ms)
             && let Some(flush) = self.state.begin_flush(self.now.monotonic_ms)
         {
             self.actions.push(Action::Flush(flush));
         }
-        Ok(std::mem::take(&mut self.actions))
     }
 
     /// Where the node stands.

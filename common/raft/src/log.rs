@@ -19,6 +19,11 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::types::{Entry, Index, Position, Term, Ticket};
 
+/// Most entries given to apply at once.
+const PAGE_ENTRIES: usize = 4096;
+/// Most bytes given to apply at once, but one entry if there is one.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// The log as the core sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
@@ -191,10 +196,10 @@ impl Log {
         self.entries.range(start..start + taken).cloned().collect()
     }
 
-    /// Entries after `after` up to and with `to`.
-    pub(crate) fn range(&self, after: Index, to: Index) -> Vec<Entry> {
+    /// The first entries after `after` and not after `to`: a page of them, so that whoever applies can pause.
+    pub(crate) fn page(&self, after: Index, to: Index) -> Vec<Entry> {
         let count = usize::try_from(to.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
-        self.slice(after.next(), count, usize::MAX)
+        self.slice(after.next(), count.min(PAGE_ENTRIES), PAGE_BYTES)
     }
 
     /// Bytes of the entries after `after` up to and with `to`.

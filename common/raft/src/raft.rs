@@ -103,6 +103,7 @@ pub(crate) struct Core {
     pub(crate) ready: Vec<(Index, ReadId)>,
     pub(crate) failed: Vec<ReadId>,
     pub(crate) fetch: Vec<Fetch>,
+    held: bool,
     ticket: Ticket,
 }
 
@@ -160,6 +161,11 @@ impl Raft {
             core.applied = core.applied.max(index);
             core.log.evict(core.applied, core.config.cache_bytes);
         });
+    }
+
+    /// Whether `effects` keeps back what is to be applied, because the state machine has no room; reads wait with it.
+    pub fn hold_apply(&mut self, hold: bool) {
+        self.core.held = hold;
     }
 
     /// The answer to a fetch; a late one is ignored.
@@ -388,6 +394,7 @@ impl Core {
             ready: Vec::new(),
             failed: Vec::new(),
             fetch: Vec::new(),
+            held: false,
             ticket: Ticket(0),
             config,
         }
@@ -448,17 +455,17 @@ impl Core {
         self.commit = self.commit.max(index);
     }
 
-    /// Whether memory holds more than it should because applying is slow.
+    /// Whether memory holds more than it should because applying is slow, or the disk that it waits for.
     pub(crate) fn is_full(&self) -> bool {
         let bound = self.config.cache_bytes + 4 * self.config.max_uncommitted_bytes;
-        self.log.bytes() > bound && self.applied < self.commit.min(self.log.persisted())
+        self.log.bytes() > bound && self.applied < self.commit
     }
 
     fn effects(&mut self) -> Effects {
         let persist = self.write();
-        let until = self.commit.min(self.log.persisted());
-        let apply = self.log.range(self.applying, until);
-        self.applying = self.applying.max(until);
+        let until = if self.held { self.applying } else { self.commit.min(self.log.persisted()) };
+        let apply = self.log.page(self.applying, until);
+        self.applying = apply.last().map_or(self.applying, |last| last.position.index);
         let applying = self.applying;
         let (now, later) = core::mem::take(&mut self.ready).into_iter().partition(|(at, _)| *at <= applying);
         self.ready = later;

@@ -20,12 +20,18 @@ struct Nodes {
     /// Nodes that nobody reaches and that reach nobody.
     cut: Vec<usize>,
     slow_disk: Option<usize>,
+    /// Flushes that have not run, where the store is held.
+    flushes: Option<Vec<crate::state::Flush>>,
     now: Time,
     _folder: tempfile::TempDir,
 }
 
 impl Nodes {
     fn new(count: u64) -> Self {
+        Self::with(count, StateLimits::default())
+    }
+
+    fn with(count: u64, limits: StateLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let members: Vec<_> = (1..=count)
             .map(|id| Member { id, name: format!("n{id}"), address: format!("host{id}:7400") })
@@ -33,7 +39,7 @@ impl Nodes {
         let nodes = (1..=count).map(|id| {
             let config = core_config(id, count);
             let path = folder.path().join(id.to_string());
-            let state = State::open(Arc::new(RealDisk), &path, CLUSTER, StateLimits::default()).unwrap();
+            let state = State::open(Arc::new(RealDisk), &path, CLUSTER, limits).unwrap();
             let raft = Raft::new(config, Restored::default()).unwrap();
             Node::new(raft, state, Members::new(CLUSTER, NodeId(id), members.clone()))
         });
@@ -44,6 +50,7 @@ impl Nodes {
             held: Vec::new(),
             cut: Vec::new(),
             slow_disk: None,
+            flushes: None,
             now: Time::default(),
             _folder: folder,
         }
@@ -74,6 +81,7 @@ impl Nodes {
                 }
             }
             Action::Reply { connection, frame } => self.answers.push((connection, frame)),
+            Action::Flush(flush) if self.flushes.is_some() => self.flushes.as_mut().unwrap().push(flush),
             Action::Flush(flush) => {
                 let flushed = flush.run().unwrap();
                 self.list[at].handle(Event::Flushed(flushed)).unwrap();
@@ -250,6 +258,28 @@ fn a_write_that_queued_for_all_of_its_time_does_not_enter_the_log() {
     nodes.ask_within(leader, set(1, b"v"), 0);
     assert!(matches!(nodes.answer(), Err(Refused::Busy { .. })), "it was not applied, and is told so");
     assert_eq!(nodes.list[leader].status().last, last);
+}
+
+#[test]
+fn nothing_is_applied_while_a_flush_runs_and_the_next_overlay_is_full() {
+    let limits = StateLimits { overlay_entries: 1, ..StateLimits::default() };
+    let mut nodes = Nodes::with(1, limits);
+    let leader = nodes.leader();
+    nodes.flushes = Some(Vec::new());
+    for token in 1..=2 {
+        nodes.ask(leader, set(token, &[token]));
+        nodes.tick(1);
+        assert!(nodes.answer().is_ok());
+    }
+    nodes.ask(leader, set(3, &[3]));
+    nodes.ask(leader, get());
+    nodes.tick(1);
+    assert!(nodes.answers.is_empty(), "one overlay is being written and the next is full");
+    let flush = nodes.flushes.take().unwrap().remove(0);
+    nodes.list[leader].handle(Event::Flushed(flush.run().unwrap())).unwrap();
+    nodes.tick(1);
+    assert_eq!(value(nodes.answer()), Some(vec![3]), "the read waited with the write");
+    assert!(matches!(nodes.answer(), Ok(Response::Written { .. })));
 }
 
 #[test]

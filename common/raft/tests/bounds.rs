@@ -1,0 +1,76 @@
+//! Memory is bounded also where the disk or the state machine does not keep up.
+
+#[path = "support/cluster.rs"]
+mod cluster;
+
+use cluster::{Cluster, settings};
+use raft::{NodeId, Refusal};
+
+/// Followers commit without the leader's disk (thesis 10.2.1), so nothing but the bound on memory stops a leader
+/// whose disk hangs from taking in more.
+#[test]
+fn a_leader_whose_disk_hangs_refuses_what_memory_cannot_hold() {
+    let mut cluster =
+        Cluster::with(raft::Config { cache_bytes: 1000, max_uncommitted_bytes: 1000, ..settings(3) });
+    cluster.elect(1);
+    cluster.settle();
+    cluster.servers.get_mut(&NodeId(1)).unwrap().slow_disk = true;
+    let text = "x".repeat(100);
+    let taken = (0..1000).take_while(|_| {
+        let taken = cluster.propose(1, &text).is_ok();
+        cluster.settle();
+        taken
+    });
+    let taken = taken.count();
+    assert!((10..100).contains(&taken), "{taken} entries of a hundred bytes and more in five thousand");
+    assert!(cluster.status(1).commit > cluster.status(1).applied, "the followers committed them");
+
+    cluster.servers.get_mut(&NodeId(1)).unwrap().slow_disk = false;
+    cluster.sync(NodeId(1));
+    cluster.settle();
+    assert!(cluster.propose(1, &text).is_ok(), "it goes on once the disk does");
+    cluster.settle();
+    assert_eq!(cluster.status(1).applied, cluster.status(1).last.index);
+}
+
+/// What waits to be applied waits in the core, where it is bounded, and reads wait with it.
+#[test]
+fn nothing_is_given_to_apply_nor_read_while_apply_is_held() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.settle();
+    let before = cluster.status(1).applied;
+    cluster.raft(1).hold_apply(true);
+    let written = cluster.propose(1, "a").unwrap();
+    cluster.settle();
+    cluster.read(1, 1).unwrap();
+    cluster.settle();
+    assert_eq!((cluster.status(1).commit, cluster.status(1).applied), (written.index, before));
+    assert!(cluster.served.is_empty(), "the read must see the write");
+    cluster.raft(1).hold_apply(false);
+    cluster.settle();
+    assert_eq!(cluster.status(1).applied, written.index);
+    assert_eq!(cluster.served.len(), 1);
+}
+
+/// A long backlog comes in pages, so that a state machine can say stop in between.
+#[test]
+fn a_backlog_is_given_to_apply_in_pages() {
+    let mut cluster = Cluster::with(raft::Config { max_uncommitted_entries: 100_000, ..settings(1) });
+    cluster.elect(1);
+    cluster.settle();
+    cluster.raft(1).hold_apply(true);
+    for _ in 0..5000 {
+        assert_ne!(cluster.propose(1, "a"), Err(Refusal::Busy));
+    }
+    cluster.settle();
+    let before = cluster.status(1).applied;
+    cluster.raft(1).hold_apply(false);
+    let page = cluster.raft(1).effects().apply;
+    assert_eq!((page.len(), page[0].position.index), (4096, before.next()));
+    let last = page[page.len() - 1].position.index;
+    cluster.raft(1).applied(last);
+    let rest = cluster.raft(1).effects().apply;
+    assert_eq!(rest.len(), 5000 - 4096);
+    assert_eq!(rest[0].position.index, last.next());
+}
