@@ -32,6 +32,10 @@ const TICK: Duration = Duration::from_millis(10);
 /// Most client connections at one time; one more is closed with a reason.
 const CLIENT_CONNECTIONS: usize = 1000;
 
+/// How long the log's last write may take when the node stops. A disk that hangs must not keep a process that has
+/// failed, or was told to stop, from ending; what was not acknowledged may be lost then, as in a crash.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
 /// Why a node could not start or went down.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -113,13 +117,21 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     reloader.abort();
     endpoint.close();
     // The loop has dropped its sender, so the log's thread ends after the write it is in.
-    let _ = tokio::task::spawn_blocking(move || log_thread.join()).await;
+    if !ends_within(log_thread, LAST_WRITE).await {
+        tracing::error!("the disk does not answer; stopping without the log's last write");
+    }
     // Lets the goodbye to every connection leave before the socket closes.
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
     tracing::info!(node = launch.me.name, "stopped");
     Ok(outcome?)
+}
+
+/// Whether the thread ends in time. If not, it is left behind for the end of the process.
+async fn ends_within(thread: std::thread::JoinHandle<()>, patience: Duration) -> bool {
+    let ended = tokio::task::spawn_blocking(move || thread.join());
+    tokio::time::timeout(patience, ended).await.is_ok()
 }
 
 fn members(launch: &Launch, me: NodeId) -> Arc<Members> {
@@ -288,5 +300,20 @@ async fn admit(
             Ok(_place) => clients::serve(accepted.connection, door).await,
             Err(_) => accepted.connection.close(4, "busy: too many client connections"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_that_hangs_does_not_keep_the_process_from_ending() {
+        let (release, hang) = thread_channel::channel::<()>();
+        let thread = driver::spawn("hangs", move || while hang.recv().is_ok() {}).unwrap();
+        assert!(!ends_within(thread, Duration::from_millis(1)).await);
+        drop(release);
+        let thread = driver::spawn("ends", || ()).unwrap();
+        assert!(ends_within(thread, Duration::from_mins(1)).await);
     }
 }

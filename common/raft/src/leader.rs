@@ -29,7 +29,14 @@ pub(crate) struct Leader {
     pub(crate) uncommitted: usize,
     since_heartbeat: u32,
     since_check: u32,
+    /// Ticks for which the own disk has completed nothing of what it was given, and how far it was then.
+    disk_silent: u32,
+    durable: Index,
 }
+
+/// A leader whose own disk is silent for so many election timeouts gives up: followers would go on committing for it,
+/// and it could apply and answer nothing.
+const DISK_TIMEOUTS: u32 = 10;
 
 impl Leader {
     /// Begins to lead the present term: new sessions, and the term's first entry.
@@ -39,7 +46,9 @@ impl Leader {
         let peers = others.into_iter().map(|peer| (peer, Progress::new(core.number(), last))).collect();
         let uncommitted = core.log.bytes_between(core.commit, last);
         let reads = Rounds::new(core.rng.numbering());
-        let mut leader = Self { peers, reads, uncommitted, since_heartbeat: 0, since_check: 0 };
+        let (since_heartbeat, since_check, disk_silent, durable) = (0, 0, 0, core.log.persisted());
+        let mut leader =
+            Self { peers, reads, uncommitted, since_heartbeat, since_check, disk_silent, durable };
         leader.append(core, Payload::Noop);
         leader
     }
@@ -77,6 +86,9 @@ impl Leader {
         for peer in self.peers.values_mut() {
             peer.tick(patience);
         }
+        if self.disk_hangs(core) && !core.membership.is_single() {
+            return Next::Follow(None);
+        }
         self.since_check += 1;
         if self.since_check >= core.config.election_ticks {
             self.since_check = 0;
@@ -93,6 +105,14 @@ impl Leader {
             self.round(core);
         }
         Next::Stay
+    }
+
+    /// Whether the own disk has been silent for too long.
+    fn disk_hangs(&mut self, core: &Core) -> bool {
+        let durable = core.log.persisted();
+        let waits = core.log.handed() > durable && durable == self.durable;
+        (self.disk_silent, self.durable) = (if waits { self.disk_silent + 1 } else { 0 }, durable);
+        self.disk_silent >= DISK_TIMEOUTS.saturating_mul(core.config.election_ticks)
     }
 
     /// A message of this term.

@@ -33,6 +33,24 @@ fn a_leader_whose_disk_hangs_refuses_what_memory_cannot_hold() {
     assert_eq!(cluster.status(1).applied, cluster.status(1).last.index);
 }
 
+/// Such a leader answers nobody, so another one takes over; it does not win again before its disk works.
+#[test]
+fn a_leader_whose_disk_hangs_makes_way() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.settle();
+    cluster.servers.get_mut(&NodeId(1)).unwrap().slow_disk = true;
+    cluster.propose(1, "a").unwrap();
+    cluster.ticks(50);
+    assert_eq!(cluster.leader(), Some(1), "a slow disk alone deposes nobody");
+    cluster.ticks(150);
+    let leader = cluster.leader().expect("another leads");
+    assert_ne!(leader, 1);
+    let written = cluster.propose(leader, "b").unwrap();
+    cluster.settle();
+    assert_eq!(cluster.status(leader).applied, written.index);
+}
+
 /// What waits to be applied waits in the core, where it is bounded, and reads wait with it.
 #[test]
 fn nothing_is_given_to_apply_nor_read_while_apply_is_held() {
