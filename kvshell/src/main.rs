@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `script` | a line cut into commands and pipes |
 //! | `shell` | parse with the same enum, run, show |
+//! | `driver` | keeps connections alive between commands |
 //! | `prompt` | context and leader, without waiting for a dead cluster |
 //! | `complete` | TAB |
 //! | `history` | a file that only its owner reads |
@@ -12,6 +13,7 @@
 //! with the code of the first command that failed.
 
 mod complete;
+mod driver;
 mod history;
 mod prompt;
 mod script;
@@ -117,7 +119,9 @@ fn next_line(lines: &mut impl BufRead, from: &Path) -> Result<Option<String>, Fa
 /// Reads and runs until Ctrl-D, `exit` or a terminal that went away.
 fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
     let broken = |error: ReadlineError| Failure::internal(format!("the terminal cannot be used: {error}"));
-    let config = Config::builder().auto_add_history(true).history_ignore_space(true).build();
+    let config = Config::builder().auto_add_history(true).history_ignore_space(true);
+    // A local command may leave its line open: the prompt must not be drawn over it.
+    let config = config.check_cursor_position(true).build();
     let mut editor: Editor<Completer, FileHistory> = Editor::with_config(config).map_err(broken)?;
     editor.set_helper(Some(Completer::new()));
     let history = history::prepare();

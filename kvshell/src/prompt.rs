@@ -9,6 +9,7 @@ use std::{
 
 use client::{Client, Settings};
 use console::command::leader_name;
+use tokio::sync::mpsc;
 
 /// What a prompt may wait: within the 50 ms that feel immediate.
 const PATIENCE: Duration = Duration::from_millis(25);
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_millis(25);
 /// Shows what is known and asks for more.
 pub(crate) struct Prompt {
     context: String,
-    ask: SyncSender<()>,
+    ask: mpsc::Sender<()>,
     answers: Receiver<Option<String>>,
     leader: Option<String>,
 }
@@ -24,11 +25,11 @@ pub(crate) struct Prompt {
 impl Prompt {
     /// Starts the thread that asks. Without a thread the leader stays unknown.
     pub(crate) fn new(context: &str, settings: Settings) -> Self {
-        let (ask, asked) = sync_channel(1);
+        let (ask, asked) = mpsc::channel(1);
         let (answer, answers) = sync_channel(16);
         // It ends when the prompt does: `asked` then fails.
         let _ =
-            thread::Builder::new().name("prompt".to_owned()).spawn(move || watch(settings, &asked, &answer));
+            thread::Builder::new().name("prompt".to_owned()).spawn(move || watch(settings, asked, &answer));
         let context = if context.is_empty() { "kv" } else { context };
         Self { context: context.to_owned(), ask, answers, leader: None }
     }
@@ -54,11 +55,12 @@ fn show(context: &str, leader: Option<&str>) -> String {
     }
 }
 
-fn watch(settings: Settings, asked: &Receiver<()>, answer: &SyncSender<Option<String>>) {
+fn watch(settings: Settings, mut asked: mpsc::Receiver<()>, answer: &SyncSender<Option<String>>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let client = Client::new(settings);
-        while asked.recv().is_ok() {
+        // Waiting here and not in a blocking call keeps the connections alive.
+        while asked.recv().await.is_some() {
             let leader = leader_name(client.status().await);
             if answer.send(leader).is_err() {
                 break;
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn silence_does_not_hold_it_up() {
-        let (ask, _asked) = sync_channel(1);
+        let (ask, _asked) = mpsc::channel(1);
         let (_answer, answers) = sync_channel(1);
         let mut prompt = Prompt { context: "dev".to_owned(), ask, answers, leader: Some("n1".to_owned()) };
         let began = Instant::now();
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_is_shown_the_next_time() {
-        let (ask, asked) = sync_channel(1);
+        let (ask, mut asked) = mpsc::channel(1);
         let (answer, answers) = sync_channel(1);
         let mut prompt = Prompt { context: "dev".to_owned(), ask, answers, leader: None };
         assert_eq!(prompt.text(), "dev ? > ");

@@ -16,13 +16,12 @@ use console::{
     render::{Color, Screen},
     usage,
 };
-use tokio::runtime::Runtime;
 
-use crate::{prompt::Prompt, script};
+use crate::{driver::Driver, prompt::Prompt, script};
 
 /// Everything that lasts from line to line.
 pub(crate) struct Shell {
-    runtime: Runtime,
+    driver: Driver,
     connection: Connection,
     display: Display,
     /// What a line without flags parses to: a line that differs has flags of its own.
@@ -34,10 +33,9 @@ pub(crate) struct Shell {
 impl Shell {
     /// Connects nowhere yet.
     pub(crate) fn new(connection: Connection, display: Display) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
+        let driver = Driver::start().map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
         let bare = parse(&["version".to_owned()]).map_or_else(|_| connection.clone(), |line| line.connection);
-        Ok(Self { runtime, connection, display, bare, session: None, prompt: None })
+        Ok(Self { driver, connection, display, bare, session: None, prompt: None })
     }
 
     /// What stands above the first prompt of a conversation.
@@ -119,13 +117,13 @@ impl Shell {
         }
         if line.connection != self.bare {
             let session = Session::open(&line.connection, &Places::of_process())?;
-            let result = self.runtime.block_on(until_interrupted(line, &session));
-            self.runtime.block_on(session.close());
+            let result = self.driver.wait(until_interrupted(line, &session));
+            self.driver.wait(session.close());
             return result;
         }
         self.session()?;
         let session = self.session.as_ref().expect("it was opened in the line above");
-        self.runtime.block_on(until_interrupted(line, session))
+        self.driver.wait(until_interrupted(line, session))
     }
 
     /// Runs the local command with the output of ours as its input.
@@ -160,7 +158,7 @@ impl Shell {
 impl Drop for Shell {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.runtime.block_on(session.close());
+            self.driver.wait(session.close());
         }
     }
 }

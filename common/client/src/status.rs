@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{error::EndpointError, link::Link, nodes::Nodes, retry::Address};
+use crate::{error::EndpointError, nodes::Nodes, retry::Address};
 
 /// One node as it was found.
 #[derive(Clone, Debug)]
@@ -54,11 +54,14 @@ async fn ask(nodes: Arc<Nodes>, address: Address, timeout: Duration) -> Row {
     let began = Instant::now();
     let until = began + timeout;
     let answered = timeout_at(until, async {
-        let link = nodes.link(&address, until).await?;
-        let asked = Instant::now();
-        let status = ask_link(&link, timeout).await?;
-        nodes.learn_index(status.applied);
-        Ok((status, asked.elapsed()))
+        let first = ask_once(&nodes, &address, until).await;
+        // A link that was open before may have died unnoticed while nobody used it: one made now says more.
+        let told = if matches!(first, Err(EndpointError::Dropped { .. })) {
+            ask_once(&nodes, &address, until).await
+        } else {
+            first
+        };
+        told.inspect(|(status, _)| nodes.learn_index(status.applied))
     });
     let (status, rtt) = match answered.await.unwrap_or(Err(EndpointError::Silent)) {
         Ok((status, rtt)) => (Ok(status), rtt),
@@ -73,13 +76,20 @@ async fn ask(nodes: Arc<Nodes>, address: Address, timeout: Duration) -> Row {
     Row { view: NodeView { address: address.to_string(), name, id, rtt, status }, resolved }
 }
 
-async fn ask_link(link: &Link, timeout: Duration) -> Result<NodeStatus, EndpointError> {
-    let deadline_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+async fn ask_once(
+    nodes: &Nodes,
+    address: &Address,
+    until: Instant,
+) -> Result<(NodeStatus, Duration), EndpointError> {
+    let link = nodes.link(address, until).await?;
+    let asked = Instant::now();
+    let left = until.saturating_duration_since(asked).as_millis();
+    let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
     let permit = link.permit().await;
     let answer = link.send(permit, &mut RequestFrame { id: 0, deadline_ms, request: Request::Status })?;
     let dropped = |reason: String| EndpointError::Dropped { reason };
     match answer.await.map_err(|_| dropped("closed".into()))?? {
-        Ok(Response::Status(status)) => Ok(*status),
+        Ok(Response::Status(status)) => Ok((*status, asked.elapsed())),
         Ok(_) => Err(dropped("it answered something else".into())),
         Err(refused) => Err(dropped(refused.to_string())),
     }

@@ -239,6 +239,24 @@ fn status_asks_members_too_and_a_dead_one_is_a_row() {
 }
 
 #[test]
+fn status_asks_again_where_a_connection_had_died() {
+    run(async {
+        let pki = Pki::new();
+        let node = Fake::start(&pki, 1, &[]);
+        let mut dead = true;
+        node.on(move |_| {
+            if std::mem::take(&mut dead) {
+                return Reaction::Drop;
+            }
+            Reaction::Answer(Ok(Response::Status(Box::new(NodeStatus { id: 1, ..NodeStatus::default() }))))
+        });
+        let views = Client::new(settings(&pki, &[&node.address])).status().await;
+        assert!(views.len() == 1 && views[0].status.is_ok(), "{views:?}");
+        assert_eq!(node.connections(), 2);
+    });
+}
+
+#[test]
 fn a_load_generator_spreads_over_its_connections() {
     run(async {
         let pki = Pki::new();
