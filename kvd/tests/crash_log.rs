@@ -12,6 +12,8 @@ use testkit::disk::SimDisk;
 
 #[path = "crash_log/rig.rs"]
 mod rig;
+#[path = "support/sim.rs"]
+mod sim;
 
 use rig::{DIR, Model, begin, disk, entries, entry, open, persist, reopen, settings, sim, workload};
 

@@ -17,7 +17,7 @@ use protocol::{ClusterId, Command, Operation, Refused, RequestId, response::Foun
 use raft::{Entry, Payload, Position};
 use testkit::disk::SimDisk;
 
-#[path = "crash_state/sim.rs"]
+#[path = "support/sim.rs"]
 mod sim;
 use sim::Sim;
 
