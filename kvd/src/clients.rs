@@ -1,8 +1,8 @@
 //! Client connections: frames to events, answers to frames. Nothing is decided here but what a full queue means.
 //!
-//! A connection greets with [`Welcome`] on a stream of its own, then serves the client's streams of requests. Each
-//! connection is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, [`STREAMS`] streams, and
-//! [`UNSENT_BYTES`] of answers that the client has not taken yet.
+//! A connection greets with [`Welcome`] on a stream of its own, then serves the client's streams of requests, at most
+//! [`STREAMS`]. Each stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and [`UNSENT_BYTES`] of answers
+//! that the client has not taken yet.
 
 use std::{
     collections::HashMap,
