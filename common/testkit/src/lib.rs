@@ -5,3 +5,4 @@ pub mod cluster;
 pub mod disk;
 pub mod history;
 pub mod programs;
+pub mod rng;
