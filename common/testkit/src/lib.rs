@@ -4,4 +4,7 @@
 pub mod cluster;
 pub mod disk;
 pub mod history;
+pub mod linearizability;
+pub mod mutant;
 pub mod programs;
+pub mod replay;
