@@ -4,5 +4,8 @@
 pub mod cluster;
 pub mod disk;
 pub mod history;
+pub mod linearizability;
+pub mod mutant;
 pub mod programs;
+pub mod replay;
 pub mod rng;

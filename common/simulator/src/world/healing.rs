@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use protocol::{Consistency, Operation, Refused, Request, RequestId, Response};
 use raft::RoleName;
+use testkit::{linearizability, replay};
 
 use super::{Plan, World, calling::PROBER, harming::Harm};
 use crate::{
@@ -193,6 +194,28 @@ impl World {
         assert_eq!(terms(self), before, "VIOLATION an idle cluster does not keep its peace");
         let leads = |standing: &Option<kvd::event::Standing>| standing.is_some_and(|standing| standing.role == RoleName::Leader);
         assert_eq!(before.iter().filter(|standing| leads(standing)).count(), 1, "VIOLATION an idle cluster has a leader");
+    }
+
+    /// Judges what clients saw, by two checkers that know nothing of each other, and adds up what the disks did.
+    ///
+    /// # Panics
+    /// When a history cannot be explained.
+    pub fn settle_accounts(&mut self) {
+        for server in &self.servers {
+            let failures = server.medium.disk.failures();
+            self.counts.add_many("disk: unsynced writes lost", failures.losses);
+            self.counts.add_many("disk: sync failed", failures.syncs);
+            self.counts.add_many("disk: read failed", failures.reads);
+            self.counts.add_many("disk: no space", failures.full);
+        }
+        if let Err(violation) = replay::check(&self.history) {
+            panic!("VIOLATION {violation}");
+        }
+        match linearizability::check(&self.history, linearizability::Limits::default()) {
+            Ok(()) => {}
+            Err(linearizability::Violation::Undecided { .. }) => self.counts.add("history: undecided by search"),
+            Err(violation) => panic!("VIOLATION {violation}"),
+        }
     }
 
     /// Reads every key at every server of the core; each answer is judged where it leaves.
