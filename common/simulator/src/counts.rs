@@ -59,7 +59,8 @@ pub const NAMES: &[&str] = &[
 ];
 
 /// Faults among the names: what is injected, not what comes of it.
-const FAULTS: &[&str] = &["network: ", "partition: ", "server: killed", "server: power", "server: paused", "disk: ", "clock: "];
+const FAULTS: &[&str] =
+    &["network: ", "partition: ", "server: killed", "server: power", "server: paused", "disk: ", "clock: "];
 
 /// The counters of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

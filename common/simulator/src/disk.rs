@@ -33,8 +33,14 @@ impl Medium {
     /// that was not written since it got its name.
     pub fn written(&self, dir: &Path) -> Vec<(PathBuf, u64)> {
         let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_log = |path: &&PathBuf| path.parent() == Some(dir) && path.extension().is_some_and(|end| end == "log");
-        tails.keys().filter(of_log).filter(|path| self.disk.content(path).is_some()).map(|path| (path.clone(), tails[path])).collect()
+        let of_log =
+            |path: &&PathBuf| path.parent() == Some(dir) && path.extension().is_some_and(|end| end == "log");
+        tails
+            .keys()
+            .filter(of_log)
+            .filter(|path| self.disk.content(path).is_some())
+            .map(|path| (path.clone(), tails[path]))
+            .collect()
     }
 
     fn note(tails: &Tails, path: &Path, at: u64) {

@@ -8,6 +8,15 @@ fn main() {
         let began = std::time::Instant::now();
         eprintln!("{seed} {options}");
         let out = simulator::run::run(seed, &options, aloud);
-        println!("{seed} ok {:016x} events {} sim {:.0}s real {:.2?} committed {} calls {} faults {}", out.hash, out.events, out.time as f64 / 1e6, began.elapsed(), out.committed, out.calls, out.counts.faults());
+        println!(
+            "{seed} ok {:016x} events {} sim {:.0}s real {:.2?} committed {} calls {} faults {}",
+            out.hash,
+            out.events,
+            out.time as f64 / 1e6,
+            began.elapsed(),
+            out.committed,
+            out.calls,
+            out.counts.faults()
+        );
     }
 }

@@ -106,7 +106,9 @@ impl Network {
 
 /// Draws a partition; `leader` is who leads, if anybody.
 pub fn partition(servers: usize, leader: Option<usize>, rng: &mut Rng, counts: &mut Counts) -> Cuts {
-    let all = || (0..servers).flat_map(|from| (0..servers).map(move |to| (from, to))).filter(|(from, to)| from != to);
+    let all = || {
+        (0..servers).flat_map(|from| (0..servers).map(move |to| (from, to))).filter(|(from, to)| from != to)
+    };
     let victim = leader.unwrap_or_else(|| rng.index(servers));
     match rng.below(8) {
         0 => {

@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_off_in_some_seeds_and_on_in_others() {
-        let faults = ["loss", "duplicates", "crashes", "partitions", "sync_errors", "rot", "pauses", "no_space"];
+        let faults =
+            ["loss", "duplicates", "crashes", "partitions", "sync_errors", "rot", "pauses", "no_space"];
         for fault in faults {
             let on = (0..200).filter(|seed| Options::of(*seed).get(fault) != Some(0)).count();
             assert!((20..180).contains(&on), "{fault} is on in {on} of 200 seeds");

@@ -1,6 +1,10 @@
 //! One simulated server: its disk, which outlives it, and its process, which does not.
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use kvd::{
     disk::Disk,
@@ -104,8 +108,16 @@ pub enum StoreWork {
 }
 
 impl Server {
-    /// A server with an empty disk.
+    /// A server whose directories were claimed, as `bootstrap` leaves them: there, durable and empty.
+    ///
+    /// # Panics
+    /// When the disk refuses, which a new one does not.
     pub fn new(medium: Medium) -> Self {
+        let (log, state) = directories();
+        for dir in [&log, &state] {
+            medium.disk.create_dir(dir).expect("a new disk works");
+        }
+        medium.disk.sync_dir(Path::new("/")).expect("a new disk works");
         Self { medium, boot: 0, life: Life::Down, rotten: false, clock: (1_000_000, 0), began: 0 }
     }
 

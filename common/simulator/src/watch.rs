@@ -126,9 +126,6 @@ impl Watch {
             self.servers[me].handed.push(place.clone());
             places.push(place);
         }
-        if let Some(HardState { term, vote: Some(vote) }) = persist.hard {
-            self.vote(me, term.0, vote.0);
-        }
         self.servers[me].pending.push_back(Pending { hard: persist.hard, first, places });
     }
 
@@ -142,7 +139,10 @@ impl Watch {
         let own = payload.as_ref().map_or(1, |bytes| digest(bytes));
         let chain = (before.0 ^ own).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ term;
         let first = *self.chains.entry((index, term)).or_insert(chain);
-        assert_eq!(first, chain, "VIOLATION two logs share {index}@{term} and differ before or in it (s{me})");
+        assert_eq!(
+            first, chain,
+            "VIOLATION two logs share {index}@{term} and differ before or in it (s{me})"
+        );
         Place { term, chain, payload }
     }
 
@@ -153,9 +153,12 @@ impl Watch {
 
     /// The disk of `me` has finished what it had begun.
     pub fn written(&mut self, me: usize) {
-        let seen = &mut self.servers[me];
-        for _ in 0..std::mem::take(&mut seen.writing) {
-            let Some(pending) = seen.pending.pop_front() else { break };
+        for _ in 0..std::mem::take(&mut self.servers[me].writing) {
+            let Some(pending) = self.servers[me].pending.pop_front() else { break };
+            if let Some(HardState { term, vote: Some(vote) }) = pending.hard {
+                self.vote(me, term.0, vote.0);
+            }
+            let seen = &mut self.servers[me];
             seen.hard = pending.hard.unwrap_or(seen.hard);
             if pending.first > 0 {
                 seen.durable.truncate(usize::try_from(pending.first - 1).unwrap_or(usize::MAX));
@@ -168,14 +171,17 @@ impl Watch {
     pub fn restarted(&mut self, me: usize, found: &kvd::log::Recovered) {
         let seen = &mut self.servers[me];
         let writing: Vec<&Pending> = seen.pending.iter().take(seen.writing).collect();
-        let untouched = writing.iter().filter(|pending| pending.first > 0).map(|pending| pending.first - 1).min();
+        let untouched =
+            writing.iter().filter(|pending| pending.first > 0).map(|pending| pending.first - 1).min();
         let promised = untouched.unwrap_or(u64::MAX).min(seen.durable.len() as u64);
         let last = found.last.index.0;
         assert!(last >= promised, "VIOLATION s{me} lost durable entries: {last} left of {promised}");
         let (before, after) = (seen.hard, found.hard);
-        let kept = after.term > before.term || (after.term == before.term && (before.vote.is_none() || after.vote == before.vote));
+        let kept = after.term > before.term
+            || (after.term == before.term && (before.vote.is_none() || after.vote == before.vote));
         assert!(kept, "VIOLATION s{me} had {before:?} on disk and came back with {after:?}");
-        let may_end = seen.pending.iter().take(seen.writing).map(|pending| pending.first + pending.places.len() as u64);
+        let may_end =
+            seen.pending.iter().take(seen.writing).map(|pending| pending.first + pending.places.len() as u64);
         let most = may_end.max().unwrap_or(0).max(seen.durable.len() as u64 + 1);
         assert!(last < most, "VIOLATION s{me} found entries up to {last}, which it never wrote");
         let base = usize::try_from(found.base.index.0).unwrap_or(usize::MAX);
@@ -191,7 +197,11 @@ impl Watch {
         let state = base.checked_sub(1).map(|at| log[at].chain);
         if let Some(chain) = state {
             let committed = self.committed.get(base - 1).map(|committed| committed.chain);
-            assert_eq!(committed, Some(chain), "VIOLATION s{me}'s state holds {base}, which was never committed");
+            assert_eq!(
+                committed,
+                Some(chain),
+                "VIOLATION s{me}'s state holds {base}, which was never committed"
+            );
         }
         let applied = base as u64;
         self.servers[me] = Seen {
@@ -220,26 +230,39 @@ impl Watch {
     /// Server `me` says something to another.
     pub fn sent(&mut self, me: usize, envelope: &Envelope) {
         let term = envelope.term.0;
-        let binds = !matches!(envelope.message, Message::PreVote { .. } | Message::PreVoteReply { granted: true });
+        let binds =
+            !matches!(envelope.message, Message::PreVote { .. } | Message::PreVoteReply { granted: true });
         let hard = self.servers[me].hard;
         assert!(!binds || term <= hard.term.0, "VIOLATION s{me} speaks for term {term}, on disk is {hard:?}");
         match envelope.message {
             Message::Vote { .. } => {
                 self.vote(me, term, me as u64 + 1);
-                assert!(hard.term.0 > term || hard.vote == Some(envelope.from), "VIOLATION s{me} asks before its own vote is durable");
+                assert!(
+                    hard.term.0 > term || hard.vote == Some(envelope.from),
+                    "VIOLATION s{me} asks before its own vote is durable"
+                );
             }
             Message::VoteReply { granted: true } => {
                 self.vote(me, term, envelope.to.0);
-                assert!(hard.term.0 > term || hard.vote == Some(envelope.to), "VIOLATION s{me} grants before its vote is durable");
+                assert!(
+                    hard.term.0 > term || hard.vote == Some(envelope.to),
+                    "VIOLATION s{me} grants before its vote is durable"
+                );
             }
             Message::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
                 let held = place(&self.servers[me].durable, matched.0).map(|place| place.chain);
-                assert!(matched.0 == 0 || held.is_some(), "VIOLATION s{me} acknowledges {matched}, which is not on its disk");
+                assert!(
+                    matched.0 == 0 || held.is_some(),
+                    "VIOLATION s{me} acknowledges {matched}, which is not on its disk"
+                );
                 let leader = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
                 let leader = &self.servers[leader];
                 if leader.leads && leader.term == term && matched.0 > 0 {
                     let theirs = place(&leader.handed, matched.0).map(|place| place.chain);
-                    assert_eq!(held, theirs, "VIOLATION s{me} acknowledges {matched}, which its leader has not");
+                    assert_eq!(
+                        held, theirs,
+                        "VIOLATION s{me} acknowledges {matched}, which its leader has not"
+                    );
                 }
             }
             _ => {}
@@ -252,7 +275,11 @@ impl Watch {
         let seen = &mut self.servers[me];
         assert!(term >= seen.term, "VIOLATION s{me} falls back from term {} to {term}", seen.term);
         assert!(commit >= seen.commit, "VIOLATION s{me}'s commit falls from {} to {commit}", seen.commit);
-        assert!(applied >= seen.applied && applied <= commit, "VIOLATION s{me} applied {applied} after {}, committed {commit}", seen.applied);
+        assert!(
+            applied >= seen.applied && applied <= commit,
+            "VIOLATION s{me} applied {applied} after {}, committed {commit}",
+            seen.applied
+        );
         let began = !seen.leads && status.role == RoleName::Leader || seen.term < term;
         seen.leads = status.role == RoleName::Leader;
         seen.term = term;
@@ -281,7 +308,11 @@ impl Watch {
         if let Some(at) = earlier {
             let own = self.servers[me].handed.get(at).map(|place| place.chain);
             let index = at + 1;
-            assert_eq!(own, Some(self.committed[at].chain), "VIOLATION s{me} leads term {term} without {index}");
+            assert_eq!(
+                own,
+                Some(self.committed[at].chain),
+                "VIOLATION s{me} leads term {term} without {index}"
+            );
         }
     }
 
@@ -317,10 +348,16 @@ impl Watch {
     fn record(&mut self, me: usize, index: u64, own: Place) {
         let holds = |seen: &&Seen| place(&seen.durable, index).is_some_and(|place| place.chain == own.chain);
         let holders = self.servers.iter().filter(holds).count();
-        assert!(holders > self.servers.len() / 2, "VIOLATION s{me} commits {index}, which {holders} disks hold");
+        assert!(
+            holders > self.servers.len() / 2,
+            "VIOLATION s{me} commits {index}, which {holders} disks hold"
+        );
         let before = self.committed.last().map_or(0, |committed| committed.by);
         let by = self.servers[me].term.max(before);
-        let command = own.payload.as_ref().map(|bytes| Command::decode(bytes).expect("VIOLATION a committed command does not decode"));
+        let command = own
+            .payload
+            .as_ref()
+            .map(|bytes| Command::decode(bytes).expect("VIOLATION a committed command does not decode"));
         let verdict = command.as_ref().map(|command| self.model.apply(index, command));
         self.committed.push(Committed { chain: own.chain, by, verdict, command });
     }
@@ -333,15 +370,28 @@ impl Watch {
                 let Some(command) = &record.command else {
                     panic!("VIOLATION s{me} answers a write with {revision}, where there is none")
                 };
-                assert_eq!((command.request.token, &command.operation), (token, operation), "VIOLATION s{me} answers another's write at {revision}");
+                assert_eq!(
+                    (command.request.token, &command.operation),
+                    (token, operation),
+                    "VIOLATION s{me} answers another's write at {revision}"
+                );
                 let expected = Verdict::Done { existed: *existed };
-                assert_eq!(record.verdict, Some(expected), "VIOLATION s{me} answers {revision} with existed: {existed}, deduplicated: {deduplicated}");
+                assert_eq!(
+                    record.verdict,
+                    Some(expected),
+                    "VIOLATION s{me} answers {revision} with existed: {existed}, deduplicated: {deduplicated}"
+                );
             }
             (Response::Value { found, revision }, None) => {
                 assert!(*revision <= self.committed(), "VIOLATION s{me} reads at {revision}, not committed");
                 let expected = self.model.at(asked.key, *revision);
                 let shown = found.as_ref();
-                assert_eq!(shown, expected, "VIOLATION s{me} reads {:?} at {revision}", String::from_utf8_lossy(asked.key));
+                assert_eq!(
+                    shown,
+                    expected,
+                    "VIOLATION s{me} reads {:?} at {revision}",
+                    String::from_utf8_lossy(asked.key)
+                );
             }
             _ => panic!("VIOLATION s{me} answers {response:?} to something else"),
         }
@@ -350,7 +400,9 @@ impl Watch {
     fn at(&self, me: usize, revision: u64) -> &Committed {
         let at = usize::try_from(revision).ok().and_then(|revision| revision.checked_sub(1));
         let record = at.and_then(|at| self.committed.get(at));
-        record.unwrap_or_else(|| panic!("VIOLATION s{me} acknowledges {revision} before it is on a majority's disks"))
+        record.unwrap_or_else(|| {
+            panic!("VIOLATION s{me} acknowledges {revision} before it is on a majority's disks")
+        })
     }
 }
 

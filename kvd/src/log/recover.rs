@@ -35,6 +35,8 @@ pub(super) struct Scan {
     pub(super) chain: u32,
     /// Whether the last batch is only a mark that repeats what was known.
     pub(super) settled: bool,
+    /// Where the last batch begins in its segment.
+    last_batch: Option<u64>,
     applied: Position,
 }
 
@@ -70,7 +72,7 @@ pub(super) fn recover(
         closed.push((pair[0].0, file.len().map_err(io("measure", name))?));
     }
     let header = segments[segments.len() - 1].0;
-    let active = scan.last_segment(disk, dir, header)?;
+    let active = scan.last_segment(disk, dir, header, settings)?;
     scan.check_applied()?;
     Ok((scan, closed, active))
 }
@@ -148,6 +150,7 @@ impl Scan {
             number: header.first,
             chain: header.chain,
             settled: true,
+            last_batch: None,
             applied,
         }
     }
@@ -172,6 +175,7 @@ impl Scan {
                         Place { first: mark.previous.index.next(), segment: header.sequence, offset: at };
                     self.absorb(&mark, crc, entries, place)
                         .map_err(|why| self.damaged(&name, at, why, None))?;
+                    self.last_batch = Some(at);
                     at += mark.stride();
                 }
                 Found::Wrong(why) => return Err(self.damaged(&name, at, why, None)),
@@ -190,11 +194,33 @@ impl Scan {
         }
     }
 
-    /// Reads the last segment, cuts a torn tail, and syncs: what a killed process left may be readable and not durable.
-    fn last_segment(&mut self, disk: &Arc<dyn Disk>, dir: &Path, header: Header) -> Result<Active, LogError> {
+    /// Reads the last segment, cuts a torn tail, and makes the rest durable: what an ended process left may be readable
+    /// and not on the disk.
+    ///
+    /// A sync alone does not do: where one failed before, the system takes the lost bytes for saved and has nothing to
+    /// do. So whatever no later write proves to be durable is written once more: the last batch, or, when there is
+    /// none, the segment itself, whose name may be lost.
+    fn last_segment(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        header: Header,
+        settings: &Settings,
+    ) -> Result<Active, LogError> {
         let name = segment::name(header.sequence);
         let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name.clone()))?;
         let at = self.segment(file.as_ref(), &header, None)?;
+        let Some(batch) = self.last_batch.filter(|_| at > SECTOR as u64) else {
+            return Active::begin(disk, dir, settings, header, false);
+        };
+        let mut bytes = vec![
+            0;
+            usize::try_from(at - batch)
+                .map_err(std::io::Error::other)
+                .map_err(io("measure", name.clone()))?
+        ];
+        file.read_exact_at(&mut bytes, batch).map_err(io("read", name.clone()))?;
+        file.write_all_at(&bytes, batch).map_err(io("write again", name.clone()))?;
         let filled = file.len().map_err(io("measure", name.clone()))?;
         if at + SECTOR as u64 <= filled {
             // The remains of a torn batch begin with its mark; without it they are no batch, whatever is written next.

@@ -8,7 +8,9 @@ use client::{
     retry::{Event, Next, Retry, Target as Whom},
 };
 use kvd::event::Caller;
-use protocol::{Consistency, Operation as Change, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame};
+use protocol::{
+    Consistency, Operation as Change, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame,
+};
 use testkit::{
     history::{Call as Asked, Operation, Outcome, Seen},
     rng::Rng,
@@ -82,7 +84,8 @@ impl Client {
         if rng.chance(options.reads) {
             let stale = rng.chance(options.stale);
             let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
-            let asked = if stale { Asked::StaleGet { key: key.clone() } } else { Asked::Get { key: key.clone() } };
+            let asked =
+                if stale { Asked::StaleGet { key: key.clone() } } else { Asked::Get { key: key.clone() } };
             return (asked, Request::Get { key, consistency, without_value: false });
         }
         let (asked, operation) = if rng.chance(options.deletes) {
@@ -124,7 +127,8 @@ impl World {
             }
             Timer::Ask(whom) => self.ask(me, &whom),
             Timer::Unreachable => {
-                let error = if client.rng.below(2) == 0 { EndpointError::Refused } else { EndpointError::Silent };
+                let error =
+                    if client.rng.below(2) == 0 { EndpointError::Refused } else { EndpointError::Silent };
                 let failures = (0..self.servers.len())
                     .map(|at| EndpointFailure { address: address(at), error: error.clone() })
                     .collect();
@@ -228,7 +232,14 @@ impl World {
     }
 
     /// Puts a request on its way; it may not arrive.
-    pub(super) fn post(&mut self, client: usize, server: usize, number: u64, deadline_ms: u32, request: Request) {
+    pub(super) fn post(
+        &mut self,
+        client: usize,
+        server: usize,
+        number: u64,
+        deadline_ms: u32,
+        request: Request,
+    ) {
         self.attempts.insert(number, Attempt { client, server, request: request.clone() });
         if !self.hears(client, server) {
             return;
@@ -288,7 +299,9 @@ impl World {
         assert_eq!(attempt.server, me, "VIOLATION s{me} answers what another was asked");
         if let Ok(response) = &frame.result {
             let asked = match &attempt.request {
-                Request::Write { request, operation } => watch::Asked { write: Some((request.token, operation)), key: &[] },
+                Request::Write { request, operation } => {
+                    watch::Asked { write: Some((request.token, operation)), key: &[] }
+                }
                 Request::Get { key, .. } => watch::Asked { write: None, key },
                 Request::Status => return,
             };
@@ -336,8 +349,10 @@ impl World {
             client.connected.remove(&server);
             let attempts = &self.attempts;
             let open = client.call.iter().flat_map(|call| &call.open);
-            let gone: Vec<u64> =
-                open.copied().filter(|number| attempts.get(number).is_some_and(|attempt| attempt.server == server)).collect();
+            let gone: Vec<u64> = open
+                .copied()
+                .filter(|number| attempts.get(number).is_some_and(|attempt| attempt.server == server))
+                .collect();
             let delay = client.rng.below(1_000_000);
             if !gone.is_empty() {
                 self.agenda.after(delay, Plan::Dropped(me, gone));
@@ -422,8 +437,12 @@ fn told(request: &Request) -> String {
         Request::Write { operation: Change::Set { key, value }, .. } => {
             format!("set {} to {}", String::from_utf8_lossy(key), String::from_utf8_lossy(value).trim_end())
         }
-        Request::Write { operation: Change::Delete { key }, .. } => format!("delete {}", String::from_utf8_lossy(key)),
-        Request::Get { key, consistency, .. } => format!("get {} {consistency:?}", String::from_utf8_lossy(key)),
+        Request::Write { operation: Change::Delete { key }, .. } => {
+            format!("delete {}", String::from_utf8_lossy(key))
+        }
+        Request::Get { key, consistency, .. } => {
+            format!("get {} {consistency:?}", String::from_utf8_lossy(key))
+        }
         Request::Status => "status".to_owned(),
     }
 }

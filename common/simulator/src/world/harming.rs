@@ -52,8 +52,21 @@ const KINDS: [(Harm, &str); 7] = [
 
 /// Options that rest in some moods.
 const MOODY: [&str; 15] = [
-    "loss", "duplicates", "reorders", "spikes", "link_queue", "partitions", "resets", "crashes", "blackouts", "pauses",
-    "stalls", "sync_errors", "read_errors", "no_space", "jumps",
+    "loss",
+    "duplicates",
+    "reorders",
+    "spikes",
+    "link_queue",
+    "partitions",
+    "resets",
+    "crashes",
+    "blackouts",
+    "pauses",
+    "stalls",
+    "sync_errors",
+    "read_errors",
+    "no_space",
+    "jumps",
 ];
 
 impl World {
@@ -235,7 +248,9 @@ impl World {
     fn rot_one(&mut self) {
         let sound: Vec<usize> = (0..self.servers.len()).filter(|at| !self.servers[*at].rotten).collect();
         let rotten = self.servers.len() - sound.len();
-        let Some(&me) = self.rng.pick(&sound).filter(|_| 2 * (rotten + 1) < self.servers.len()) else { return };
+        let Some(&me) = self.rng.pick(&sound).filter(|_| 2 * (rotten + 1) < self.servers.len()) else {
+            return;
+        };
         let (log, _) = directories();
         let files = self.servers[me].medium.written(&log);
         let Some((path, length)) = self.rng.pick(&files).filter(|(_, length)| *length > 0) else { return };
@@ -244,6 +259,7 @@ impl World {
         self.servers[me].medium.disk.rot(path, at, mask);
         self.servers[me].rotten = true;
         self.counts.add("disk: bits flipped");
-        self.trace.say(self.agenda.now(), || format!("s{me}: a bit of byte {at} of {} flips", path.display()));
+        self.trace
+            .say(self.agenda.now(), || format!("s{me}: a bit of byte {at} of {} flips", path.display()));
     }
 }

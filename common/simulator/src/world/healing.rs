@@ -44,7 +44,11 @@ impl World {
         self.trace.say(began, || format!("{core:?} are healed; the others stay broken"));
         self.probe_until(&core, began + WRITE_WITHIN * TIMEOUT);
         self.run_until(began + AGREE_WITHIN * TIMEOUT, |world| world.agrees(&core));
-        assert!(self.agrees(&core), "VIOLATION {core:?} do not agree within {AGREE_WITHIN} timeouts: {}", self.standings(&core));
+        assert!(
+            self.agrees(&core),
+            "VIOLATION {core:?} do not agree within {AGREE_WITHIN} timeouts: {}",
+            self.standings(&core)
+        );
         if self.options.idle == 1 {
             self.keep_peace(&core);
         }
@@ -69,7 +73,9 @@ impl World {
         self.flapping = None;
         self.sides = None;
         let mut mood = self.options.clone();
-        for name in ["loss", "duplicates", "reorders", "spikes", "link_queue", "stalls", "sync_errors", "read_errors"] {
+        for name in
+            ["loss", "duplicates", "reorders", "spikes", "link_queue", "stalls", "sync_errors", "read_errors"]
+        {
             mood.set(name, 0);
         }
         self.set_mood(mood);
@@ -143,7 +149,8 @@ impl World {
                 token[..8].copy_from_slice(&number.to_le_bytes());
                 let learned = self.watch.committed();
                 let request = RequestId { token, learned, cluster: CLUSTER };
-                let operation = Operation::Set { key: b"probe".to_vec(), value: number.to_string().into_bytes() };
+                let operation =
+                    Operation::Set { key: b"probe".to_vec(), value: number.to_string().into_bytes() };
                 self.post(PROBER, me, number, 1000, Request::Write { request, operation });
             }
             self.run((self.agenda.now() + 2 * TICK).min(until));
@@ -192,8 +199,14 @@ impl World {
         let before = terms(self);
         self.run(self.agenda.now() + PEACE_FOR * TIMEOUT);
         assert_eq!(terms(self), before, "VIOLATION an idle cluster does not keep its peace");
-        let leads = |standing: &Option<kvd::event::Standing>| standing.is_some_and(|standing| standing.role == RoleName::Leader);
-        assert_eq!(before.iter().filter(|standing| leads(standing)).count(), 1, "VIOLATION an idle cluster has a leader");
+        let leads = |standing: &Option<kvd::event::Standing>| {
+            standing.is_some_and(|standing| standing.role == RoleName::Leader)
+        };
+        assert_eq!(
+            before.iter().filter(|standing| leads(standing)).count(),
+            1,
+            "VIOLATION an idle cluster has a leader"
+        );
     }
 
     /// Judges what clients saw, by two checkers that know nothing of each other, and adds up what the disks did.
@@ -213,7 +226,9 @@ impl World {
         }
         match linearizability::check(&self.history, linearizability::Limits::default()) {
             Ok(()) => {}
-            Err(linearizability::Violation::Undecided { .. }) => self.counts.add("history: undecided by search"),
+            Err(linearizability::Violation::Undecided { .. }) => {
+                self.counts.add("history: undecided by search")
+            }
             Err(violation) => panic!("VIOLATION {violation}"),
         }
     }

@@ -27,7 +27,8 @@ impl World {
                 self.watch.restarted(me, &opened.recovered);
                 let seed = self.rng.bits();
                 let node = opened.into_node(core(me, &self.options, seed), members(me, self.servers.len()));
-                let (node, log) = node.unwrap_or_else(|error| panic!("VIOLATION s{me} cannot start: {error}"));
+                let (node, log) =
+                    node.unwrap_or_else(|error| panic!("VIOLATION s{me} cannot start: {error}"));
                 let (hash, applied) = (node.state_hash(), node.applied());
                 self.trace.note(now, 40 + me as u64, hash ^ applied);
                 self.trace.say(now, || format!("s{me} starts with {applied} applied"));
@@ -47,7 +48,10 @@ impl World {
     fn refuses_to_start(&mut self, me: usize, error: &OpenError, before: u64) {
         let now = self.agenda.now();
         self.trace.say(now, || format!("s{me} does not start: {error}"));
-        let damaged = matches!(error, OpenError::Log(_, LogError::Damaged { .. } | LogError::Missing { .. } | LogError::Format { .. }));
+        let damaged = matches!(
+            error,
+            OpenError::Log(_, LogError::Damaged { .. } | LogError::Missing { .. } | LogError::Format { .. })
+        );
         if damaged && self.servers[me].rotten {
             self.counts.add("server: log found damaged");
             self.servers[me].life = Life::Broken;
@@ -130,7 +134,9 @@ impl World {
             return;
         }
         let batch: Vec<_> = match process.log_work.take() {
-            Some(crate::server::LogWork::Later(batch)) => batch.into_iter().chain(process.tasks.drain(..)).collect(),
+            Some(crate::server::LogWork::Later(batch)) => {
+                batch.into_iter().chain(process.tasks.drain(..)).collect()
+            }
             _ => process.tasks.drain(..).collect(),
         };
         let writes = batch.iter().filter(|task| matches!(task, kvd::log_thread::LogTask::Persist(_))).count();

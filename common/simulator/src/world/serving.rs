@@ -101,9 +101,8 @@ impl World {
         process.awake = false;
         let result = take_in(process, now);
         self.trace.note(now, 30, target.server as u64);
-        match result.and_then(|()| self.act(target)) {
-            Ok(()) => self.show(target),
-            Err(error) => self.gives_up(target.server, &error.to_string()),
+        if let Err(error) = result.and_then(|()| self.act(target)) {
+            self.gives_up(target.server, &error.to_string());
         }
         self.notice_power(target);
     }
@@ -112,6 +111,12 @@ impl World {
     fn act(&mut self, target: Target) -> Result<(), StateError> {
         let Some(process) = self.servers[target.server].process() else { return Ok(()) };
         let mut actions = process.node.actions()?;
+        for action in &actions {
+            if let Action::Persist(persist) = action {
+                self.watch.given(target.server, persist);
+            }
+        }
+        self.show(target);
         if self.options.shuffle == 1 {
             self.shuffle(&mut actions);
         }
@@ -130,7 +135,9 @@ impl World {
             std::mem::take(actions).into_iter().partition(|action| matches!(action, Action::Persist(_)));
         self.rng.shuffle(&mut rest);
         for write in writes.drain(..).rev() {
-            let at = self.rng.index(rest.iter().position(|action| matches!(action, Action::Persist(_))).unwrap_or(rest.len()) + 1);
+            let at = self.rng.index(
+                rest.iter().position(|action| matches!(action, Action::Persist(_))).unwrap_or(rest.len()) + 1,
+            );
             rest.insert(at, write);
         }
         *actions = rest;
@@ -156,10 +163,7 @@ impl World {
     fn do_one(&mut self, target: Target, action: Action) {
         let (me, now) = (target.server, self.agenda.now());
         match action {
-            Action::Persist(persist) => {
-                self.watch.given(me, &persist);
-                self.queue_log(target, LogTask::Persist(persist));
-            }
+            Action::Persist(persist) => self.queue_log(target, LogTask::Persist(persist)),
             Action::Fetch(fetch) => self.queue_log(target, LogTask::Fetch(fetch)),
             Action::Send(envelope) => self.send(target, envelope),
             Action::Reply { connection, frame } => self.reply(me, connection, frame),
@@ -181,7 +185,12 @@ impl World {
             }
             Action::Changed(standing) => {
                 self.trace.note(now, 31, standing.term.0);
-                self.trace.say(now, || format!("s{me} is now {:?} in term {}, leader {:?}", standing.role, standing.term, standing.leader));
+                self.trace.say(now, || {
+                    format!(
+                        "s{me} is now {:?} in term {}, leader {:?}",
+                        standing.role, standing.term, standing.leader
+                    )
+                });
             }
         }
     }
@@ -354,7 +363,10 @@ fn take_in(process: &mut Process, now: u64) -> Result<(), StateError> {
 fn brief(envelope: &Envelope) -> String {
     match &envelope.message {
         raft::Message::Append { session, previous, entries, commit, round } => {
-            format!("Append after {previous}: {} entries, commit {commit}, round {round}, session {session}", entries.len())
+            format!(
+                "Append after {previous}: {} entries, commit {commit}, round {round}, session {session}",
+                entries.len()
+            )
         }
         other => format!("{other:?}"),
     }
