@@ -5,6 +5,16 @@
 //! therefore *torn* when no intact mark of a later number follows, and is dropped: nobody was told that it is durable,
 //! save for the last one before a crash, which is why an idle log writes one more mark ([`Log::settle`](super::Log)).
 //! With a later mark it is *damaged*, and nothing is dropped (RELIABILITY.md 42).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{path::Path, sync::Arc};
 
@@ -50,28 +60,27 @@ pub(super) fn recover(
     settings: &Settings,
     applied: Position,
 ) -> Result<Recovery, LogError> {
-    let sequences = sequences(disk, dir)?;
-    if sequences.is_empty() {
+    let mut headers = Vec::new();
+    for sequence in sequences(disk, dir)? {
+        let name = segment::name(sequence);
+        let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name))?;
+        headers.push(header(file.as_ref(), sequence)?);
+    }
+    let Some((first, later)) = headers.split_first() else {
         let header = first_header(settings);
         let scan = Scan::after(&header, applied);
         scan.check_applied()?;
         return Ok((scan, Vec::new(), Active::begin(disk, dir, settings, header, false)?));
-    }
-    let mut segments = Vec::new();
-    for sequence in sequences {
-        let name = segment::name(sequence);
-        let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name))?;
-        segments.push((header(file.as_ref(), sequence)?, sequence));
-    }
-    let mut scan = Scan::after(&segments[0].0, applied);
-    let mut closed = Vec::new();
-    for pair in segments.windows(2) {
-        let name = segment::name(pair[0].1);
+    };
+    let mut scan = Scan::after(first, applied);
+    let (mut header, mut closed) = (*first, Vec::new());
+    for next in later {
+        let name = segment::name(header.sequence);
         let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name.clone()))?;
-        scan.segment(file.as_ref(), &pair[0].0, Some(&pair[1].0))?;
-        closed.push((pair[0].0, file.len().map_err(io("measure", name))?));
+        scan.segment(file.as_ref(), &header, Some(next))?;
+        closed.push((header, file.len().map_err(io("measure", name))?));
+        header = *next;
     }
-    let header = segments[segments.len() - 1].0;
     let active = scan.last_segment(disk, dir, header, settings)?;
     scan.check_applied()?;
     Ok((scan, closed, active))
@@ -87,10 +96,13 @@ fn sequences(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, LogError> {
     }
     let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment::parse(name)).collect();
     sequences.sort_unstable();
-    match sequences.windows(2).find(|pair| pair[1] != pair[0] + 1) {
-        Some(gap) => Err(LogError::Missing { file: segment::name(gap[0] + 1) }),
-        None => Ok(sequences),
+    for (sequence, found) in sequences.iter().zip(sequences.iter().skip(1)) {
+        let next = sequence.saturating_add(1);
+        if *found != next {
+            return Err(LogError::Missing { file: segment::name(next) });
+        }
     }
+    Ok(sequences)
 }
 
 fn first_header(settings: &Settings) -> Header {
@@ -127,6 +139,13 @@ fn header(file: &dyn DiskFile, sequence: u64) -> Result<Header, LogError> {
             Err(LogError::Format { file: name, found, known: protocol::version::LOG_FORMAT })
         }
     }
+}
+
+/// Writes what stands from `from` to `to` over itself, so that the next sync has it to save.
+fn write_again(file: &dyn DiskFile, from: u64, to: u64) -> std::io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).map_err(std::io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    file.write_all_at(&bytes, from)
 }
 
 /// What stands where a batch is expected.
@@ -176,7 +195,7 @@ impl Scan {
                     self.absorb(&mark, crc, entries, place)
                         .map_err(|why| self.damaged(&name, at, why, None))?;
                     self.last_batch = Some(at);
-                    at += mark.stride();
+                    at = at.saturating_add(mark.stride());
                 }
                 Found::Wrong(why) => return Err(self.damaged(&name, at, why, None)),
                 Found::Torn(why) => {
@@ -213,16 +232,9 @@ impl Scan {
         let Some(batch) = self.last_batch.filter(|_| at > SECTOR as u64) else {
             return Active::begin(disk, dir, settings, header, false);
         };
-        let mut bytes = vec![
-            0;
-            usize::try_from(at - batch)
-                .map_err(std::io::Error::other)
-                .map_err(io("measure", name.clone()))?
-        ];
-        file.read_exact_at(&mut bytes, batch).map_err(io("read", name.clone()))?;
-        file.write_all_at(&bytes, batch).map_err(io("write again", name.clone()))?;
+        write_again(file.as_ref(), batch, at).map_err(io("write again", name.clone()))?;
         let filled = file.len().map_err(io("measure", name.clone()))?;
-        if at + SECTOR as u64 <= filled {
+        if at.saturating_add(SECTOR as u64) <= filled {
             // The remains of a torn batch begin with its mark; without it they are no batch, whatever is written next.
             file.write_all_at(&[0; SECTOR], at).map_err(io("cut", name.clone()))?;
         }
@@ -239,7 +251,7 @@ impl Scan {
         if mark.number != self.number || mark.chain != self.chain {
             return Ok(Found::Wrong("a mark stands there that does not follow the one before"));
         }
-        let Some(body) = reader.get(at + MARK as u64, u64::from(mark.body_len))? else {
+        let Some(body) = reader.get(at.saturating_add(MARK as u64), u64::from(mark.body_len))? else {
             return Ok(Found::Torn("the file ends within a batch"));
         };
         if crc32c::crc32c(body) != mark.body_crc {
@@ -253,13 +265,13 @@ impl Scan {
 
     /// An intact mark of a later batch, anywhere after `at`.
     fn later_mark(&self, reader: &mut Reader<'_>, at: u64, salt: u64) -> std::io::Result<Option<Mark>> {
-        let mut at = at + SECTOR as u64;
+        let mut at = at.saturating_add(SECTOR as u64);
         while at < reader.len() {
             let found = reader.get(at, MARK as u64)?.and_then(|bytes| Mark::decode(bytes, salt));
             if let Some((mark, _)) = found.filter(|(mark, _)| mark.number > self.number) {
                 return Ok(Some(mark));
             }
-            at += SECTOR as u64;
+            at = at.saturating_add(SECTOR as u64);
         }
         Ok(None)
     }
@@ -287,7 +299,7 @@ impl Scan {
             }
             self.last = last;
         }
-        (self.hard, self.number, self.chain) = (mark.hard, self.number + 1, crc);
+        (self.hard, self.number, self.chain) = (mark.hard, self.number.saturating_add(1), crc);
         Ok(())
     }
 
