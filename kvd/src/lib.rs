@@ -7,6 +7,7 @@ pub mod dev;
 pub mod disk;
 mod driver;
 pub mod event;
+pub mod instruments;
 pub mod log;
 pub mod log_thread;
 pub mod logging;

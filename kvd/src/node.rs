@@ -20,6 +20,7 @@ use raft::{Entry, NodeId, Payload, Raft, Refusal, RoleName};
 
 use crate::{
     event::{Action, Caller, Event, Standing, Time},
+    instruments::{Mark, mark},
     members::Members,
     state::{Applied, State, StateError},
     waiting::{Waiting, WaitingRead},
@@ -197,6 +198,7 @@ impl Node {
     fn client(&mut self, caller: Caller, frame: RequestFrame) -> Result<(), StateError> {
         if frame.deadline_ms == 0 {
             // It queued for all of its time, and nobody listens any more.
+            mark(Mark::RequestTooLate);
             self.refuse(caller, Refusal::Busy, "the queue of requests");
             return Ok(());
         }

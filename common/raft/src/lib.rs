@@ -71,6 +71,7 @@ mod candidate;
 mod config;
 mod effects;
 mod follower;
+pub mod instruments;
 mod invariants;
 mod leader;
 mod log;

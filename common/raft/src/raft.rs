@@ -22,6 +22,7 @@ use crate::{
     config::{Config, ConfigError, Restored},
     effects::{Effects, Fetch, Fetched, Persist},
     follower::Follower,
+    instruments::{Mark, mark},
     invariants::Before,
     leader::Leader,
     log::Log,
@@ -252,6 +253,7 @@ impl Raft {
         let core = &mut self.core;
         let known = to == core.config.id && from != to && core.membership.contains(from);
         if !known || term.0 >= IMPOSSIBLE {
+            mark(Mark::StrangerDropped);
             return None;
         }
         match message {

@@ -106,6 +106,11 @@ impl Watch {
         self.committed.len() as u64
     }
 
+    /// How many entries the disk of `me` holds.
+    pub fn held(&self, me: usize) -> u64 {
+        self.servers[me].durable.len() as u64
+    }
+
     /// The store as it should be.
     pub fn model(&self) -> &Model {
         &self.model

@@ -115,6 +115,7 @@ pub struct World {
     pub counts: Counts,
     /// What clients did and saw.
     pub history: Vec<Operation>,
+    moment: u64,
     attempts: BTreeMap<u64, Attempt>,
     attempted: u64,
     rng: Rng,
@@ -150,6 +151,7 @@ impl World {
             trace: Trace::new(aloud),
             counts: Counts::default(),
             history: Vec::new(),
+            moment: 0,
             attempts: BTreeMap::new(),
             attempted: 0,
             rng: root.fork("world"),

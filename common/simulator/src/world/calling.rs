@@ -154,6 +154,12 @@ impl World {
         self.call(me, retry, asked, request, None);
     }
 
+    /// A moment for the history: later than every one before, for what falls on one moment of the clock is in order too.
+    fn moment(&mut self) -> u64 {
+        self.moment = (self.moment + 1).max(self.agenda.now() * 1000);
+        self.moment
+    }
+
     /// Begins a call, or goes on with one whose outcome is unknown.
     fn call(&mut self, me: usize, retry: Retry, asked: Asked, request: Request, invoked: Option<u64>) {
         let now = self.agenda.now();
@@ -166,7 +172,8 @@ impl World {
             self.agenda.after(soon, Plan::Client(me, client.calls, Timer::Abandon));
         }
         let settles = invoked.is_some();
-        let invoked = invoked.unwrap_or(now);
+        let invoked = invoked.unwrap_or_else(|| self.moment());
+        let client = &mut self.clients[me];
         client.call = Some(Call { retry, asked, request, invoked, until, open: Vec::new(), settles });
         self.ask(me, &Whom::Preferred);
     }
@@ -402,7 +409,7 @@ impl World {
         // A call that settles an earlier one cannot say that that one did nothing.
         let outcome = if call.settles && outcome == Outcome::NotApplied { Outcome::Unknown } else { outcome };
         if write || matches!(outcome, Outcome::Read { .. }) {
-            let (invoked, ended) = (call.invoked * 1000, now * 1000);
+            let (invoked, ended) = (call.invoked, self.moment());
             self.history.push(Operation { client: me as u64, call: call.asked, invoked, ended, outcome });
         }
         self.rest(me);

@@ -73,6 +73,7 @@ impl World {
     /// The process ends itself because its disk failed; what it leaves open is closed as at any end.
     pub(super) fn gives_up(&mut self, me: usize, why: &str) {
         if self.servers[me].medium.disk.is_off() {
+            self.notice_power(self.target(me));
             return;
         }
         let now = self.agenda.now();
