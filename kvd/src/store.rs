@@ -94,6 +94,9 @@ pub(crate) struct Base {
 impl Store {
     /// Opens the store in `dir`, or makes an empty one of `cluster`. The file must be this cluster's, of a known
     /// format, and remember as many request ids as `memory` says.
+    ///
+    /// An empty store is made once more: a process that ended between the rename and the sync of the directory, or
+    /// whose sync failed, leaves a name that is readable and may not be on the disk.
     pub(crate) fn open(
         disk: &dyn Disk,
         dir: &Path,
@@ -103,12 +106,27 @@ impl Store {
     ) -> Result<(Self, Header), StateError> {
         let path = dir.join(NAME);
         disk.create_dir(dir).map_err(disk_error("make", dir))?;
-        if !disk.exists(&path).map_err(disk_error("look for", &path))? {
-            create(disk, dir, Header { cluster, memory, ..Header::EMPTY })?;
+        remove_unfinished(disk, dir)?;
+        if disk.exists(&path).map_err(disk_error("look for", &path))? {
+            let (store, header) = Self::open_checked(disk, &path, cluster, memory, cache_bytes)?;
+            if header.applied != Position::ZERO {
+                return Ok((store, header));
+            }
         }
-        let store = Self::open_file(disk, &path, Create::Never, cache_bytes)?;
+        create(disk, dir, Header { cluster, memory, ..Header::EMPTY })?;
+        Self::open_checked(disk, &path, cluster, memory, cache_bytes)
+    }
+
+    fn open_checked(
+        disk: &dyn Disk,
+        path: &Path,
+        cluster: ClusterId,
+        memory: usize,
+        cache_bytes: usize,
+    ) -> Result<(Self, Header), StateError> {
+        let store = Self::open_file(disk, path, Create::Never, cache_bytes)?;
         let header = store.header()?;
-        let path = store.path.to_path_buf();
+        let path = path.to_path_buf();
         if header.cluster != cluster {
             return Err(StateError::OtherCluster { path, found: header.cluster, expected: cluster });
         }
@@ -125,7 +143,7 @@ impl Store {
         cache_bytes: usize,
     ) -> Result<Self, StateError> {
         let file = disk.open(path, create).map_err(disk_error("open", path))?;
-        let (backend, length) = Backend::new(file).map_err(disk_error("measure", path))?;
+        let (backend, length) = Backend::new(file).map_err(disk_error("secure the length of", path))?;
         let walked = Arc::new(AtomicBool::new(false));
         let walking = Arc::clone(&walked);
         let opened = Database::builder()
@@ -257,12 +275,18 @@ impl Header {
     }
 }
 
-/// Makes the file under a provisional name, and gives it its own once its first commit is durable.
-fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError> {
-    let (unfinished, path) = (dir.join(UNFINISHED), dir.join(NAME));
+/// Removes what an earlier process did not finish making.
+fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), StateError> {
+    let unfinished = dir.join(UNFINISHED);
     if disk.exists(&unfinished).map_err(disk_error("look for", &unfinished))? {
         disk.remove(&unfinished).map_err(disk_error("remove", &unfinished))?;
     }
+    Ok(())
+}
+
+/// Makes the file under a provisional name, and gives it its own once its first commit is durable.
+fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError> {
+    let (unfinished, path) = (dir.join(UNFINISHED), dir.join(NAME));
     let store = Store::open_file(disk, &unfinished, Create::New, 1024 * 1024)?;
     let requests_hash = Requests::new(1, 0).hash();
     let header = Header { requests_hash, ..header };

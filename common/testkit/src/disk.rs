@@ -2,8 +2,8 @@
 //!
 //! What was written is safe only after [`SimFile::sync_data`], and a name only after [`SimDisk::sync_dir`] of its
 //! directory. [`SimDisk::crash`] settles everything else by a seed: each 512-byte sector of an unsynced write and each
-//! unsynced change of a directory may have happened or not, in any order. A sync that failed leaves what it should
-//! have saved readable but lost for good, whatever later syncs say, as Linux does.
+//! unsynced change of a directory may have happened or not, in any order. A sync that failed has lost what it should have
+//! saved for good, whatever later syncs say, as on Linux; each page of it may still be readable or not.
 //!
 //! Every call on the disk or one of its files is numbered. A test cuts the power or fails at the n-th, or lets calls
 //! fail by chance ([`Weather`]).
@@ -332,7 +332,13 @@ impl SimFile {
     pub fn sync_data(&self) -> io::Result<()> {
         self.disk.sync_call(|inner, fate| {
             inner.alive(self.boot)?;
-            inner.file(self.id)?.sync(fate == Fate::Works);
+            let mut rng = Rng::new(inner.calls);
+            let file = inner.file(self.id)?;
+            if fate == Fate::Works {
+                file.sync()
+            } else {
+                file.fail_sync(&mut rng)
+            }
             Ok(())
         })
     }

@@ -9,6 +9,9 @@ use std::{
 use super::parent;
 use crate::rng::Rng;
 
+/// What the system's cache forgets as a whole.
+const PAGE: usize = 4096;
+
 /// Which of `count` unsynced changes survive, and in which order: all, none, a prefix, or any in any order.
 fn survivors(rng: &mut Rng, count: usize) -> Vec<usize> {
     match rng.below(5) {
@@ -48,11 +51,24 @@ impl File {
         self.unsynced.push(change);
     }
 
-    /// A sync that fails drops what it should have saved.
-    pub(super) fn sync(&mut self, works: bool) {
+    pub(super) fn sync(&mut self) {
         for change in std::mem::take(&mut self.unsynced) {
-            if works {
-                apply(&mut self.durable, &change);
+            apply(&mut self.durable, &change);
+        }
+    }
+
+    /// A sync that fails drops what it should have saved. The system takes those pages for saved, so it may forget them
+    /// at any time; then what is on the medium shows again. The length stays as it is seen.
+    pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
+        let changes = std::mem::take(&mut self.unsynced);
+        if rng.below(2) == 0 {
+            return;
+        }
+        let pages: BTreeSet<usize> = changes.iter().flat_map(pages).collect();
+        for page in pages.into_iter().filter(|_| rng.below(2) == 0) {
+            let end = self.visible.len().min((page + 1) * PAGE);
+            for at in page * PAGE..end {
+                self.visible[at] = self.durable.get(at).copied().unwrap_or(0);
             }
         }
     }
@@ -75,6 +91,14 @@ impl File {
         }
         self.visible.clone_from(&self.durable);
         kept.len() < pieces.len()
+    }
+}
+
+/// The pages of the system's cache that a change touches.
+fn pages(change: &Change) -> std::ops::Range<usize> {
+    match change {
+        Change::Write(offset, bytes) => offset / PAGE..(offset + bytes.len()).div_ceil(PAGE),
+        Change::Resize(_) => 0..0,
     }
 }
 
