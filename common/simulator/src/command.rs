@@ -167,11 +167,10 @@ pub(crate) fn replay_line(seed: u64, variant: &Variant) -> String {
     let features = if variant.mutant.is_some() { " --features mutants" } else { "" };
     let mut line = format!("cargo run --release -p simulator{features} -- replay {seed}");
     for argument in variant.arguments() {
-        line.push_str(&if argument.contains(' ') {
-            format!(" '{argument}'")
-        } else {
-            format!(" {argument}")
-        });
+        let quote = if argument.contains(' ') { "'" } else { "" };
+        for part in [" ", quote, &argument, quote] {
+            line.push_str(part);
+        }
     }
     line
 }

@@ -31,6 +31,8 @@ pub const NAMES: &[&str] = &[
     "server: restarted",
     "server: paused",
     "server: all powerless at once",
+    "server: hit as it began to lead",
+    "server: mute as it began to lead",
     "server: refused to start",
     "server: log found damaged",
     "disk: unsynced writes lost",

@@ -22,7 +22,7 @@ use super::{Variant, show};
 use crate::{counts::Counts, instruments, run};
 
 /// A seed that takes longer than this does not end.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// Runs seeds one after another.
 #[derive(Args, Debug)]

@@ -16,6 +16,7 @@ use super::{Variant, child, fresh_seed, hunt, say, show, total::Total};
 const CHUNK: u64 = 10;
 
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Run {
     /// How many seeds.
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -69,7 +70,9 @@ impl Run {
             total.print_counts();
         }
         let silent = if self.every_mark { total.silent() } else { Vec::new() };
-        silent.iter().for_each(|name| show(&format!("never happened: {name}")));
+        for name in &silent {
+            show(&format!("never happened: {name}"));
+        }
         total.print_failures(&self.variant);
         Ok(total.failures.is_empty() && silent.is_empty())
     }

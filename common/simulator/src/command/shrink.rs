@@ -32,8 +32,17 @@ const SMALL: &[(&str, &[u64])] = &[
 ];
 
 /// Options that say how large or long a fault is, of no effect without it.
-const SHAPES: &[&str] =
-    &["spike_ms", "partition_ms", "down_ms", "pause_ms", "stall_ms", "think_us", "patience_ms", "reads"];
+const SHAPES: &[&str] = &[
+    "spike_ms",
+    "partition_ms",
+    "down_ms",
+    "pause_ms",
+    "stall_ms",
+    "usurp_us",
+    "think_us",
+    "patience_ms",
+    "reads",
+];
 
 #[derive(Args, Debug)]
 pub(super) struct Shrink {
