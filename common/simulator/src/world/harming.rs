@@ -33,6 +33,8 @@ pub enum Harm {
     NoSpace,
     /// All disks have space again.
     Space,
+    /// Whoever leads is hit.
+    Depose,
     /// Bits of a log flip.
     Rot,
     /// A wall clock jumps.
@@ -40,7 +42,8 @@ pub enum Harm {
 }
 
 /// Kinds with the option that gives their mean interval.
-const KINDS: [(Harm, &str); 7] = [
+const KINDS: [(Harm, &str); 8] = [
+    (Harm::Depose, "deposals"),
     (Harm::Partition, "partitions"),
     (Harm::Reset, "resets"),
     (Harm::Crash, "crashes"),
@@ -51,7 +54,8 @@ const KINDS: [(Harm, &str); 7] = [
 ];
 
 /// Options that rest in some moods.
-const MOODY: [&str; 16] = [
+const MOODY: [&str; 17] = [
+    "deposals",
     "usurps",
     "loss",
     "duplicates",
@@ -127,6 +131,11 @@ impl World {
             Harm::Pause => self.pause_one(),
             Harm::NoSpace => self.fill_one(),
             Harm::Space => self.servers.iter().for_each(|server| server.medium.sim.set_capacity(None)),
+            Harm::Depose => {
+                if let Some(leader) = self.leader() {
+                    self.usurp(self.target(leader));
+                }
+            }
             Harm::Rot => self.rot_one(),
             Harm::Jump => {
                 let (at, far) = (self.rng.index(self.servers.len()), self.rng.below(100_000_000_000));

@@ -199,9 +199,18 @@ impl World {
         core.iter().map(view).collect::<Vec<_>>().join("; ")
     }
 
-    /// Nothing is asked, so nothing changes.
+    /// Nothing is asked, so nothing changes. Where one of the broken leads, through a link that comes and goes, it is
+    /// first cut off for good: it would be deposed sooner or later.
     fn keep_peace(&mut self, core: &[usize]) {
         self.counts.add("liveness: idle watched");
+        if self.leader().is_none_or(|leader| !core.contains(&leader)) {
+            let all = || 0..self.servers.len();
+            let apart = |(from, to): &(usize, usize)| !core.contains(from) || !core.contains(to);
+            let cuts = all().flat_map(|from| all().map(move |to| (from, to))).filter(apart).collect();
+            self.flapping = None;
+            self.network.cut(cuts);
+            self.run(self.agenda.now() + AGREE_WITHIN * TIMEOUT);
+        }
         let terms = |world: &Self| -> Vec<_> {
             let standing = |at: &usize| world.servers[*at].up().map(|process| process.node.standing());
             core.iter().map(standing).collect()

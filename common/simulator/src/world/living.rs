@@ -173,7 +173,10 @@ impl World {
     fn begin_again(&mut self, me: usize) {
         if !self.lost[me] {
             let target = self.target(me);
-            let most = if self.calm { 1 } else { self.options.down_ms };
+            // Waking up very quickly is a fault of its own kind: there is always some of it.
+            let quick = self.rng.below(2) == 0;
+            let most = if quick { self.options.down_ms.min(200) } else { self.options.down_ms };
+            let most = if self.calm { 1 } else { most };
             let delay = 1000 + self.rng.below(most * 1000);
             self.agenda.after(delay, Plan::Start(target));
         }
