@@ -16,7 +16,8 @@ use std::{
 
 mod image;
 
-use image::{Change, File, Names, Rng};
+use crate::random::Random;
+use image::{Change, File, Names};
 
 /// How [`SimDisk::open`] treats a file that is or is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +100,10 @@ impl SimDisk {
     /// The power is lost and comes back: what was not synced survives in whatever part the seed says.
     pub fn crash(&self, seed: u64) {
         let inner = &mut *self.lock();
-        let mut rng = Rng::new(seed);
-        inner.names.crash(&mut rng);
+        let mut random = Random::new(seed);
+        inner.names.crash(&mut random);
         for file in inner.files.values_mut() {
-            file.crash(&mut rng);
+            file.crash(&mut random);
         }
         let linked = inner.names.ids();
         inner.files.retain(|id, _| linked.contains(id));

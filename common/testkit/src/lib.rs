@@ -5,3 +5,5 @@ pub mod cluster;
 pub mod disk;
 pub mod history;
 pub mod programs;
+pub mod proxy;
+pub mod random;

@@ -7,42 +7,20 @@ use std::{
 };
 
 use super::parent;
+use crate::random::Random;
 
 const SECTOR: usize = 512;
 
-/// A small generator (splitmix64), so that a crash is a function of its seed.
-pub(super) struct Rng(u64);
-
-impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % (bound.max(1) as u64)).unwrap_or(0)
-    }
-
-    /// Which of `count` unsynced changes survive, and in which order: all, none, a prefix, or any in any order.
-    fn survivors(&mut self, count: usize) -> Vec<usize> {
-        match self.below(5) {
-            0 => Vec::new(),
-            1 => (0..count).collect(),
-            2 => (0..self.below(count + 1)).collect(),
-            _ => {
-                let mut kept: Vec<usize> = (0..count).filter(|_| self.below(2) == 0).collect();
-                for i in (1..kept.len()).rev() {
-                    kept.swap(i, self.below(i + 1));
-                }
-                kept
-            }
+/// Which of `count` unsynced changes survive, and in which order: all, none, a prefix, or any in any order.
+fn survivors(random: &mut Random, count: usize) -> Vec<usize> {
+    match random.below(5) {
+        0 => Vec::new(),
+        1 => (0..count).collect(),
+        2 => (0..random.below(count + 1)).collect(),
+        _ => {
+            let mut kept: Vec<usize> = (0..count).filter(|_| random.below(2) == 0).collect();
+            random.shuffle(&mut kept);
+            kept
         }
     }
 }
@@ -88,9 +66,9 @@ impl File {
         }
     }
 
-    pub(super) fn crash(&mut self, rng: &mut Rng) {
+    pub(super) fn crash(&mut self, random: &mut Random) {
         let pieces: Vec<Change> = std::mem::take(&mut self.unsynced).into_iter().flat_map(sectors).collect();
-        for kept in rng.survivors(pieces.len()) {
+        for kept in survivors(random, pieces.len()) {
             apply(&mut self.durable, &pieces[kept]);
         }
         self.visible.clone_from(&self.durable);
@@ -212,9 +190,9 @@ impl Names {
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, rng: &mut Rng) {
+    pub(super) fn crash(&mut self, random: &mut Random) {
         let unsynced = std::mem::take(&mut self.unsynced);
-        for kept in rng.survivors(unsynced.len()) {
+        for kept in survivors(random, unsynced.len()) {
             self.durable.apply(&unsynced[kept].1);
         }
         self.durable.prune();
