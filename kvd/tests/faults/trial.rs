@@ -8,8 +8,11 @@ use std::{
 use client::Client;
 use testkit::{
     cluster::Cluster,
+    history::Operation,
+    linearizability::{self, Limits},
     proxy::{Counts, Proxy},
     random::Random,
+    replay,
 };
 
 use crate::{
@@ -98,6 +101,7 @@ impl Trial {
             history.read_all(&self.client).await;
         });
         leaders.see_logs(&self.cluster);
+        check(self.name, self.seed, &history.operations);
         let counts = self.cluster.proxy().map(Proxy::total).unwrap_or_default();
         println!("{}: {counts:?}", self.name);
         println!(
@@ -109,4 +113,15 @@ impl Trial {
         );
         counts
     }
+}
+
+/// Both checkers: by revisions, and without them.
+fn check(name: &str, seed: u64, operations: &[Operation]) {
+    let failed = |violation: &dyn std::fmt::Display| -> ! { panic!("{name} (seed {seed}): {violation}") };
+    let began = Instant::now();
+    let summary = replay::check(operations).unwrap_or_else(|violation| failed(&violation));
+    let replayed = began.elapsed();
+    linearizability::check(operations, Limits::default()).unwrap_or_else(|violation| failed(&violation));
+    let searched = began.elapsed().saturating_sub(replayed);
+    println!("{name}: {summary:?}, replayed in {replayed:.1?}, searched in {searched:.1?}");
 }
