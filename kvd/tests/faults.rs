@@ -96,7 +96,7 @@ fn soak() {
     let mut trial = Trial::start("soak", SIZE, true, PLAN);
     let mut nemesis = Nemesis::new(trial.random.clone());
     let time = Duration::from_secs(length("KVD_TEST_SOAK_SECONDS", 20) as u64);
-    let began = Instant::now();
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
     while began.elapsed() < time {
         for _ in 0..15 {
             let what = nemesis.act(&mut trial);
@@ -105,9 +105,9 @@ fn soak() {
         }
         nemesis.rest(&mut trial);
         println!("soak: {:.1?}: rests", began.elapsed());
-        trial.load.progress(100, PATIENCE);
+        longest = longest.max(trial.load.progress(100, PATIENCE));
     }
-    println!("soak: {:?}", nemesis.done);
+    println!("soak: {:?}, served again after {longest:.1?} at most", nemesis.done);
     let counts = trial.finish();
     let Counts { passed, lost, cut, duplicated, delayed, reordered, overflowed: _, rebound } = counts;
     let seen = [passed, lost, cut, duplicated, delayed, reordered, rebound];

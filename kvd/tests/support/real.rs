@@ -89,13 +89,16 @@ impl Leaders {
     /// What all nodes have ever said in their logs, one line for every time one of them became a leader.
     pub(crate) fn see_logs(&mut self, cluster: &Cluster) {
         for id in 1..=cluster.size() {
-            for line in cluster.log(id).lines().filter(|line| line.contains("became leader")) {
-                let term =
-                    line.split_once(" term=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-                self.led(id as u64, term.unwrap_or_else(|| panic!("n{id} says no term: {line}")));
-            }
+            self.see_log(id as u64, &cluster.log(id));
         }
         assert!(!self.0.is_empty(), "the logs name leaders");
+    }
+
+    fn see_log(&mut self, id: u64, log: &str) {
+        for line in log.lines().filter(|line| line.contains("became leader")) {
+            let term = line.split_once(" term=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+            self.led(id, term.unwrap_or_else(|| panic!("n{id} says no term: {line}")));
+        }
     }
 
     /// How many terms had a leader.
@@ -121,4 +124,18 @@ pub(crate) fn seed(test: &str) -> u64 {
 /// A length of a test that the environment may change.
 pub(crate) fn length(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable).ok().and_then(|length| length.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+#[should_panic(expected = "two leaders in term 7")]
+fn two_leaders_of_a_term_are_noticed() {
+    let line = |term| {
+        format!(
+            "2026-01-01T00:00:00Z  INFO kvd::server: became leader node=\"n\" term={term} role=\"leader\"\n"
+        )
+    };
+    let mut leaders = Leaders::default();
+    leaders.see_log(1, &[line(6), line(7)].concat());
+    assert_eq!(leaders.terms(), 2);
+    leaders.see_log(2, &line(7));
 }
