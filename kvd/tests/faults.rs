@@ -76,6 +76,8 @@ fn partition(name: &'static str, inbound: bool, outbound: bool) {
         let leads = |status: &NodeStatus| status.role == Role::Leader;
         (!statuses(&trial.client).await.iter().any(leads)).then_some(())
     }));
+    // What was acknowledged before arrives.
+    trial.endure(Duration::from_millis(200));
     let before = trial.load.acknowledged();
     trial.endure(A_WHILE);
     assert_eq!(trial.load.acknowledged(), before, "without a majority nothing is acknowledged");
