@@ -2,6 +2,16 @@
 //!
 //! Two grammars lead to the same node: `kvd run --config FILE` and the seed project's
 //! `kvd <pid> <configFilePath> <logFilePath> <databaseStorePath>`, told apart by the number in front.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{ffi::OsString, path::PathBuf};
 

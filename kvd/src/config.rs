@@ -7,6 +7,16 @@
 //!
 //! Invariants of a [`Config`]: between one and [`MAX_SERVERS`] servers; ids, names and addresses are distinct; every
 //! port is in 1..=65535; the heartbeat is at most half of the election timeout.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 mod address;
 mod error;
@@ -300,11 +310,12 @@ impl Draft {
             let remedy = format!("set it to at most {}, or raise timing.election_timeout_ms", election / 2);
             return Err(Complaint::new("timing.heartbeat_ms", heartbeat, why, remedy));
         }
-        if dead < 2 * election {
+        let least = election.saturating_mul(2);
+        if dead < least {
             let why = format!(
                 "below twice the election timeout of {election} ms: connections would be cut in elections"
             );
-            let remedy = format!("set it to at least {}", 2 * election);
+            let remedy = format!("set it to at least {least}");
             return Err(Complaint::new("timing.dead_connection_ms", dead, why, remedy));
         }
         Ok(Timing {

@@ -139,6 +139,16 @@ impl Node {
         self.standing
     }
 
+    /// The core's picture of itself.
+    pub fn consensus(&self) -> raft::Status {
+        self.raft.status()
+    }
+
+    /// The hash of the state at [`Node::applied`].
+    pub fn state_hash(&self) -> u64 {
+        self.state.hash()
+    }
+
     /// The applied index, for the request ids of a client that has just connected.
     pub fn applied(&self) -> u64 {
         self.state.applied().index.0

@@ -1,9 +1,9 @@
 //! Clients that wait for a position of the log to be applied, or for a read to become safe.
 //!
 //! Nobody waits for ever: every waiter has a deadline, and both kinds are bounded by the core, which refuses
-//! proposals and reads beyond its limits.
+//! proposals and reads beyond its limits. Both are kept in order, so that the same events always give the same answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use raft::{Index, Position, ReadId, Term};
 
@@ -37,7 +37,7 @@ pub(crate) struct WaitingRead {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     writes: BTreeMap<Index, WaitingWrite>,
-    reads: HashMap<ReadId, WaitingRead>,
+    reads: BTreeMap<ReadId, WaitingRead>,
     last_read: u64,
 }
 
@@ -82,6 +82,6 @@ impl Waiting {
 
     /// Readers whose deadline has passed.
     pub(crate) fn expired_reads(&mut self, now_ms: u64) -> Vec<WaitingRead> {
-        self.reads.extract_if(|_, read| read.deadline_ms < now_ms).map(|(_, read)| read).collect()
+        self.reads.extract_if(.., |_, read| read.deadline_ms < now_ms).map(|(_, read)| read).collect()
     }
 }

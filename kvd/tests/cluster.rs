@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use protocol::Consistency;
 use real::{KVD, Leaders, client_of, converged, eventually, leader, length, runtime, seed, statuses};
-use testkit::{cluster::Cluster, random::Random};
+use testkit::{cluster::Cluster, rng::Rng};
 use writer::Writer;
 
 const SIZE: usize = 5;
@@ -44,17 +44,17 @@ fn no_fault() {
 #[test]
 fn random_fault() {
     let mut cluster = start(SIZE);
-    let mut random = Random::new(seed("random_fault"));
+    let mut rng = Rng::new(seed("random_fault"));
     runtime().block_on(async {
         let client = client_of(&cluster, cluster.addresses()).await;
         let mut writer = Writer::new(client_of(&cluster, cluster.addresses()).await, "random");
         let mut leaders = Leaders::default();
         for _ in 0..20 {
             let down = cluster.down();
-            if down.len() == 2 || (!down.is_empty() && random.pick(&[true, false])) {
-                cluster.restart(random.pick(&down));
+            if down.len() == 2 || (!down.is_empty() && rng.chance(500_000)) {
+                cluster.restart(*rng.pick(&down).unwrap());
             } else {
-                cluster.kill(random.pick(&cluster.running()));
+                cluster.kill(*rng.pick(&cluster.running()).unwrap());
             }
             writer.write(10).await;
             leaders.see(&statuses(&client).await);

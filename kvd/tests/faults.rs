@@ -96,7 +96,7 @@ fn partition(name: &'static str, inbound: bool, outbound: bool) {
 #[test]
 fn soak() {
     let mut trial = Trial::start("soak", SIZE, true, PLAN);
-    let mut nemesis = Nemesis::new(trial.random.clone());
+    let mut nemesis = Nemesis::new(trial.rng.fork("nemesis"));
     let time = Duration::from_secs(length("KVD_TEST_SOAK_SECONDS", 20) as u64);
     let (began, mut longest) = (Instant::now(), Duration::ZERO);
     while began.elapsed() < time {
@@ -124,9 +124,9 @@ fn storm() {
     let mut absences = Vec::new();
     while absences.len() < cycles {
         let mut victims: Vec<_> = (1..=SIZE).collect();
-        trial.random.shuffle(&mut victims);
-        victims.truncate(trial.random.pick(&[1, 1, 1, 1, 1, 1, 1, 2, 3, SIZE]));
-        if trial.random.chance(300) {
+        trial.rng.shuffle(&mut victims);
+        victims.truncate(*trial.rng.pick(&[1, 1, 1, 1, 1, 1, 1, 2, 3, SIZE]).unwrap());
+        if trial.rng.chance(300_000) {
             victims = vec![trial.leader()];
         }
         let killed = Instant::now();
@@ -137,7 +137,7 @@ fn storm() {
             absences.push(killed.elapsed());
         }
         trial.endure_up_to(300);
-        if trial.random.chance(50) {
+        if trial.rng.chance(50_000) {
             trial.load.progress(50, PATIENCE);
         }
     }
@@ -158,7 +158,7 @@ fn storm() {
 fn many_operations() {
     let plan = Plan { clients: 64, connections: 8, keys: 2000, timeout: Duration::from_secs(2) };
     let mut trial = Trial::start("many_operations", 3, true, plan);
-    let mut nemesis = Nemesis::new(trial.random.clone());
+    let mut nemesis = Nemesis::new(trial.rng.fork("nemesis"));
     let wanted = length("KVD_TEST_OPERATIONS", 100_000) as u64;
     let began = Instant::now();
     while trial.load.answered() < wanted {

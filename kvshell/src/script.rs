@@ -1,5 +1,15 @@
 //! Cuts a line into commands at `;` and each into the command and what it is piped to at the first `|`. Quoted and
 //! escaped characters cut nothing; `#` at the beginning of a word makes the rest a comment.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 /// One command and the local command its output goes to.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `retry` | decides after each event what to do next; pure |
+//! | [`mod@retry`] | decides after each event what to do next; pure |
 //! | `call` | does so: one call from the first attempt to its end |
 //! | `nodes` | what is known of the cluster: addresses, links, leader, applied index |
 //! | `race` | endpoints race, so that a dead one costs a head start |
@@ -26,7 +26,7 @@ mod error;
 mod link;
 mod nodes;
 mod race;
-mod retry;
+pub mod retry;
 mod status;
 
 use std::{

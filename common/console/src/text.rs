@@ -1,4 +1,14 @@
 //! Small things written and read by people: durations, sizes, bytes of unknown origin.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::time::Duration;
 
@@ -24,16 +34,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Bytes as `812`, `1.2K`, `3.4M`, `1.2G`.
 pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
     if bytes < 1024 {
         return bytes.to_string();
     }
-    let (mut tenths, mut unit) = (bytes.saturating_mul(10) / 1024, 0);
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10) / 1024, "K");
+    for larger in ["M", "G", "T", "P"] {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths / 1024, larger);
     }
-    format!("{}.{}{}", tenths / 10, tenths % 10, UNITS[unit])
+    format!("{}.{}{unit}", tenths / 10, tenths % 10)
 }
 
 /// A span in its largest whole unit: `12d`, `3h`, `5m`, `9s`.
@@ -69,13 +80,13 @@ pub fn printable(text: &str) -> String {
 /// Standard base64 with padding.
 pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    let mut out = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
     for chunk in bytes.chunks(3) {
         let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
         let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let six = (group >> (18 - 6 * digit)) & 63;
-            out.push(if digit <= chunk.len() { char::from(DIGITS[six as usize]) } else { '=' });
+        for (at, six) in [group >> 18, group >> 12, group >> 6, group].into_iter().enumerate() {
+            let digit = DIGITS.get((six & 63) as usize).filter(|_| at <= chunk.len());
+            out.push(digit.map_or('=', |&digit| char::from(digit)));
         }
     }
     out

@@ -1,4 +1,14 @@
 //! What is said of a line that does not parse, and of one that asks for help.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{
     ffi::OsStr,
@@ -43,7 +53,8 @@ fn failure(error: &clap::Error) -> Failure {
 fn wants_json<T: AsRef<OsStr>>(words: &[T]) -> bool {
     let named = |word: &T| ["-ojson", "-o=json", "--output=json"].iter().any(|form| word.as_ref() == *form);
     let flag = |word: &T| word.as_ref() == "-o" || word.as_ref() == "--output";
-    let apart = words.windows(2).any(|pair| flag(&pair[0]) && pair[1].as_ref() == "json");
+    let mut pairs = words.iter().zip(words.iter().skip(1));
+    let apart = pairs.any(|(first, second)| flag(first) && second.as_ref() == "json");
     apart || words.iter().any(named) || std::env::var_os("KVCTL_OUTPUT").is_some_and(|value| value == "json")
 }
 

@@ -8,5 +8,5 @@ pub mod linearizability;
 pub mod mutant;
 pub mod programs;
 pub mod proxy;
-pub mod random;
 pub mod replay;
+pub mod rng;

@@ -63,6 +63,8 @@ pub enum Violation {
         ended: usize,
         /// The operation that cannot have ended like this.
         operation: String,
+        /// For a read of a value: the set that wrote it.
+        writer: Option<String>,
         /// What of the key was under way or came since the last moment at which nothing was, the operation last.
         segment: Vec<String>,
         /// Writes of unknown outcome from before the segment.
@@ -84,7 +86,7 @@ impl fmt::Display for Violation {
         match self {
             Self::Malformed { operation } => write!(out, "the history is malformed: {operation}"),
             Self::NeverWritten { operation } => write!(out, "a value that was never written: {operation}"),
-            Self::NotLinearizable { key, ended, operation, segment, unknown } => {
+            Self::NotLinearizable { key, ended, operation, writer, segment, unknown } => {
                 let key = Text(key);
                 write!(
                     out,
@@ -92,6 +94,9 @@ impl fmt::Display for Violation {
                     ended - 1
                 )?;
                 write!(out, "{operation}")?;
+                if let Some(writer) = writer {
+                    write!(out, "; its value is that of {writer}")?;
+                }
                 if *unknown > 0 {
                     write!(out, "; {unknown} earlier writes are of unknown outcome")?;
                 }
@@ -222,10 +227,15 @@ fn smallest(key: &[u8], operations: &[&Operation], entries: &[Entry], limits: Li
     segment.sort_by_key(|at| entries[*at].invoked);
     segment.push(last);
     let is_old = |entry: &&Entry| entry.ended.is_none() && entry.invoked < begin;
+    let is_read = |entry: &&Entry| match (entry.act, entries[last].act) {
+        (Act::Set { value, .. }, Act::Get { value: read }) => read == Some(value),
+        _ => false,
+    };
     Violation::NotLinearizable {
         key: key.to_vec(),
         ended: bad,
         operation: text(last),
+        writer: entries.iter().find(is_read).map(|entry| operations[entry.from].to_string()),
         segment: segment.into_iter().map(text).collect(),
         unknown: entries.iter().filter(is_old).count(),
     }

@@ -45,17 +45,17 @@ pub const FLOWS: usize = 512;
 /// How long a datagram is held back when nothing comes that could overtake it.
 pub const HOLD: Duration = Duration::from_millis(20);
 
-/// What happens to datagrams on one wire. Rates are in a thousand.
+/// What happens to datagrams on one wire. Rates are in a million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Everything is lost.
     pub cut: bool,
     /// So many are lost.
-    pub loss: u16,
+    pub loss: u64,
     /// So many arrive twice.
-    pub duplicate: u16,
+    pub duplicate: u64,
     /// So many are held back until the next one has overtaken them, or for [`HOLD`] when none comes.
-    pub reorder: u16,
+    pub reorder: u64,
     /// Each takes this long.
     pub delay: Duration,
     /// And up to this much longer, each copy for itself, so that they overtake one another.

@@ -152,7 +152,7 @@ pub fn check(operations: &[Operation]) -> Result<Summary, Violation> {
     let mut gaps = Vec::new();
     for (key, of) in &keys {
         let wanted = timeline::Timeline::new(&history, key, of)?.replay(&history)?;
-        gaps.extend(explain::assign(&history, &bounds, &taken, &wanted, of)?);
+        gaps.extend(explain::assign(&history, &bounds, wanted, of)?);
     }
     summary.keys = keys.len();
     summary.unknown_inferred = gaps.len();

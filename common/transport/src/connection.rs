@@ -1,4 +1,14 @@
 //! One connection and the framed streams in it. A frame is a big-endian `u32` length and that many bytes.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -122,8 +132,9 @@ impl FrameWriter {
 
 /// Lengths and frames as pieces: small frames copied together, large ones by reference.
 fn chunks(frames: &[Bytes]) -> Result<Vec<Bytes>, TransportError> {
-    let small = |frame: &Bytes| LENGTH_BYTES + if frame.len() <= COALESCED { frame.len() } else { 0 };
-    let mut head = BytesMut::with_capacity(frames.iter().map(small).sum());
+    let small = |frame: &Bytes| if frame.len() <= COALESCED { frame.len() } else { 0 };
+    let room = frames.len().saturating_mul(LENGTH_BYTES).saturating_add(frames.iter().map(small).sum());
+    let mut head = BytesMut::with_capacity(room);
     let mut chunks = Vec::new();
     for frame in frames {
         let limit = u32::MAX as usize;
@@ -184,10 +195,11 @@ fn take_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Tran
     if size > limit {
         return Err(TransportError::TooLarge { size, limit });
     }
-    if buffer.len() - LENGTH_BYTES < size {
+    let end = size.saturating_add(LENGTH_BYTES);
+    if buffer.len() < end {
         return Ok(None);
     }
-    let mut frame = buffer.split_to(LENGTH_BYTES + size).freeze();
+    let mut frame = buffer.split_to(end).freeze();
     Ok(Some(frame.split_off(LENGTH_BYTES)))
 }
 

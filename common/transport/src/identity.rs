@@ -1,5 +1,15 @@
 //! Who we are and whom we trust. The role is in the certificate, as a URI among its alternative names, so that it
 //! cannot be claimed but only issued: `kvd://node/1` is server 1, `kvd://client/admin` a client.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{
     fs,
@@ -100,7 +110,7 @@ impl Identity {
     /// Whole days until the certificate expires, rounded down; negative once it has.
     pub fn days_left(&self) -> i64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        (self.0.expires - i64::try_from(now).unwrap_or(i64::MAX)).div_euclid(SECONDS_PER_DAY)
+        self.0.expires.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX)).div_euclid(SECONDS_PER_DAY)
     }
 
     /// SHA-256 of the first CA certificate.

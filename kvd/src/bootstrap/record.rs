@@ -1,5 +1,15 @@
 //! The identity record: who a directory belongs to. The same text lies in both directories and, as the mark, beside
 //! the node's certificate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::fmt::Write;
 
@@ -57,7 +67,9 @@ pub(crate) fn cluster_id(ca_fingerprint: &[u8; 32], voters: &[u64]) -> ClusterId
         context.update(&id.to_be_bytes());
     }
     let mut id = [0; 16];
-    id.copy_from_slice(&context.finish().as_ref()[..16]);
+    for (byte, digested) in id.iter_mut().zip(context.finish().as_ref()) {
+        *byte = *digested;
+    }
     ClusterId(id)
 }
 
@@ -122,12 +134,14 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.is_ascii() {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    if pairs.len() != N {
         return None;
     }
+    let digit = |letter: u8| char::from(letter).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = [0; N];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = (digit(*high)? << 4) | digit(*low)?;
     }
     Some(bytes)
 }

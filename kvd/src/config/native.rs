@@ -87,7 +87,7 @@ impl Server {
 
 fn unparsable(text: &str, error: &toml::de::Error) -> Complaint {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+    let line = text.get(..start).unwrap_or_default().matches('\n').count().saturating_add(1);
     Complaint::unparsable(
         text,
         line,

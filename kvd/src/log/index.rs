@@ -1,4 +1,14 @@
 //! What is kept in memory of the log on disk: where entries stand, coarsely, and which terms they have, exactly.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use raft::{Index, Position, Term};
 
@@ -30,8 +40,9 @@ impl Places {
         while self.0.last().is_some_and(|last| last.first >= place.first) {
             self.0.pop();
         }
-        let near =
-            |last: &Place| last.segment == place.segment && place.offset - last.offset < STRIDE && !replaces;
+        let near = |last: &Place| {
+            last.segment == place.segment && place.offset.saturating_sub(last.offset) < STRIDE && !replaces
+        };
         if !self.0.last().is_some_and(near) {
             self.0.push(place);
         }

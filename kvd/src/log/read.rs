@@ -1,4 +1,14 @@
 //! Reading entries back for a follower that fell behind.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use raft::{Entry, Index, Position};
 
@@ -53,13 +63,13 @@ impl Log {
                 .ok_or_else(|| damaged("no intact mark stands there"))?;
             if mark.last() >= taken.next {
                 let body = reader
-                    .get(at + MARK as u64, u64::from(mark.body_len))
+                    .get(at.saturating_add(MARK as u64), u64::from(mark.body_len))
                     .map_err(io("read", name.clone()))?
                     .ok_or_else(|| damaged("the file ends within a batch"))?;
                 let entries = decode_entries(body, &mark).map_err(damaged)?;
                 taken.take(entries, end);
             }
-            at += mark.stride();
+            at = at.saturating_add(mark.stride());
         }
         Ok(())
     }

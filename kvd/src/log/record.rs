@@ -2,6 +2,16 @@
 //!
 //! Both are little-endian, 96 bytes, checksummed by CRC32C, and start at a multiple of [`SECTOR`]. `docs/storage.md`
 //! draws them. Entries are the records of `protocol::frame`, the same bytes as on the wire.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use protocol::{frame::decode_entry, version::LOG_FORMAT};
 use raft::{Entry, HardState, Index, NodeId, Position, Term};
@@ -11,6 +21,7 @@ pub(super) const SECTOR: usize = 512;
 /// Length of a mark.
 pub(super) const MARK: usize = 96;
 const HEADER: usize = 96;
+const CHECKSUM: usize = 4;
 const MAGIC: &[u8; 8] = b"kvd log\n";
 /// The kind of a mark, in the place where an entry record has its kind.
 const KIND_MARK: u8 = 0x80;
@@ -68,85 +79,88 @@ pub(super) struct Mark {
 
 impl Header {
     /// The bytes; the rest of the sector is zero.
-    pub(super) fn encode(&self) -> [u8; HEADER] {
-        let mut out = [0; HEADER];
-        out[..8].copy_from_slice(MAGIC);
-        out[8..10].copy_from_slice(&LOG_FORMAT.to_le_bytes());
-        out[12..16].copy_from_slice(&self.chain.to_le_bytes());
-        put(&mut out, 16, &[self.sequence, self.salt, self.first]);
-        put_position(&mut out, 40, self.previous);
-        put_hard(&mut out, 56, self.hard);
-        let crc = crc32c::crc32c(&out[..92]);
-        out[92..].copy_from_slice(&crc.to_le_bytes());
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&LOG_FORMAT.to_le_bytes());
+        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&self.chain.to_le_bytes());
+        put(&mut out, &[self.sequence, self.salt, self.first]);
+        put_position(&mut out, self.previous);
+        put_hard(&mut out, self.hard);
+        out.resize(HEADER.saturating_sub(CHECKSUM), 0);
+        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
         out
     }
 
     /// Reads a segment's first bytes.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
-        let bytes: &[u8; HEADER] = bytes.first_chunk().ok_or(BadHeader::Damaged)?;
-        if &bytes[..8] != MAGIC || crc32c::crc32c(&bytes[..92]) != u32_at(bytes, 92) {
+        let header = bytes.first_chunk::<HEADER>().and_then(|header| header.split_last_chunk::<CHECKSUM>());
+        let (covered, checksum) = header.ok_or(BadHeader::Damaged)?;
+        if crc32c::crc32c(covered) != u32::from_le_bytes(*checksum) {
             return Err(BadHeader::Damaged);
         }
-        let format = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if format != LOG_FORMAT {
-            return Err(BadHeader::Format(format));
-        }
-        Ok(Self {
-            sequence: u64_at(bytes, 16),
-            salt: u64_at(bytes, 24),
-            first: u64_at(bytes, 32),
-            chain: u32_at(bytes, 12),
-            previous: position_at(bytes, 40),
-            hard: hard_at(bytes, 56),
-        })
+        let (format, header) = Self::fields(covered).ok_or(BadHeader::Damaged)?;
+        if format == LOG_FORMAT { Ok(header) } else { Err(BadHeader::Format(format)) }
+    }
+
+    fn fields(covered: &[u8]) -> Option<(u16, Self)> {
+        let mut fields = Fields(covered.strip_prefix(MAGIC)?);
+        let [low, high, _, _] = fields.take()?;
+        let header = Self {
+            chain: fields.u32()?,
+            sequence: fields.u64()?,
+            salt: fields.u64()?,
+            first: fields.u64()?,
+            previous: fields.position()?,
+            hard: fields.hard()?,
+        };
+        Some((u16::from_le_bytes([low, high]), header))
     }
 }
 
 impl Mark {
     /// The bytes, with their checksum in them.
-    pub(super) fn encode(&self) -> [u8; MARK] {
-        let mut out = [0; MARK];
-        out[..4].copy_from_slice(&MARK_LENGTH.to_le_bytes());
-        out[12] = KIND_MARK;
-        put_position(&mut out, 16, self.durable);
-        put(&mut out, 32, &[self.salt, self.number]);
-        for (at, value) in [(48, self.chain), (52, self.body_crc), (56, self.body_len), (60, self.entries)] {
-            out[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut covered = vec![0, 0, 0, 0, KIND_MARK, 0, 0, 0];
+        put_position(&mut covered, self.durable);
+        put(&mut covered, &[self.salt, self.number]);
+        for value in [self.chain, self.body_crc, self.body_len, self.entries] {
+            covered.extend_from_slice(&value.to_le_bytes());
         }
-        put_position(&mut out, 64, self.previous);
-        put_hard(&mut out, 80, self.hard);
-        let crc = crc32c::crc32c(&out[8..]);
-        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        put_position(&mut covered, self.previous);
+        put_hard(&mut covered, self.hard);
+        let mut out = Vec::with_capacity(MARK);
+        out.extend_from_slice(&MARK_LENGTH.to_le_bytes());
+        out.extend_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
+        out.extend_from_slice(&covered);
         out
     }
 
     /// The mark at the start of `bytes`, with its checksum, if an intact one of this segment stands there.
     pub(super) fn decode(bytes: &[u8], salt: u64) -> Option<(Self, u32)> {
-        let bytes: &[u8; MARK] = bytes.first_chunk()?;
-        if bytes[12] != KIND_MARK || u32_at(bytes, 0) != MARK_LENGTH || u64_at(bytes, 32) != salt {
-            return None;
-        }
-        let crc = u32_at(bytes, 4);
-        if crc32c::crc32c(&bytes[8..]) != crc {
-            return None;
-        }
+        let mut fields = Fields(bytes.first_chunk::<MARK>()?);
+        let (length, checksum) = (fields.u32()?, fields.u32()?);
+        let covered = fields.0;
+        let [_, _, _, _, kind, _, _, _] = fields.take()?;
         let mark = Self {
-            durable: position_at(bytes, 16),
-            salt,
-            number: u64_at(bytes, 40),
-            chain: u32_at(bytes, 48),
-            body_crc: u32_at(bytes, 52),
-            body_len: u32_at(bytes, 56),
-            entries: u32_at(bytes, 60),
-            previous: position_at(bytes, 64),
-            hard: hard_at(bytes, 80),
+            durable: fields.position()?,
+            salt: fields.u64()?,
+            number: fields.u64()?,
+            chain: fields.u32()?,
+            body_crc: fields.u32()?,
+            body_len: fields.u32()?,
+            entries: fields.u32()?,
+            previous: fields.position()?,
+            hard: fields.hard()?,
         };
-        Some((mark, crc))
+        let ours = length == MARK_LENGTH && kind == KIND_MARK && mark.salt == salt;
+        (ours && crc32c::crc32c(covered) == checksum).then_some((mark, checksum))
     }
 
     /// Bytes from this mark to the next one.
     pub(super) fn stride(&self) -> u64 {
-        aligned(MARK as u64 + u64::from(self.body_len))
+        aligned(u64::from(self.body_len).saturating_add(MARK as u64))
     }
 
     /// Index of the last entry of the batch, or of the one before when it has none.
@@ -160,40 +174,46 @@ pub(super) fn aligned(bytes: u64) -> u64 {
     bytes.next_multiple_of(SECTOR as u64)
 }
 
-fn put(out: &mut [u8], mut at: usize, values: &[u64]) {
+fn put(out: &mut Vec<u8>, values: &[u64]) {
     for value in values {
-        out[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        at += 8;
+        out.extend_from_slice(&value.to_le_bytes());
     }
 }
 
-fn put_position(out: &mut [u8], at: usize, position: Position) {
-    put(out, at, &[position.index.0, position.term.0]);
+fn put_position(out: &mut Vec<u8>, position: Position) {
+    put(out, &[position.index.0, position.term.0]);
 }
 
-fn put_hard(out: &mut [u8], at: usize, hard: HardState) {
-    put(out, at, &[hard.term.0, hard.vote.map_or(0, |node| node.0)]);
+fn put_hard(out: &mut Vec<u8>, hard: HardState) {
+    put(out, &[hard.term.0, hard.vote.map_or(0, |node| node.0)]);
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(word)
-}
+/// What is left to read of a header or mark.
+struct Fields<'a>(&'a [u8]);
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(word)
-}
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
 
-fn position_at(bytes: &[u8], at: usize) -> Position {
-    Position::new(u64_at(bytes, at), u64_at(bytes, at + 8))
-}
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
 
-fn hard_at(bytes: &[u8], at: usize) -> HardState {
-    let vote = u64_at(bytes, at + 8);
-    HardState { term: Term(u64_at(bytes, at)), vote: (vote != 0).then_some(NodeId(vote)) }
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn position(&mut self) -> Option<Position> {
+        Some(Position::new(self.u64()?, self.u64()?))
+    }
+
+    fn hard(&mut self) -> Option<HardState> {
+        let (term, vote) = (self.u64()?, self.u64()?);
+        Some(HardState { term: Term(term), vote: (vote != 0).then_some(NodeId(vote)) })
+    }
 }
 
 /// The entries of a batch whose checksum matched. They must be the ones its mark announced.

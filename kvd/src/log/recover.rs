@@ -5,6 +5,16 @@
 //! therefore *torn* when no intact mark of a later number follows, and is dropped: nobody was told that it is durable,
 //! save for the last one before a crash, which is why an idle log writes one more mark ([`Log::settle`](super::Log)).
 //! With a later mark it is *damaged*, and nothing is dropped (RELIABILITY.md 42).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{path::Path, sync::Arc};
 
@@ -35,6 +45,8 @@ pub(super) struct Scan {
     pub(super) chain: u32,
     /// Whether the last batch is only a mark that repeats what was known.
     pub(super) settled: bool,
+    /// Where the last batch begins in its segment.
+    last_batch: Option<u64>,
     applied: Position,
 }
 
@@ -48,29 +60,28 @@ pub(super) fn recover(
     settings: &Settings,
     applied: Position,
 ) -> Result<Recovery, LogError> {
-    let sequences = sequences(disk, dir)?;
-    if sequences.is_empty() {
+    let mut headers = Vec::new();
+    for sequence in sequences(disk, dir)? {
+        let name = segment::name(sequence);
+        let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name))?;
+        headers.push(header(file.as_ref(), sequence)?);
+    }
+    let Some((first, later)) = headers.split_first() else {
         let header = first_header(settings);
         let scan = Scan::after(&header, applied);
         scan.check_applied()?;
         return Ok((scan, Vec::new(), Active::begin(disk, dir, settings, header, false)?));
-    }
-    let mut segments = Vec::new();
-    for sequence in sequences {
-        let name = segment::name(sequence);
-        let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name))?;
-        segments.push((header(file.as_ref(), sequence)?, sequence));
-    }
-    let mut scan = Scan::after(&segments[0].0, applied);
-    let mut closed = Vec::new();
-    for pair in segments.windows(2) {
-        let name = segment::name(pair[0].1);
+    };
+    let mut scan = Scan::after(first, applied);
+    let (mut header, mut closed) = (*first, Vec::new());
+    for next in later {
+        let name = segment::name(header.sequence);
         let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name.clone()))?;
-        scan.segment(file.as_ref(), &pair[0].0, Some(&pair[1].0))?;
-        closed.push((pair[0].0, file.len().map_err(io("measure", name))?));
+        scan.segment(file.as_ref(), &header, Some(next))?;
+        closed.push((header, file.len().map_err(io("measure", name))?));
+        header = *next;
     }
-    let header = segments[segments.len() - 1].0;
-    let active = scan.last_segment(disk, dir, header)?;
+    let active = scan.last_segment(disk, dir, header, settings)?;
     scan.check_applied()?;
     Ok((scan, closed, active))
 }
@@ -85,10 +96,13 @@ fn sequences(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, LogError> {
     }
     let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment::parse(name)).collect();
     sequences.sort_unstable();
-    match sequences.windows(2).find(|pair| pair[1] != pair[0] + 1) {
-        Some(gap) => Err(LogError::Missing { file: segment::name(gap[0] + 1) }),
-        None => Ok(sequences),
+    for (sequence, found) in sequences.iter().zip(sequences.iter().skip(1)) {
+        let next = sequence.saturating_add(1);
+        if *found != next {
+            return Err(LogError::Missing { file: segment::name(next) });
+        }
     }
+    Ok(sequences)
 }
 
 fn first_header(settings: &Settings) -> Header {
@@ -127,6 +141,13 @@ fn header(file: &dyn DiskFile, sequence: u64) -> Result<Header, LogError> {
     }
 }
 
+/// Writes what stands from `from` to `to` over itself, so that the next sync has it to save.
+fn write_again(file: &dyn DiskFile, from: u64, to: u64) -> std::io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).map_err(std::io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    file.write_all_at(&bytes, from)
+}
+
 /// What stands where a batch is expected.
 enum Found {
     Batch(Mark, u32, Vec<Entry>),
@@ -148,6 +169,7 @@ impl Scan {
             number: header.first,
             chain: header.chain,
             settled: true,
+            last_batch: None,
             applied,
         }
     }
@@ -172,7 +194,8 @@ impl Scan {
                         Place { first: mark.previous.index.next(), segment: header.sequence, offset: at };
                     self.absorb(&mark, crc, entries, place)
                         .map_err(|why| self.damaged(&name, at, why, None))?;
-                    at += mark.stride();
+                    self.last_batch = Some(at);
+                    at = at.saturating_add(mark.stride());
                 }
                 Found::Wrong(why) => return Err(self.damaged(&name, at, why, None)),
                 Found::Torn(why) => {
@@ -190,13 +213,28 @@ impl Scan {
         }
     }
 
-    /// Reads the last segment, cuts a torn tail, and syncs: what a killed process left may be readable and not durable.
-    fn last_segment(&mut self, disk: &Arc<dyn Disk>, dir: &Path, header: Header) -> Result<Active, LogError> {
+    /// Reads the last segment, cuts a torn tail, and makes the rest durable: what an ended process left may be readable
+    /// and not on the disk.
+    ///
+    /// A sync alone does not do: where one failed before, the system takes the lost bytes for saved and has nothing to
+    /// do. So whatever no later write proves to be durable is written once more: the last batch, or, when there is
+    /// none, the segment itself, whose name may be lost.
+    fn last_segment(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        header: Header,
+        settings: &Settings,
+    ) -> Result<Active, LogError> {
         let name = segment::name(header.sequence);
         let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name.clone()))?;
         let at = self.segment(file.as_ref(), &header, None)?;
+        let Some(batch) = self.last_batch.filter(|_| at > SECTOR as u64) else {
+            return Active::begin(disk, dir, settings, header, false);
+        };
+        write_again(file.as_ref(), batch, at).map_err(io("write again", name.clone()))?;
         let filled = file.len().map_err(io("measure", name.clone()))?;
-        if at + SECTOR as u64 <= filled {
+        if at.saturating_add(SECTOR as u64) <= filled {
             // The remains of a torn batch begin with its mark; without it they are no batch, whatever is written next.
             file.write_all_at(&[0; SECTOR], at).map_err(io("cut", name.clone()))?;
         }
@@ -213,7 +251,7 @@ impl Scan {
         if mark.number != self.number || mark.chain != self.chain {
             return Ok(Found::Wrong("a mark stands there that does not follow the one before"));
         }
-        let Some(body) = reader.get(at + MARK as u64, u64::from(mark.body_len))? else {
+        let Some(body) = reader.get(at.saturating_add(MARK as u64), u64::from(mark.body_len))? else {
             return Ok(Found::Torn("the file ends within a batch"));
         };
         if crc32c::crc32c(body) != mark.body_crc {
@@ -227,13 +265,13 @@ impl Scan {
 
     /// An intact mark of a later batch, anywhere after `at`.
     fn later_mark(&self, reader: &mut Reader<'_>, at: u64, salt: u64) -> std::io::Result<Option<Mark>> {
-        let mut at = at + SECTOR as u64;
+        let mut at = at.saturating_add(SECTOR as u64);
         while at < reader.len() {
             let found = reader.get(at, MARK as u64)?.and_then(|bytes| Mark::decode(bytes, salt));
             if let Some((mark, _)) = found.filter(|(mark, _)| mark.number > self.number) {
                 return Ok(Some(mark));
             }
-            at += SECTOR as u64;
+            at = at.saturating_add(SECTOR as u64);
         }
         Ok(None)
     }
@@ -261,7 +299,7 @@ impl Scan {
             }
             self.last = last;
         }
-        (self.hard, self.number, self.chain) = (mark.hard, self.number + 1, crc);
+        (self.hard, self.number, self.chain) = (mark.hard, self.number.saturating_add(1), crc);
         Ok(())
     }
 

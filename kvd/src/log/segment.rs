@@ -1,4 +1,14 @@
 //! Segment files: their names, how one is begun, and reading them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{io, path::Path, sync::Arc};
 
@@ -47,7 +57,7 @@ impl Active {
     ) -> Result<Self, LogError> {
         let temporary = if spare { SPARE } else { FRESH };
         let file = disk.open(&dir.join(temporary), Create::IfAbsent).map_err(io("open", temporary))?;
-        let mut bytes = header.encode().to_vec();
+        let mut bytes = header.encode();
         if !spare {
             file.set_len(0).map_err(io("empty", temporary))?;
             let chunk = settings.chunk_bytes.min(settings.segment_bytes);
@@ -68,7 +78,7 @@ impl Active {
             return Ok(());
         }
         let target = end.next_multiple_of(settings.chunk_bytes).min(settings.segment_bytes).max(end);
-        let zeros = vec![0; usize::try_from(target - self.filled).unwrap_or(SECTOR)];
+        let zeros = vec![0; usize::try_from(target.saturating_sub(self.filled)).unwrap_or(SECTOR)];
         self.file.write_all_at(&zeros, self.filled).map_err(io("grow", name(self.header.sequence)))?;
         self.filled = target;
         Ok(())
@@ -96,8 +106,8 @@ impl<'a> Reader<'a> {
     /// `count` bytes at `at`; nothing when the file ends before.
     pub(super) fn get(&mut self, at: u64, count: u64) -> io::Result<Option<&[u8]>> {
         let Some(end) = at.checked_add(count).filter(|end| *end <= self.len) else { return Ok(None) };
-        if at < self.start || end > self.start + self.window.len() as u64 {
-            let bytes = count.max(WINDOW).min(self.len - at);
+        if at < self.start || end > self.start.saturating_add(self.window.len() as u64) {
+            let bytes = count.max(WINDOW).min(self.len.saturating_sub(at));
             self.window.resize(usize::try_from(bytes).map_err(io::Error::other)?, 0);
             self.start = at;
             if let Err(error) = self.file.read_exact_at(&mut self.window, at) {
@@ -107,8 +117,7 @@ impl<'a> Reader<'a> {
         }
         // Within the window, whose length is a usize.
         #[allow(clippy::cast_possible_truncation)]
-        let from = (at - self.start) as usize;
-        #[allow(clippy::cast_possible_truncation)]
-        Ok(self.window.get(from..from + count as usize))
+        let (from, count) = (at.saturating_sub(self.start) as usize, count as usize);
+        Ok(self.window.get(from..).and_then(|window| window.get(..count)))
     }
 }

@@ -1,4 +1,14 @@
 //! One key's row: what it holds, and its bytes in the store.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use protocol::response::Found;
 
@@ -26,9 +36,6 @@ pub(crate) struct Row {
 }
 
 impl Meta {
-    /// Length of its bytes.
-    pub(crate) const BYTES: usize = 32;
-
     /// Its share of the state's hash.
     pub(crate) fn element(&self) -> u64 {
         hash::element(&[self.content, self.revision, self.created, self.version])
@@ -41,13 +48,14 @@ impl Meta {
 
     /// Reads the front of a stored row; the rest is the value. `None` when there are too few bytes.
     pub(crate) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (front, value) = bytes.split_first_chunk::<{ Self::BYTES }>()?;
-        let word = |at: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&front[at..at + 8]);
-            u64::from_le_bytes(word)
+        let mut rest = bytes;
+        let mut word = || {
+            let (word, after) = rest.split_first_chunk()?;
+            rest = after;
+            Some(u64::from_le_bytes(*word))
         };
-        Some((Self { revision: word(0), created: word(8), version: word(16), content: word(24) }, value))
+        let meta = Self { revision: word()?, created: word()?, version: word()?, content: word()? };
+        Some((meta, rest))
     }
 }
 
@@ -73,7 +81,7 @@ mod tests {
         let mut bytes = vec![1, 2, 3];
         row.encode(&mut bytes);
         assert_eq!(Meta::split(&bytes), Some((meta, b"value".as_slice())));
-        assert_eq!(Meta::split(&bytes[..Meta::BYTES]), Some((meta, b"".as_slice())));
-        assert_eq!(Meta::split(&bytes[..Meta::BYTES - 1]), None);
+        assert_eq!(Meta::split(&bytes[..32]), Some((meta, b"".as_slice())));
+        assert_eq!(Meta::split(&bytes[..31]), None);
     }
 }

@@ -21,7 +21,7 @@ use client::{Client, Error, Settings, Written};
 use protocol::{Consistency, RequestId};
 use testkit::{
     history::{Call, Operation, Outcome, Seen},
-    random::Random,
+    rng::Rng,
 };
 use tokio::task::JoinSet;
 
@@ -36,6 +36,8 @@ const AFTER_REFUSAL: Duration = Duration::from_millis(5);
 /// By what the longest budget of a call is divided, node by node of those that are asked first: most calls do not
 /// wait for an election to end.
 const HURRIES: [u32; 5] = [1, 4, 8, 16, 20];
+/// How many writes in a million are abandoned at each time that their outcome is unknown.
+const ABANDONED: u64 = 100_000;
 /// How often a write of unknown outcome is asked about again.
 const SETTLINGS: usize = 4;
 
@@ -221,15 +223,15 @@ struct User {
     shared: Arc<Shared>,
     name: u64,
     number: usize,
-    random: Random,
+    rng: Rng,
     values: u64,
 }
 
 impl User {
     fn new(shared: Arc<Shared>, number: usize) -> Self {
-        let random = Random::new(shared.seed ^ (number as u64 + 1).wrapping_mul(0x9e6d_62d0_6f6a_9a9b));
+        let rng = Rng::new(shared.seed).fork(&format!("client {number}"));
         let name = shared.names.fetch_add(1, Relaxed);
-        Self { shared, name, number, random, values: 0 }
+        Self { shared, name, number, rng, values: 0 }
     }
 
     async fn run(mut self) {
@@ -263,8 +265,8 @@ impl User {
     }
 
     fn choose(&mut self) -> Call {
-        let key = key(self.random.below(self.shared.plan.keys));
-        match self.random.below(100) {
+        let key = key(self.rng.index(self.shared.plan.keys));
+        match self.rng.below(100) {
             0..45 => {
                 self.values += 1;
                 Call::Set { key, value: format!("{}-{}", self.number, self.values).into_bytes() }
@@ -298,7 +300,7 @@ impl User {
                 }
             };
             tally.unknown.fetch_add(u64::from(settling == 0), Relaxed);
-            if settling == SETTLINGS || self.random.chance(100) {
+            if settling == SETTLINGS || self.rng.chance(ABANDONED) {
                 break;
             }
             request = Some(unknown);
@@ -310,7 +312,7 @@ impl User {
     async fn read(&mut self, call: &Call) -> Option<Outcome> {
         let stale = matches!(call, Call::StaleGet { .. });
         let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
-        let door = self.random.below(self.shared.doors.len());
+        let door = self.rng.index(self.shared.doors.len());
         let client = &self.shared.doors[door][if stale { 2 } else { 1 }];
         let tally = &self.shared.tally;
         if let Ok(read) = client.get(call.key(), consistency).await {

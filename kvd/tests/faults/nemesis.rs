@@ -10,7 +10,7 @@ use std::{
 
 use testkit::{
     proxy::{CLIENTS, Faults},
-    random::Random,
+    rng::Rng,
 };
 
 use crate::trial::Trial;
@@ -60,7 +60,7 @@ const DECK: [Card; 22] = {
 };
 
 pub(crate) struct Nemesis {
-    random: Random,
+    rng: Rng,
     deck: Vec<Card>,
     paused: BTreeSet<usize>,
     /// What was done how often. What a test did not do it has not tested.
@@ -68,19 +68,19 @@ pub(crate) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(crate) fn new(random: Random) -> Self {
-        Self { random, deck: Vec::new(), paused: BTreeSet::new(), done: BTreeMap::new() }
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self { rng, deck: Vec::new(), paused: BTreeSet::new(), done: BTreeMap::new() }
     }
 
     /// Breaks one thing more, or mends one; says what.
     pub(crate) fn act(&mut self, trial: &mut Trial) -> String {
         if self.deck.is_empty() {
             self.deck = DECK.to_vec();
-            self.random.shuffle(&mut self.deck);
+            self.rng.shuffle(&mut self.deck);
         }
         let card = self.deck.pop().expect("it was just filled");
         let all: Vec<_> = (1..=trial.cluster.size()).collect();
-        let id = self.random.pick(&all);
+        let id = *self.rng.pick(&all).unwrap();
         match card {
             Card::Kill => self.kill(trial, id),
             Card::Restart => self.restart(trial),
@@ -119,10 +119,7 @@ impl Nemesis {
 
     fn restart(&mut self, trial: &mut Trial) -> String {
         let down = trial.cluster.down();
-        if down.is_empty() {
-            return "finds nobody down".to_owned();
-        }
-        let id = self.random.pick(&down);
+        let Some(&id) = self.rng.pick(&down) else { return "finds nobody down".to_owned() };
         trial.cluster.restart(id);
         self.did(Card::Restart);
         format!("restarts n{id}")
@@ -145,7 +142,7 @@ impl Nemesis {
     }
 
     fn isolate(&mut self, trial: &mut Trial, id: usize) -> String {
-        let (inbound, outbound) = self.random.pick(&[(true, true), (true, false), (false, true)]);
+        let (inbound, outbound) = *self.rng.pick(&[(true, true), (true, false), (false, true)]).unwrap();
         trial.proxy().isolate(id, inbound, outbound);
         self.did(Card::Isolate);
         format!("isolates n{id}, inbound {inbound}, outbound {outbound}")
@@ -153,10 +150,10 @@ impl Nemesis {
 
     /// Each wire between nodes by its own chance: bridges, chains and whatever else comes of that.
     fn cut_wires(&mut self, trial: &mut Trial) -> String {
-        let chance = self.random.pick(&[150, 300, 500]);
+        let chance = *self.rng.pick(&[150_000, 300_000, 500_000]).unwrap();
         let mut cut = Vec::new();
         for (from, to) in pairs(trial.cluster.size()) {
-            if self.random.chance(chance) {
+            if self.rng.chance(chance) {
                 trial.proxy().set(from, to, Faults::CUT);
                 cut.push(format!("{from}→{to}"));
             }
@@ -166,7 +163,7 @@ impl Nemesis {
     }
 
     fn cut_off_clients(&mut self, trial: &mut Trial, id: usize) -> String {
-        let (from, to) = self.random.pick(&[(CLIENTS, id), (id, CLIENTS)]);
+        let (from, to) = *self.rng.pick(&[(CLIENTS, id), (id, CLIENTS)]).unwrap();
         trial.proxy().set(from, to, Faults::CUT);
         self.did(Card::CutOffClients);
         format!("cuts {from}→{to}, 0 being the clients")
@@ -174,17 +171,16 @@ impl Nemesis {
 
     /// Everything that is not a cut, on every wire between nodes or on every wire of the clients.
     fn make_noise(&mut self, trial: &mut Trial) -> String {
-        let mut rate = |most: usize| u16::try_from(self.random.below(most + 1)).unwrap();
         let faults = Faults {
             cut: false,
-            loss: rate(150),
-            duplicate: rate(150),
-            reorder: rate(150),
-            delay: Duration::from_millis(rate(10).into()),
-            jitter: Duration::from_millis(rate(20).into()),
+            loss: self.rng.between(0, 150_000),
+            duplicate: self.rng.between(0, 150_000),
+            reorder: self.rng.between(0, 150_000),
+            delay: Duration::from_millis(self.rng.between(0, 10)),
+            jitter: Duration::from_millis(self.rng.between(0, 20)),
         };
         let size = trial.cluster.size();
-        let clients = self.random.chance(300);
+        let clients = self.rng.chance(300_000);
         let those = pairs(size).filter(|_| !clients);
         for (from, to) in
             those.chain((1..=size).filter(|_| clients).flat_map(|id| [(CLIENTS, id), (id, CLIENTS)]))
@@ -197,7 +193,7 @@ impl Nemesis {
 
     fn rebind(&mut self, trial: &mut Trial, to: usize) -> String {
         let others: Vec<_> = (CLIENTS..=trial.cluster.size()).filter(|from| *from != to).collect();
-        let from = self.random.pick(&others);
+        let from = *self.rng.pick(&others).unwrap();
         trial.proxy().rebind(from, to);
         self.did(Card::Rebind);
         format!("gives what comes from {from} to n{to} another port")

@@ -11,8 +11,8 @@ use testkit::{
     history::Operation,
     linearizability::{self, Limits},
     proxy::{Counts, Proxy},
-    random::Random,
     replay,
+    rng::Rng,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct Trial {
     name: &'static str,
     seed: u64,
     began: Instant,
-    pub(crate) random: Random,
+    pub(crate) rng: Rng,
     pub(crate) cluster: Cluster,
     pub(crate) load: Load,
     pub(crate) client: Client,
@@ -51,8 +51,8 @@ impl Trial {
             (settings(&cluster, cluster.addresses()).await, client)
         });
         let load = Load::start(settings, plan, seed);
-        let (random, began) = (Random::new(seed), Instant::now());
-        let trial = Self { name, seed, began, random, cluster, load, client, runtime, _alone: alone };
+        let (rng, began) = (Rng::new(seed), Instant::now());
+        let trial = Self { name, seed, began, rng, cluster, load, client, runtime, _alone: alone };
         trial.load.progress(100, PATIENCE);
         trial
     }
@@ -74,9 +74,9 @@ impl Trial {
     }
 
     /// As long as chance says, below so many milliseconds.
-    pub(crate) fn endure_up_to(&mut self, milliseconds: usize) {
-        let time = self.random.below(milliseconds);
-        self.endure(Duration::from_millis(time as u64));
+    pub(crate) fn endure_up_to(&mut self, milliseconds: u64) {
+        let time = self.rng.below(milliseconds);
+        self.endure(Duration::from_millis(time));
     }
 
     /// Ends all faults.

@@ -1,4 +1,14 @@
 //! `bench`: a closed loop against the cluster, measured by the client library, shown here.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::time::Duration;
 
@@ -92,7 +102,7 @@ impl Bench {
             .with("p999_ms", millis(measured.p999_us))
             .with("max_ms", millis(measured.max_us))
             .with("client_cpu_us", measured.client_cpu_us);
-        let failed = measured.failed + measured.unknown > 0;
+        let failed = measured.failed > 0 || measured.unknown > 0;
         let exit = if failed { Exit::Partial } else { Exit::Success };
         Report::new(document, Body::Table(table(measured))).exit(exit)
     }

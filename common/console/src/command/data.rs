@@ -1,4 +1,14 @@
 //! Keys and values: set, get, del, exists. Both are bytes; text is only how they are typed and shown.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::{
     ffi::OsString,
@@ -221,11 +231,12 @@ pub(super) fn check_key(key: &OsString) -> Result<(), Failure> {
 /// The bytes of a file or of stdin; never more than one past the limit is read.
 fn load(file: &Path) -> Result<Vec<u8>, Failure> {
     let limit = limits::VALUE_BYTES as u64;
+    let one_more = limit.saturating_add(1);
     let mut bytes = Vec::new();
     let result = if file == Path::new("-") {
-        io::stdin().lock().take(limit + 1).read_to_end(&mut bytes)
+        io::stdin().lock().take(one_more).read_to_end(&mut bytes)
     } else {
-        File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        File::open(file).and_then(|file| file.take(one_more).read_to_end(&mut bytes))
     };
     result.map_err(|error| Failure::file("read", file, &error))?;
     if bytes.len() as u64 > limit {

@@ -7,19 +7,17 @@ use std::{
 };
 
 use super::parent;
-use crate::random::Random;
-
-const SECTOR: usize = 512;
+use crate::rng::Rng;
 
 /// Which of `count` unsynced changes survive, and in which order: all, none, a prefix, or any in any order.
-fn survivors(random: &mut Random, count: usize) -> Vec<usize> {
-    match random.below(5) {
+fn survivors(rng: &mut Rng, count: usize) -> Vec<usize> {
+    match rng.below(5) {
         0 => Vec::new(),
         1 => (0..count).collect(),
-        2 => (0..random.below(count + 1)).collect(),
+        2 => (0..rng.index(count + 1)).collect(),
         _ => {
-            let mut kept: Vec<usize> = (0..count).filter(|_| random.below(2) == 0).collect();
-            random.shuffle(&mut kept);
+            let mut kept: Vec<usize> = (0..count).filter(|_| rng.below(2) == 0).collect();
+            rng.shuffle(&mut kept);
             kept
         }
     }
@@ -66,12 +64,17 @@ impl File {
         }
     }
 
-    pub(super) fn crash(&mut self, random: &mut Random) {
-        let pieces: Vec<Change> = std::mem::take(&mut self.unsynced).into_iter().flat_map(sectors).collect();
-        for kept in survivors(random, pieces.len()) {
-            apply(&mut self.durable, &pieces[kept]);
+    /// Loses power. An unsynced write survives in pieces of `tear` bytes, each whole or not at all. Whether anything
+    /// was lost.
+    pub(super) fn crash(&mut self, rng: &mut Rng, tear: usize) -> bool {
+        let changes = std::mem::take(&mut self.unsynced);
+        let pieces: Vec<Change> = changes.into_iter().flat_map(|change| torn(change, tear)).collect();
+        let kept = survivors(rng, pieces.len());
+        for &survivor in &kept {
+            apply(&mut self.durable, &pieces[survivor]);
         }
         self.visible.clone_from(&self.durable);
+        kept.len() < pieces.len()
     }
 }
 
@@ -86,13 +89,13 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
     }
 }
 
-/// A write as the sectors that it touches, each of which is atomic.
-fn sectors(change: Change) -> Vec<Change> {
+/// A write as the aligned pieces that it touches, each of which is atomic.
+fn torn(change: Change, tear: usize) -> Vec<Change> {
     let Change::Write(mut offset, bytes) = change else { return vec![change] };
     let mut pieces = Vec::new();
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(rest.len().min(SECTOR - offset % SECTOR));
+        let (piece, after) = rest.split_at(rest.len().min(tear - offset % tear));
         pieces.push(Change::Write(offset, piece.to_vec()));
         offset += piece.len();
         rest = after;
@@ -190,13 +193,16 @@ impl Names {
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, random: &mut Random) {
+    /// Loses power: each unsynced change may have happened or not. Whether any did not.
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> bool {
         let unsynced = std::mem::take(&mut self.unsynced);
-        for kept in survivors(random, unsynced.len()) {
-            self.durable.apply(&unsynced[kept].1);
+        let kept = survivors(rng, unsynced.len());
+        for &survivor in &kept {
+            self.durable.apply(&unsynced[survivor].1);
         }
         self.durable.prune();
         self.visible = self.durable.clone();
+        kept.len() < unsynced.len()
     }
 
     /// Every file that has a name.

@@ -117,7 +117,8 @@ fn a_violation_shows_the_smallest_piece() {
     assert_eq!(
         rejects(102, &history),
         "key k is not linearizable: after 101 operations no order explains client 1004: get k -> v98 (revision 0, \
-         created 0, version 0) at 0 [1004..1005]; 1 earlier writes are of unknown outcome\
+         created 0, version 0) at 0 [1004..1005]; its value is that of client 981: set k=v98 -> written at 0, existed \
+         [981..982]; 1 earlier writes are of unknown outcome\
          \n    client 1001: set k=x -> written at 0, existed [1001..1009]\
          \n    client 1002: get k -> v99 (revision 0, created 0, version 0) at 0 [1002..1003]\
          \n    client 1004: get k -> v98 (revision 0, created 0, version 0) at 0 [1004..1005]"

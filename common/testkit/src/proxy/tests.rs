@@ -91,7 +91,7 @@ fn without_faults_everything_passes_in_order() {
 fn loss_takes_its_share_and_a_seed_repeats_it() {
     let lossy = |seed| {
         let rig = Rig::new(seed);
-        rig.proxy.set(1, 2, Faults { loss: 300, ..Faults::NONE });
+        rig.proxy.set(1, 2, Faults { loss: 300_000, ..Faults::NONE });
         let got = rig.run(1000);
         assert_eq!(rig.proxy.counts(1, 2).lost, 1000 - got.len() as u64);
         assert!((600..800).contains(&got.len()), "{} of 1000 at 30 % loss", got.len());
@@ -105,7 +105,7 @@ fn loss_takes_its_share_and_a_seed_repeats_it() {
 #[test]
 fn duplicates_arrive_twice() {
     let rig = Rig::new(2);
-    rig.proxy.set(1, 2, Faults { duplicate: 200, ..Faults::NONE });
+    rig.proxy.set(1, 2, Faults { duplicate: 200_000, ..Faults::NONE });
     let got = rig.run(1000);
     let different: BTreeSet<_> = got.iter().copied().collect();
     assert_eq!(different.len(), 1000);
@@ -117,7 +117,7 @@ fn duplicates_arrive_twice() {
 #[test]
 fn reordering_lets_the_next_overtake_and_loses_nothing() {
     let rig = Rig::new(3);
-    rig.proxy.set(1, 2, Faults { reorder: 200, ..Faults::NONE });
+    rig.proxy.set(1, 2, Faults { reorder: 200_000, ..Faults::NONE });
     let mut got = rig.run(1000);
     let inverted = inversions(&got);
     assert_eq!(rig.proxy.counts(1, 2).reordered, inverted as u64, "each is overtaken by one");
@@ -125,7 +125,7 @@ fn reordering_lets_the_next_overtake_and_loses_nothing() {
     got.sort_unstable();
     assert_eq!(got, (0..1000).collect::<Vec<_>>());
 
-    rig.proxy.set(1, 2, Faults { reorder: 1000, ..Faults::NONE });
+    rig.proxy.set(1, 2, Faults { reorder: 1_000_000, ..Faults::NONE });
     let sent = Instant::now();
     rig.node(1).send_to(&7_u64.to_be_bytes(), rig.proxy.front(2)).unwrap();
     assert_eq!(receive(rig.node(2)).0, 7, "the last is not held for ever");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Counts, Faults};
-use crate::random::Random;
+use crate::rng::Rng;
 
 /// What is to be done with a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,23 +35,23 @@ impl Wire {
     /// overtaken. Each datagram has a generator of its own, so that what became of one changes nothing for the next.
     pub(super) fn judge(&mut self, can_hold: bool) -> Fate {
         self.number += 1;
-        let mut random = Random::new(self.seed ^ self.number.wrapping_mul(0xd1b5_4a32_d192_ed03));
+        let mut rng = Rng::new(self.seed ^ self.number.wrapping_mul(0xd1b5_4a32_d192_ed03));
         let (faults, counts) = (&self.faults, &mut self.counts);
         if faults.cut {
             counts.cut += 1;
             return Fate::Lost;
         }
-        if random.chance(faults.loss) {
+        if rng.chance(faults.loss) {
             counts.lost += 1;
             return Fate::Lost;
         }
-        let twice = random.chance(faults.duplicate);
-        if random.chance(faults.reorder) && can_hold && !twice {
+        let twice = rng.chance(faults.duplicate);
+        if rng.chance(faults.reorder) && can_hold && !twice {
             return Fate::Hold;
         }
         let mut lasts = || {
-            let jitter = usize::try_from(faults.jitter.as_micros()).unwrap_or(usize::MAX);
-            faults.delay + Duration::from_micros(random.below(jitter.saturating_add(1)) as u64)
+            let jitter = u64::try_from(faults.jitter.as_micros()).unwrap_or(u64::MAX);
+            faults.delay + Duration::from_micros(rng.between(0, jitter))
         };
         let (after, again) = (lasts(), twice.then(&mut lasts));
         counts.duplicated += u64::from(twice);
@@ -71,7 +71,7 @@ pub(super) struct Wires {
 impl Wires {
     /// Wires without faults between so many places.
     pub(super) fn new(seed: u64, places: usize) -> Self {
-        let mut seeds = Random::new(seed);
+        let mut seeds = Rng::new(seed);
         let pairs = (0..places * places).map(|_| Wire { seed: seeds.bits(), ..Wire::default() }).collect();
         Self { places, pairs, rebindings: BTreeSet::new() }
     }

@@ -4,10 +4,13 @@
 //! nobody was told of. A want is met by one write of unknown outcome whose value was never read, at a revision above
 //! its floor (`order.rs`) and not taken by another write.
 //!
-//! [`assign`] decides for one key whether every want can be met by a write of its own. A write with a lower floor can
-//! do whatever one with a higher floor can, so giving the lowest want the lowest floor is best. [`schedule`] decides
-//! whether all wants of all keys have revisions of their own, the most urgent first. Each alone is exact; that the
-//! two choices also fit together is not checked, so that a violation is one whatever was chosen.
+//! The wants of one key follow each other. So the writes that meet them can be taken in the order of their floors:
+//! whoever meets an earlier want with a higher floor could as well change places ([`assign`]). That leaves for every
+//! want one range of revisions, and whether all wants of all keys have revisions of their own is found by giving each
+//! free revision to the want whose range ends first ([`schedule`]).
+//!
+//! One thing is not looked at: where a range has holes (revisions at which a read saw that nothing had changed), only
+//! its two ends are minded. That can let pass what is wrong; it never calls wrong what is right.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -47,8 +50,8 @@ pub(super) struct Gap {
 /// The revisions of all writes whose revision is known.
 pub(super) struct Taken {
     revisions: Vec<u64>,
-    /// Of each: the first and the last of the unbroken run it belongs to.
-    runs: Vec<(u64, u64)>,
+    /// Of each: the last of the unbroken run it belongs to.
+    runs: Vec<u64>,
 }
 
 impl Taken {
@@ -74,27 +77,14 @@ impl Taken {
         }
         let mut runs = Vec::with_capacity(revisions.len());
         for run in revisions.chunk_by(|before, after| before + 1 == *after) {
-            runs.resize(runs.len() + run.len(), (run[0], run[run.len() - 1]));
+            runs.resize(runs.len() + run.len(), run[run.len() - 1]);
         }
         Ok(Self { revisions, runs })
     }
 
-    /// The highest revision up to this one that is free.
-    fn free_down(&self, from: u64) -> u64 {
-        self.revisions.binary_search(&from).map_or(from, |at| self.runs[at].0 - 1)
-    }
-
     /// The lowest revision from this one that is free.
     fn free_up(&self, from: u64) -> u64 {
-        self.revisions.binary_search(&from).map_or(from, |at| self.runs[at].1.saturating_add(1))
-    }
-
-    /// The free revisions in the ranges, from the highest down.
-    fn free<'a>(&'a self, ranges: &'a [(u64, u64)]) -> impl Iterator<Item = u64> + 'a {
-        ranges.iter().rev().flat_map(|(low, high)| {
-            let next = |from: u64| (from >= *low).then(|| self.free_down(from)).filter(|free| free >= low);
-            std::iter::successors(next(*high), move |free| next(free - 1))
-        })
+        self.revisions.binary_search(&from).map_or(from, |at| self.runs[at].saturating_add(1))
     }
 }
 
@@ -102,39 +92,32 @@ impl Taken {
 pub(super) fn assign(
     history: &History<'_>,
     bounds: &Bounds,
-    taken: &Taken,
-    wanted: &[Wanted],
+    wanted: Vec<Wanted>,
     of: &[usize],
 ) -> Result<Vec<Gap>, Violation> {
-    let (mut gaps, mut sets, mut deletes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut gaps = Vec::new();
     if wanted.is_empty() {
         return Ok(gaps);
     }
-    let floors = [Kind::Set, Kind::Delete].map(|what| floors(history, bounds, what, of));
-    let [set_floors, delete_floors] = &floors;
+    let [sets, deletes] = [Kind::Set, Kind::Delete].map(|what| floors(history, bounds, what, of));
+    let (mut sets, mut deletes) = (sets.as_slice(), deletes.as_slice());
     for want in wanted {
-        let (latest, floors) = match want.what {
-            Kind::Set => (&mut sets, set_floors),
-            Kind::Delete => (&mut deletes, delete_floors),
-        };
+        let left = if want.what == Kind::Set { &mut sets } else { &mut deletes };
         let count = usize::try_from(want.count).unwrap_or(usize::MAX);
-        let before = latest.len();
-        if count <= floors.len() || mutant::is(Mutant::ExplainsTwice) {
-            latest.extend(taken.free(&want.ranges).take(count).map(|revision| (revision, want)));
-        }
-        if latest.len() - before < count {
+        let Some((mine, others)) = left.split_at_checked(count) else {
             return Err(unexplained(want.rule, &want.why));
-        }
-        let (low, high) = (want.ranges[0].0, want.ranges[want.ranges.len() - 1].1);
-        gaps.extend((0..count).map(|_| Gap { low, high, rule: want.rule, why: want.why.clone() }));
-    }
-    for (mut latest, floors) in [(sets, set_floors), (deletes, delete_floors)] {
-        latest.sort_by_key(|(revision, _)| *revision);
-        for (at, (revision, want)) in latest.iter().enumerate() {
-            let at = if mutant::is(Mutant::ExplainsTwice) { 0 } else { at };
-            if floors.get(at).is_none_or(|floor| floor >= revision) {
+        };
+        for floor in mine {
+            let is_above = |(low, high): &&(u64, u64)| low <= high && high > floor;
+            let (first, last) = (want.ranges.iter().find(is_above), want.ranges.iter().rev().find(is_above));
+            let (Some((low, _)), Some((_, high))) = (first, last) else {
                 return Err(unexplained(want.rule, &want.why));
-            }
+            };
+            let low = *low.max(&(floor + 1));
+            gaps.push(Gap { low, high: *high, rule: want.rule, why: want.why.clone() });
+        }
+        if !mutant::is(Mutant::ExplainsTwice) {
+            *left = others;
         }
     }
     Ok(gaps)

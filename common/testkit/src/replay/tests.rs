@@ -177,6 +177,24 @@ fn a_write_of_unknown_outcome_needs_a_revision_of_its_own() {
     accepts(&[both.as_slice(), &[other(3)]].concat());
 }
 
+/// Each key alone could have its set at 4; the one of `o` was asked after 3, so both need it.
+#[test]
+fn writes_and_revisions_must_fit_together() {
+    let other = |value: u8| Call::Set { key: vec![b'o'], value: vec![value] };
+    let history = |asked| {
+        [
+            written(set("a"), (1, 2), 1, false),
+            written(delete(), (3, 4), 3, true),
+            lost(set("b"), 1),
+            written(delete(), (1, 9), 6, true),
+            lost(other(1), asked),
+            written(other(2), (1, 9), 5, true),
+        ]
+    };
+    accepts(&history(1));
+    rejects(Rule::Existed, &history(5));
+}
+
 #[test]
 fn a_write_of_unknown_outcome_is_seen_at_one_revision() {
     let c = lost(set("c"), 1);

@@ -8,6 +8,16 @@
 //! ```
 //!
 //! All numbers are little-endian.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use super::Remembered;
 
@@ -31,18 +41,23 @@ impl Chunk {
     pub(crate) fn begin(first: &Remembered) -> (Self, usize) {
         let mut chunk =
             Self { last: first.revision, records: 0, bytes: first.revision.to_le_bytes().to_vec() };
-        let appended =
-            chunk.append(first).expect("a new chunk has room, and the step to its own first id is zero");
-        (chunk, size_of::<u64>() + appended)
+        chunk.push(first, 0);
+        let bytes = chunk.bytes.len();
+        (chunk, bytes)
     }
 
     /// Adds an id and says how many bytes that took; `None` when it needs a new chunk.
     pub(crate) fn append(&mut self, remembered: &Remembered) -> Option<usize> {
-        let step = u32::try_from(remembered.revision - self.last).ok()?;
+        let step = u32::try_from(remembered.revision.checked_sub(self.last)?).ok()?;
         if self.records == Self::RECORDS {
             return None;
         }
         let before = self.bytes.len();
+        self.push(remembered, step);
+        Some(self.bytes.len().saturating_sub(before))
+    }
+
+    fn push(&mut self, remembered: &Remembered, step: u32) {
         let numbered = if remembered.number == 0 { 0 } else { NUMBERED };
         let existed = if remembered.existed { EXISTED } else { 0 };
         self.bytes.push(existed | numbered);
@@ -53,8 +68,7 @@ impl Chunk {
             self.bytes.extend_from_slice(&remembered.number.to_le_bytes());
         }
         self.last = remembered.revision;
-        self.records += 1;
-        Some(self.bytes.len() - before)
+        self.records = self.records.saturating_add(1);
     }
 
     /// The revision of its last id.
