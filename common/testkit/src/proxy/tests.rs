@@ -208,6 +208,9 @@ fn what_was_delayed_does_not_pass_a_cut() {
     rig.proxy.set(1, 2, Faults::CUT);
     until("it is lost", || rig.proxy.counts(1, 2).cut == 1);
     assert!(is_empty(rig.node(2)));
+    rig.proxy.set(1, 2, Faults { delay: Duration::from_hours(1), ..Faults::CUT });
+    rig.node(1).send_to(&2_u64.to_be_bytes(), rig.proxy.front(2)).unwrap();
+    until("what comes to a cut is lost at once", || rig.proxy.counts(1, 2).cut == 2);
 }
 
 #[test]
