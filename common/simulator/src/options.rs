@@ -62,6 +62,9 @@ options! {
     /// Whether the healed cluster is then watched idle for a thousand election timeouts.
     idle: |rng| u64::from(rng.chance(200_000));
 
+    /// Whether the healed network loses everything: no seed says so; it is how a failure is tried out.
+    hopeless: |_| 0;
+
     /// Clients.
     clients: |rng| rng.between(2, 6);
     /// Keys that they use.

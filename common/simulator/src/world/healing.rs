@@ -79,6 +79,9 @@ impl World {
         {
             mood.set(name, 0);
         }
+        if self.options.hopeless == 1 {
+            mood.loss = 1_000_000;
+        }
         self.set_mood(mood);
         self.lasting = self.break_the_rest(core);
         let cuts = self.lasting.clone();
