@@ -108,6 +108,10 @@ options! {
 
     /// Mean time between two ends of a server, in milliseconds.
     crashes: |rng| half(rng, 800, 15_000);
+    /// New leaders that are hit at once: ended, paused or cut off.
+    usurps: |rng| half(rng, 100_000, 900_000);
+    /// How soon after their election, in microseconds at most.
+    usurp_us: |rng| one_of(rng, &[1000, 10_000, 50_000, 300_000]);
     /// Ends that lose the power, and with it what was not synced; the others are a kill.
     power: |rng| rng.between(200_000, 1_000_000);
     /// Ends that come within a call of the disk.

@@ -85,8 +85,8 @@ impl World {
         self.network.cut(cuts);
         for &me in core {
             let target = self.target(me);
-            self.servers[me].medium.disk.set_capacity(None);
-            self.servers[me].medium.disk.cut_power_at(0);
+            self.servers[me].medium.sim.set_capacity(None);
+            self.servers[me].medium.sim.cut_power_at(0);
             self.lost[me] = false;
             if let Some(process) = self.servers[me].process() {
                 process.fuse = None;
@@ -225,7 +225,7 @@ impl World {
     /// When a history cannot be explained.
     pub fn settle_accounts(&mut self) {
         for server in &self.servers {
-            let failures = server.medium.disk.failures();
+            let failures = server.medium.sim.failures();
             self.counts.add_many("disk: unsynced writes lost", failures.losses);
             self.counts.add_many("disk: sync failed", failures.syncs);
             self.counts.add_many("disk: read failed", failures.reads);
@@ -237,7 +237,7 @@ impl World {
         match linearizability::check(&self.history, linearizability::Limits::default()) {
             Ok(()) => {}
             Err(linearizability::Violation::Undecided { .. }) => {
-                self.counts.add("history: undecided by search")
+                self.counts.add("history: undecided by search");
             }
             Err(violation) => panic!("VIOLATION {violation}"),
         }
