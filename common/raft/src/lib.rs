@@ -63,7 +63,7 @@
 //! disk stays behind (its state is shown as `behind`). A server that lost acknowledged data from its disk must
 //! not start again under its old id. Reads by lease are absent on purpose: they trust clocks.
 //!
-//! Reading order: `types`, `message`, `effects`, `raft`, then the roles, `progress`, `reads`, `log`, `outbox`.
+//! Reading order: `types`, `message`, `effects`, `raft`, `shared`, then the roles, `progress`, `reads`, `log`, `outbox`.
 #![no_std]
 extern crate alloc;
 
@@ -82,6 +82,7 @@ mod progress;
 mod raft;
 mod reads;
 mod rng;
+mod shared;
 mod status;
 mod types;
 

@@ -18,12 +18,12 @@ type Tails = Arc<Mutex<BTreeMap<PathBuf, u64>>>;
 #[derive(Clone, Default)]
 pub struct Medium {
     /// The disk itself.
-    pub disk: SimDisk,
+    pub sim: SimDisk,
     tails: Tails,
 }
 
 struct File {
-    file: SimFile,
+    sim: SimFile,
     path: PathBuf,
     tails: Tails,
 }
@@ -38,7 +38,7 @@ impl Medium {
         tails
             .keys()
             .filter(of_log)
-            .filter(|path| self.disk.content(path).is_some())
+            .filter(|path| self.sim.content(path).is_some())
             .map(|path| (path.clone(), tails[path]))
             .collect()
     }
@@ -50,15 +50,15 @@ impl Medium {
 
 impl Disk for Medium {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
+        self.sim.create_dir(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
+        self.sim.list(dir)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
+        self.sim.exists(path)
     }
 
     fn open(&self, path: &Path, create: Create) -> io::Result<Box<dyn DiskFile>> {
@@ -67,42 +67,42 @@ impl Disk for Medium {
             Create::IfAbsent => SimCreate::IfAbsent,
             Create::New => SimCreate::New,
         };
-        let file = self.disk.open(path, create)?;
-        Ok(Box::new(File { file, path: path.to_owned(), tails: Arc::clone(&self.tails) }))
+        let file = self.sim.open(path, create)?;
+        Ok(Box::new(File { sim: file, path: path.to_owned(), tails: Arc::clone(&self.tails) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
+        self.sim.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
+        self.sim.remove(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
+        self.sim.sync_dir(dir)
     }
 }
 
 impl DiskFile for File {
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        self.sim.len()
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        self.sim.read_exact_at(buffer, offset)
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         Medium::note(&self.tails, &self.path, offset);
-        self.file.write_all_at(bytes, offset)
+        self.sim.write_all_at(bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.sim.sync_data()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.sim.set_len(len)
     }
 }

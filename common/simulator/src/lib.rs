@@ -12,12 +12,16 @@
 //! | [`watch`] | what must hold at every moment |
 //! | [`trace`], [`counts`] | what happened: as a number, as lines, as counters |
 //! | [`run`] | one seed from its beginning to its verdict |
+//! | [`instruments`] | marks and mutants of the production crates |
+//! | [`command`] | the command line: run, replay, shrink, hunt |
 //!
 //! `docs/testing.md` says how to use it and how to read a failure.
 
 pub mod agenda;
+pub mod command;
 pub mod counts;
 pub mod disk;
+pub mod instruments;
 pub mod network;
 pub mod options;
 pub mod run;

@@ -62,6 +62,9 @@ options! {
     /// Whether the healed cluster is then watched idle for a thousand election timeouts.
     idle: |rng| u64::from(rng.chance(200_000));
 
+    /// Whether the healed network loses everything: no seed says so; it is how a failure is tried out.
+    hopeless: |_| 0;
+
     /// Clients.
     clients: |rng| rng.between(2, 6);
     /// Keys that they use.
@@ -108,6 +111,12 @@ options! {
 
     /// Mean time between two ends of a server, in milliseconds.
     crashes: |rng| half(rng, 800, 15_000);
+    /// New leaders that are hit at once: ended, paused or cut off.
+    usurps: |rng| half(rng, 500_000, 1_000_000);
+    /// How soon after their election, in microseconds at most.
+    usurp_us: |rng| one_of(rng, &[1000, 10_000, 50_000, 300_000]);
+    /// Mean time between two hits on whoever leads, in milliseconds.
+    deposals: |rng| half(rng, 300, 6000);
     /// Ends that lose the power, and with it what was not synced; the others are a kill.
     power: |rng| rng.between(200_000, 1_000_000);
     /// Ends that come within a call of the disk.

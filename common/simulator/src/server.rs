@@ -115,9 +115,9 @@ impl Server {
     pub fn new(medium: Medium) -> Self {
         let (log, state) = directories();
         for dir in [&log, &state] {
-            medium.disk.create_dir(dir).expect("a new disk works");
+            medium.sim.create_dir(dir).expect("a new disk works");
         }
-        medium.disk.sync_dir(Path::new("/")).expect("a new disk works");
+        medium.sim.sync_dir(Path::new("/")).expect("a new disk works");
         Self { medium, boot: 0, life: Life::Down, rotten: false, clock: (1_000_000, 0), began: 0 }
     }
 

@@ -345,12 +345,12 @@ impl Watch {
             };
             match self.committed.get(usize::try_from(index - 1).unwrap_or(usize::MAX)) {
                 Some(known) => assert_eq!(known.chain, own.chain, "VIOLATION s{me} commits another {index}"),
-                None => self.record(me, index, own),
+                None => self.record(me, index, &own),
             }
         }
     }
 
-    fn record(&mut self, me: usize, index: u64, own: Place) {
+    fn record(&mut self, me: usize, index: u64, own: &Place) {
         let holds = |seen: &&Seen| place(&seen.durable, index).is_some_and(|place| place.chain == own.chain);
         let holders = self.servers.iter().filter(holds).count();
         assert!(

@@ -82,6 +82,8 @@ pub enum Plan {
     Start(Target),
     /// A paused server goes on.
     Resume(Target),
+    /// A new leader is hit.
+    Usurp(Target),
     /// A fault is due.
     Harm(Harm),
 }
@@ -199,6 +201,7 @@ impl World {
             Plan::Client(client, step, timer) => self.timer(client, step, timer),
             Plan::Start(target) => self.start(target),
             Plan::Resume(target) => self.resume(target),
+            Plan::Usurp(target) => self.usurp(target),
             Plan::Harm(harm) => {
                 self.trace.note(now, 20, harm as u64);
                 self.harm(harm);

@@ -7,5 +7,6 @@ pub mod history;
 pub mod linearizability;
 pub mod mutant;
 pub mod programs;
+pub mod proxy;
 pub mod replay;
 pub mod rng;

@@ -13,7 +13,7 @@
     )
 )]
 
-use protocol::{frame::decode_entry, version::LOG_FORMAT};
+use protocol::{frame::decode_entry, limits::NUMBER, version::LOG_FORMAT};
 use raft::{Entry, HardState, Index, NodeId, Position, Term};
 
 /// Batches start at multiples of this, so that no write touches a sector with bytes that were acknowledged before.
@@ -52,6 +52,8 @@ pub(super) enum BadHeader {
     Damaged,
     /// Of another version.
     Format(u16),
+    /// Its checksum matches, but no log reaches its numbers.
+    Impossible,
 }
 
 /// What stands before the entries of a batch.
@@ -101,7 +103,11 @@ impl Header {
             return Err(BadHeader::Damaged);
         }
         let (format, header) = Self::fields(covered).ok_or(BadHeader::Damaged)?;
-        if format == LOG_FORMAT { Ok(header) } else { Err(BadHeader::Format(format)) }
+        if format != LOG_FORMAT {
+            return Err(BadHeader::Format(format));
+        }
+        let numbers = [header.sequence, header.first, header.hard.term.0];
+        if possible(&numbers, &[header.previous]) { Ok(header) } else { Err(BadHeader::Impossible) }
     }
 
     fn fields(covered: &[u8]) -> Option<(u16, Self)> {
@@ -158,6 +164,11 @@ impl Mark {
         (ours && crc32c::crc32c(covered) == checksum).then_some((mark, checksum))
     }
 
+    /// Whether a log can reach its numbers; where it cannot, they could not be added to without overflow.
+    fn is_possible(&self) -> bool {
+        possible(&[self.number, self.hard.term.0], &[self.durable, self.previous])
+    }
+
     /// Bytes from this mark to the next one.
     pub(super) fn stride(&self) -> u64 {
         aligned(u64::from(self.body_len).saturating_add(MARK as u64))
@@ -167,6 +178,12 @@ impl Mark {
     pub(super) fn last(&self) -> Index {
         Index(self.previous.index.0.saturating_add(u64::from(self.entries)))
     }
+}
+
+/// Within the bound that entries keep, too.
+fn possible(numbers: &[u64], positions: &[Position]) -> bool {
+    let of_positions = positions.iter().flat_map(|position| [position.index.0, position.term.0]);
+    numbers.iter().copied().chain(of_positions).all(|number| number <= NUMBER)
 }
 
 /// Rounded up to a sector.
@@ -218,6 +235,9 @@ impl Fields<'_> {
 
 /// The entries of a batch whose checksum matched. They must be the ones its mark announced.
 pub(super) fn decode_entries(mut body: &[u8], mark: &Mark) -> Result<Vec<Entry>, &'static str> {
+    if !mark.is_possible() {
+        return Err("a mark has numbers that no log reaches");
+    }
     let mut entries = Vec::new();
     let mut index = mark.previous.index;
     while !body.is_empty() {
@@ -230,4 +250,53 @@ pub(super) fn decode_entries(mut body: &[u8], mark: &Mark) -> Result<Vec<Entry>,
         body = body.get(consumed..).filter(|_| consumed > 0).ok_or("an entry has no length")?;
     }
     if index == mark.last() { Ok(entries) } else { Err("a batch has not the entries it announces") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        let (previous, hard) = (Position::new(9, 2), HardState { term: Term(3), vote: Some(NodeId(1)) });
+        Header { sequence: 2, salt: u64::MAX, first: 5, chain: 7, previous, hard }
+    }
+
+    fn mark() -> Mark {
+        let Header { salt, first: number, chain, previous, hard, .. } = header();
+        let (body_crc, body_len, entries) = (1, 2, 3);
+        Mark { durable: previous, salt, number, chain, body_crc, body_len, entries, previous, hard }
+    }
+
+    #[test]
+    fn a_header_whose_numbers_no_log_reaches_is_refused() {
+        assert_eq!(Header::decode(&header().encode()), Ok(header()));
+        let (index, term) = (Position::new(NUMBER + 1, 2), Position::new(9, NUMBER + 1));
+        for wrong in [
+            Header { sequence: NUMBER + 1, ..header() },
+            Header { first: NUMBER + 1, ..header() },
+            Header { previous: index, ..header() },
+            Header { previous: term, ..header() },
+            Header { hard: HardState { term: Term(NUMBER + 1), vote: None }, ..header() },
+        ] {
+            assert_eq!(Header::decode(&wrong.encode()), Err(BadHeader::Impossible));
+        }
+        let edge = Header { first: NUMBER, previous: Position::new(NUMBER, NUMBER), ..header() };
+        assert_eq!(Header::decode(&edge.encode()), Ok(edge));
+    }
+
+    #[test]
+    fn a_mark_whose_numbers_no_log_reaches_has_no_entries() {
+        let read = |mark: Mark| Mark::decode(&mark.encode(), mark.salt).map(|(mark, _)| mark).unwrap();
+        let empty = Mark { entries: 0, ..mark() };
+        assert_eq!(decode_entries(&[], &read(empty)), Ok(Vec::new()));
+        let far = Position::new(u64::MAX, 2);
+        for wrong in [
+            Mark { number: NUMBER + 1, ..empty },
+            Mark { durable: far, ..empty },
+            Mark { previous: far, ..empty },
+            Mark { hard: HardState { term: Term(u64::MAX), vote: None }, ..empty },
+        ] {
+            assert!(decode_entries(&[], &read(wrong)).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -135,6 +135,7 @@ fn header(file: &dyn DiskFile, sequence: u64) -> Result<Header, LogError> {
         Ok(header) if header.sequence == sequence => Ok(header),
         Ok(_) => Err(damaged("the header is another segment's")),
         Err(BadHeader::Damaged) => Err(damaged("the header's checksum does not match")),
+        Err(BadHeader::Impossible) => Err(damaged("the header has numbers that no log reaches")),
         Err(BadHeader::Format(found)) => {
             Err(LogError::Format { file: name, found, known: protocol::version::LOG_FORMAT })
         }

@@ -33,7 +33,9 @@ pub(super) fn name(sequence: u64) -> String {
 /// The sequence in a segment's name.
 pub(super) fn parse(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log").filter(|digits| digits.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok()
+    let sequence = u64::from_str_radix(digits, 16).ok()?;
+    // One spelling: what `0000…A.log` or `+000…a.log` may be, it is no file of ours.
+    (name == self::name(sequence)).then_some(sequence)
 }
 
 /// The segment that is being written.
@@ -119,5 +121,20 @@ impl<'a> Reader<'a> {
         #[allow(clippy::cast_possible_truncation)]
         let (from, count) = (at.saturating_sub(self.start) as usize, count as usize);
         Ok(self.window.get(from..).and_then(|window| window.get(..count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_has_one_name() {
+        for sequence in [0, 1, 10, u64::MAX] {
+            assert_eq!(parse(&name(sequence)), Some(sequence));
+        }
+        for wrong in ["000000000000000A.log", "+00000000000000a.log", "a.log", "000000000000000a.tmp"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }

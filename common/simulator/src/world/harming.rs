@@ -33,6 +33,8 @@ pub enum Harm {
     NoSpace,
     /// All disks have space again.
     Space,
+    /// Whoever leads is hit.
+    Depose,
     /// Bits of a log flip.
     Rot,
     /// A wall clock jumps.
@@ -40,7 +42,8 @@ pub enum Harm {
 }
 
 /// Kinds with the option that gives their mean interval.
-const KINDS: [(Harm, &str); 7] = [
+const KINDS: [(Harm, &str); 8] = [
+    (Harm::Depose, "deposals"),
     (Harm::Partition, "partitions"),
     (Harm::Reset, "resets"),
     (Harm::Crash, "crashes"),
@@ -51,7 +54,9 @@ const KINDS: [(Harm, &str); 7] = [
 ];
 
 /// Options that rest in some moods.
-const MOODY: [&str; 15] = [
+const MOODY: [&str; 17] = [
+    "deposals",
+    "usurps",
     "loss",
     "duplicates",
     "reorders",
@@ -125,7 +130,12 @@ impl World {
             Harm::Blackout => self.black_out(),
             Harm::Pause => self.pause_one(),
             Harm::NoSpace => self.fill_one(),
-            Harm::Space => self.servers.iter().for_each(|server| server.medium.disk.set_capacity(None)),
+            Harm::Space => self.servers.iter().for_each(|server| server.medium.sim.set_capacity(None)),
+            Harm::Depose => {
+                if let Some(leader) = self.leader() {
+                    self.usurp(self.target(leader));
+                }
+            }
             Harm::Rot => self.rot_one(),
             Harm::Jump => {
                 let (at, far) = (self.rng.index(self.servers.len()), self.rng.below(100_000_000_000));
@@ -151,7 +161,7 @@ impl World {
         let weather = Weather { read_errors: mood.read_errors, sync_errors: mood.sync_errors };
         for at in 0..self.servers.len() {
             let seed = self.rng.bits();
-            self.servers[at].medium.disk.set_weather(weather, seed);
+            self.servers[at].medium.sim.set_weather(weather, seed);
         }
         self.mood = mood;
     }
@@ -203,7 +213,7 @@ impl World {
             return self.stop(target);
         }
         if self.rng.chance(self.options.in_call) {
-            let disk = &self.servers[me].medium.disk;
+            let disk = &self.servers[me].medium.sim;
             disk.cut_power_at(disk.calls() + self.rng.between(1, 30));
         } else if self.rng.below(2) == 0 {
             let actions = self.rng.between(1, 12);
@@ -213,6 +223,46 @@ impl World {
         } else {
             self.crash(me);
         }
+    }
+
+    /// Elections in quick succession, with logs that differ, are what the hardest rules of Raft are for: a new leader may
+    /// be mute from its first word, so that its entries are its own, and is hit a little later.
+    pub(super) fn greet_leader(&mut self, target: Target) {
+        if self.calm || !self.rng.chance(self.mood.usurps) {
+            return;
+        }
+        let mute = self.rng.below(2) == 0;
+        if mute {
+            self.counts.add("server: mute as it began to lead");
+            self.isolate(target.server, false);
+        }
+        let soon = self.rng.below(if mute { 400_000 } else { self.options.usurp_us });
+        self.agenda.after(soon, Plan::Usurp(target));
+    }
+
+    /// Hits a server that has just begun to lead, if it still runs.
+    pub(super) fn usurp(&mut self, target: Target) {
+        let me = target.server;
+        if self.calm || self.servers[me].boot != target.boot || self.servers[me].up().is_none() {
+            return;
+        }
+        self.counts.add("server: hit as it began to lead");
+        match self.rng.below(4) {
+            0 | 1 => self.crash(me),
+            2 => self.isolate(me, true),
+            _ => self.pause(me),
+        }
+    }
+
+    /// Cuts what `me` sends, and what it is sent when `both`, for a while.
+    fn isolate(&mut self, me: usize, both: bool) {
+        let others = (0..self.servers.len()).filter(|at| *at != me);
+        let cuts =
+            others.flat_map(|at| [(me, at), (at, me)]).filter(|(from, _)| both || *from == me).collect();
+        self.flapping = None;
+        self.network.cut(cuts);
+        let whole = self.rng.between(50_000, 1_000_000);
+        self.agenda.after(whole, Plan::Harm(Harm::Whole));
     }
 
     fn black_out(&mut self) {
@@ -225,7 +275,12 @@ impl World {
     }
 
     fn pause_one(&mut self) {
-        let Some(me) = self.any_up() else { return };
+        if let Some(me) = self.any_up() {
+            self.pause(me);
+        }
+    }
+
+    fn pause(&mut self, me: usize) {
         let target = self.target(me);
         if let Some(process) = self.servers[me].process().filter(|process| !process.paused) {
             process.paused = true;
@@ -238,7 +293,7 @@ impl World {
 
     fn fill_one(&mut self) {
         let at = self.rng.index(self.servers.len());
-        let disk = &self.servers[at].medium.disk;
+        let disk = &self.servers[at].medium.sim;
         disk.set_capacity(Some(disk.used() + self.rng.below(100_000)));
         let time = self.rng.between(500_000, 5_000_000);
         self.agenda.after(time, Plan::Harm(Harm::Space));
@@ -256,7 +311,7 @@ impl World {
         let Some((path, length)) = self.rng.pick(&files).filter(|(_, length)| *length > 0) else { return };
         let at = usize::try_from(self.rng.below(*length)).unwrap_or(0);
         let mask = 1 << self.rng.below(8);
-        self.servers[me].medium.disk.rot(path, at, mask);
+        self.servers[me].medium.sim.rot(path, at, mask);
         self.servers[me].rotten = true;
         self.counts.add("disk: bits flipped");
         self.trace

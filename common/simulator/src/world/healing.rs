@@ -79,14 +79,17 @@ impl World {
         {
             mood.set(name, 0);
         }
+        if self.options.hopeless == 1 {
+            mood.loss = 1_000_000;
+        }
         self.set_mood(mood);
         self.lasting = self.break_the_rest(core);
         let cuts = self.lasting.clone();
         self.network.cut(cuts);
         for &me in core {
             let target = self.target(me);
-            self.servers[me].medium.disk.set_capacity(None);
-            self.servers[me].medium.disk.cut_power_at(0);
+            self.servers[me].medium.sim.set_capacity(None);
+            self.servers[me].medium.sim.cut_power_at(0);
             self.lost[me] = false;
             if let Some(process) = self.servers[me].process() {
                 process.fuse = None;
@@ -199,9 +202,18 @@ impl World {
         core.iter().map(view).collect::<Vec<_>>().join("; ")
     }
 
-    /// Nothing is asked, so nothing changes.
+    /// Nothing is asked, so nothing changes. Where one of the broken leads, through a link that comes and goes, it is
+    /// first cut off for good: it would be deposed sooner or later.
     fn keep_peace(&mut self, core: &[usize]) {
         self.counts.add("liveness: idle watched");
+        if self.leader().is_none_or(|leader| !core.contains(&leader)) {
+            let all = || 0..self.servers.len();
+            let apart = |(from, to): &(usize, usize)| !core.contains(from) || !core.contains(to);
+            let cuts = all().flat_map(|from| all().map(move |to| (from, to))).filter(apart).collect();
+            self.flapping = None;
+            self.network.cut(cuts);
+            self.run(self.agenda.now() + AGREE_WITHIN * TIMEOUT);
+        }
         let terms = |world: &Self| -> Vec<_> {
             let standing = |at: &usize| world.servers[*at].up().map(|process| process.node.standing());
             core.iter().map(standing).collect()
@@ -225,7 +237,7 @@ impl World {
     /// When a history cannot be explained.
     pub fn settle_accounts(&mut self) {
         for server in &self.servers {
-            let failures = server.medium.disk.failures();
+            let failures = server.medium.sim.failures();
             self.counts.add_many("disk: unsynced writes lost", failures.losses);
             self.counts.add_many("disk: sync failed", failures.syncs);
             self.counts.add_many("disk: read failed", failures.reads);
@@ -237,7 +249,7 @@ impl World {
         match linearizability::check(&self.history, linearizability::Limits::default()) {
             Ok(()) => {}
             Err(linearizability::Violation::Undecided { .. }) => {
-                self.counts.add("history: undecided by search")
+                self.counts.add("history: undecided by search");
             }
             Err(violation) => panic!("VIOLATION {violation}"),
         }

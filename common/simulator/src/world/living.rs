@@ -17,7 +17,7 @@ impl World {
         let seed = self.rng.bits();
         let before = self.troubles(me);
         let opened = self.servers[me].open(&self.options, seed);
-        if self.servers[me].medium.disk.is_off() {
+        if self.servers[me].medium.sim.is_off() {
             drop(opened);
             self.counts.add("server: ended within a disk call");
             return self.lose_power(me);
@@ -60,19 +60,19 @@ impl World {
         }
         assert!(self.troubles(me) > before, "VIOLATION s{me} does not start: {error}");
         self.counts.add("server: refused to start");
-        self.servers[me].medium.disk.restart();
+        self.servers[me].medium.sim.restart();
         self.begin_again(me);
     }
 
     /// What the disk of `me` has done wrong so far.
     fn troubles(&self, me: usize) -> u64 {
-        let failures = self.servers[me].medium.disk.failures();
+        let failures = self.servers[me].medium.sim.failures();
         failures.reads + failures.syncs + failures.full + failures.cuts
     }
 
     /// The process ends itself because its disk failed; what it leaves open is closed as at any end.
     pub(super) fn gives_up(&mut self, me: usize, why: &str) {
-        if self.servers[me].medium.disk.is_off() {
+        if self.servers[me].medium.sim.is_off() {
             self.notice_power(self.target(me));
             return;
         }
@@ -81,7 +81,7 @@ impl World {
         assert!(self.troubles(me) > 0, "VIOLATION s{me} ends itself for no reason of its disk's: {why}");
         self.counts.add("server: ended by its disk");
         self.servers[me].life = Life::Down;
-        self.servers[me].medium.disk.restart();
+        self.servers[me].medium.sim.restart();
         self.ended(me);
         self.begin_again(me);
     }
@@ -92,7 +92,7 @@ impl World {
         if self.servers[me].boot != target.boot {
             return true;
         }
-        if !self.servers[me].medium.disk.is_off() {
+        if !self.servers[me].medium.sim.is_off() {
             return false;
         }
         self.counts.add("server: ended within a disk call");
@@ -107,9 +107,9 @@ impl World {
             self.lose_power(me);
         } else {
             self.counts.add("server: killed");
-            self.servers[me].medium.disk.power_off();
+            self.servers[me].medium.sim.power_off();
             self.servers[me].life = Life::Down;
-            self.servers[me].medium.disk.restart();
+            self.servers[me].medium.sim.restart();
             self.trace.say(self.agenda.now(), || format!("s{me} is killed"));
             self.ended(me);
             self.begin_again(me);
@@ -119,9 +119,9 @@ impl World {
     pub(super) fn lose_power(&mut self, me: usize) {
         let seed = self.rng.bits();
         let server = &mut self.servers[me];
-        server.medium.disk.power_off();
+        server.medium.sim.power_off();
         server.life = Life::Down;
-        server.medium.disk.crash(seed);
+        server.medium.sim.crash(seed);
         self.trace.say(self.agenda.now(), || format!("s{me} loses power"));
         self.ended(me);
         self.begin_again(me);
@@ -153,10 +153,10 @@ impl World {
         self.counts.add("server: stopped");
         self.trace.say(self.agenda.now(), || format!("s{me} stops"));
         self.servers[me].life = Life::Down;
-        if self.servers[me].medium.disk.is_off() {
+        if self.servers[me].medium.sim.is_off() {
             return self.lose_power(me);
         }
-        self.servers[me].medium.disk.restart();
+        self.servers[me].medium.sim.restart();
         self.ended(me);
         self.begin_again(me);
     }
@@ -173,7 +173,10 @@ impl World {
     fn begin_again(&mut self, me: usize) {
         if !self.lost[me] {
             let target = self.target(me);
-            let most = if self.calm { 1 } else { self.options.down_ms };
+            // Waking up very quickly is a fault of its own kind: there is always some of it.
+            let quick = self.rng.below(2) == 0;
+            let most = if quick { self.options.down_ms.min(200) } else { self.options.down_ms };
+            let most = if self.calm { 1 } else { most };
             let delay = 1000 + self.rng.below(most * 1000);
             self.agenda.after(delay, Plan::Start(target));
         }

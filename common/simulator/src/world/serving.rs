@@ -9,7 +9,7 @@ use kvd::{
     state::StateError,
 };
 use protocol::{PeerFrame, RequestFrame, ResponseFrame};
-use raft::{Envelope, NodeId};
+use raft::{Envelope, NodeId, RoleName};
 
 use super::{Plan, Target, World};
 use crate::{
@@ -112,8 +112,10 @@ impl World {
         let Some(process) = self.servers[target.server].process() else { return Ok(()) };
         let mut actions = process.node.actions()?;
         for action in &actions {
-            if let Action::Persist(persist) = action {
-                self.watch.given(target.server, persist);
+            match action {
+                Action::Persist(persist) => self.watch.given(target.server, persist),
+                Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
+                _ => {}
             }
         }
         self.show(target);
