@@ -37,7 +37,17 @@ fn simulator(arguments: &[&str]) -> Output {
 /// The rule that a write is acknowledged in time, broken by a network that loses everything for ever.
 #[test]
 fn a_failure_prints_seed_options_commit_and_the_line_that_replays_it() {
-    let run = simulator(&["run", "--first", "3", "--seeds", "1", "--jobs", "1", "--set", "seconds=1 servers=3 hopeless=1"]);
+    let run = simulator(&[
+        "run",
+        "--first",
+        "3",
+        "--seeds",
+        "1",
+        "--jobs",
+        "1",
+        "--set",
+        "seconds=1 servers=3 hopeless=1",
+    ]);
     assert_eq!(run.status.code(), Some(1), "{run:?}");
     let told = String::from_utf8(run.stdout).unwrap();
     for expected in [
@@ -52,7 +62,9 @@ fn a_failure_prints_seed_options_commit_and_the_line_that_replays_it() {
 
 #[test]
 fn a_wrong_command_line_ends_with_2() {
-    for arguments in [&["run", "--set", "colour=1"][..], &["replay", "1", "--mutant", "raft:Nothing"], &["dance"]] {
+    for arguments in
+        [&["run", "--set", "colour=1"][..], &["replay", "1", "--mutant", "raft:Nothing"], &["dance"]]
+    {
         assert_eq!(simulator(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

@@ -39,6 +39,12 @@ pub(super) struct Run {
     /// Fail when a counter or a mark stays at zero.
     #[arg(long)]
     every_mark: bool,
+    /// Fail when less than so many cluster-hours were simulated.
+    #[arg(long, default_value_t = 0, value_name = "HOURS")]
+    least_hours: u64,
+    /// Fail when fewer than so many faults were injected.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    least_faults: u64,
     /// Print all counters and marks.
     #[arg(long)]
     counts: bool,
@@ -73,8 +79,15 @@ impl Run {
         for name in &silent {
             show(&format!("never happened: {name}"));
         }
+        let enough = total.hours() >= self.least_hours && total.faults() >= self.least_faults;
+        if !enough {
+            show(&format!(
+                "too little: {} hours and {} faults were asked for",
+                self.least_hours, self.least_faults
+            ));
+        }
         total.print_failures(&self.variant);
-        Ok(total.failures.is_empty() && silent.is_empty())
+        Ok(total.failures.is_empty() && silent.is_empty() && enough)
     }
 
     /// What is to be run, in pieces.

@@ -42,18 +42,29 @@ impl Total {
         counters.chain(marks).collect()
     }
 
+    /// Whole cluster-hours simulated.
+    pub(super) fn hours(&self) -> u64 {
+        self.time / 3_600_000_000
+    }
+
+    /// Faults injected.
+    pub(super) fn faults(&self) -> u64 {
+        self.counts.iter().filter(|(name, _)| counts::is_fault(name)).map(|(_, count)| count).sum()
+    }
+
     pub(super) fn print(&self, seconds: f64) {
         let hours = self.seconds_simulated() / 3600.0;
-        let faults: u64 =
-            self.counts.iter().filter(|(name, _)| counts::is_fault(name)).map(|(_, count)| count).sum();
         show(&format!(
             "{} seeds, {hours:.2} cluster-hours in {seconds:.0} s ({:.0} simulated hours an hour)",
             self.seeds,
             self.seconds_simulated() / seconds.max(0.001)
         ));
         show(&format!(
-            "{faults} faults, {} events, {} entries committed, {} calls of clients checked",
-            self.events, self.committed, self.calls
+            "{} faults, {} events, {} entries committed, {} calls of clients checked",
+            self.faults(),
+            self.events,
+            self.committed,
+            self.calls
         ));
     }
 
