@@ -6,7 +6,7 @@
 mod claim;
 mod error;
 pub(crate) mod files;
-mod record;
+pub(crate) mod record;
 
 use std::path::{Path, PathBuf};
 

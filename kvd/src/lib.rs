@@ -7,6 +7,9 @@ pub mod dev;
 pub mod disk;
 mod driver;
 pub mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod instruments;
 pub mod log;
 pub mod log_thread;

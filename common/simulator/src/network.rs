@@ -97,6 +97,14 @@ impl Network {
         Fate::Arrives(arrivals)
     }
 
+    /// Server `me` has new connections: nothing waits behind what was late on the old ones.
+    pub fn reconnect(&mut self, me: usize) {
+        for other in 0..self.servers {
+            self.links[me * self.servers + other].latest = 0;
+            self.links[other * self.servers + me].latest = 0;
+        }
+    }
+
     /// A message is at its end.
     pub fn arrived(&mut self, from: usize, to: usize) {
         let link = &mut self.links[from * self.servers + to];

@@ -175,6 +175,8 @@ options! {
     window: |rng| one_of(rng, &[1, 4, 64]);
     /// Most entries that are not committed.
     uncommitted: |rng| one_of(rng, &[2, 20, 16_384]);
+    /// Most bytes that are not committed.
+    uncommitted_bytes: |rng| one_of(rng, &[1000, 20_000, 1 << 20]);
     /// Most reads that wait.
     waiting_reads: |rng| one_of(rng, &[2, 16_384, 16_384]);
 }

@@ -220,7 +220,7 @@ pub fn core(me: usize, options: &Options, seed: u64) -> raft::Config {
         max_inflight_appends: size(options.window),
         max_inflight_bytes: size(options.window.saturating_mul(options.append_bytes)),
         max_uncommitted_entries: size(options.uncommitted),
-        max_uncommitted_bytes: 1 << 20,
+        max_uncommitted_bytes: size(options.uncommitted_bytes),
         max_reads: size(options.waiting_reads),
         cache_bytes: size(options.cache_bytes),
         seed,

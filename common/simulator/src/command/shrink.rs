@@ -28,6 +28,7 @@ const SMALL: &[(&str, &[u64])] = &[
     ("append_bytes", &[1_000_000]),
     ("window", &[64]),
     ("uncommitted", &[16_384]),
+    ("uncommitted_bytes", &[1_048_576]),
     ("waiting_reads", &[16_384]),
 ];
 

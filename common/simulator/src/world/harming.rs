@@ -124,6 +124,7 @@ impl World {
             Harm::Reset => {
                 let at = self.rng.index(self.servers.len());
                 self.counts.add("network: connection reset");
+                self.network.reconnect(at);
                 self.lose_connections(at);
             }
             Harm::Crash => self.end_one(),

@@ -166,6 +166,7 @@ impl World {
         self.watch.ended(me);
         self.servers[me].boot += 1;
         self.trace.note(self.agenda.now(), 50, me as u64);
+        self.network.reconnect(me);
         self.lose_connections(me);
     }
 

@@ -1,0 +1,45 @@
+//! Decoders of stored bytes that are nobody's business but this crate's, for the fuzzed build alone: each of these
+//! decodes what it is given and panics when what it understood does not survive another round through bytes.
+#![allow(clippy::expect_used, reason = "a panic is how a broken promise is told to the fuzzer")]
+
+use crate::{
+    bootstrap::record::Record,
+    state::{
+        requests::{Chunk, Requests},
+        row::{Meta, Row},
+    },
+};
+
+/// A row of the state.
+pub fn row(bytes: &[u8]) {
+    if let Some((meta, value)) = Meta::split(bytes) {
+        let mut again = Vec::new();
+        Row { meta, value: value.to_vec() }.encode(&mut again);
+        assert_eq!(again, bytes, "a row has one form");
+    }
+}
+
+/// Stored request ids, and a memory of at most `limit` ids above `floor` that loads them.
+pub fn request_ids(limit: usize, floor: u64, bytes: &[u8]) {
+    let Ok(ids) = Chunk::read(bytes).collect::<Result<Vec<_>, _>>() else { return };
+    let Some((first, rest)) = ids.split_first() else { return };
+    let (mut chunk, _) = Chunk::begin(first);
+    if rest.iter().all(|id| chunk.append(id).is_some()) {
+        let again = Chunk::read(chunk.bytes()).collect::<Result<Vec<_>, _>>();
+        assert_eq!(again.as_ref(), Ok(&ids), "ids survive their bytes");
+    }
+    let last = ids.last().map_or(0, |id| id.revision);
+    let mut memory = Requests::new(limit, floor);
+    if memory.load(last, bytes).is_ok() {
+        assert!(
+            ids.is_sorted_by(|before, after| before.revision < after.revision || after.revision <= floor)
+        );
+    }
+}
+
+/// The record of who a directory belongs to.
+pub fn identity(text: &str) {
+    if let Ok(record) = Record::decode(text) {
+        assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record), "a record survives its text");
+    }
+}
