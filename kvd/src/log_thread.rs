@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     driver::{DriverError, Input},
     event::Event,
+    instruments::{Mark, Mutant, mark, mutant},
     log::{Log, LogError},
     state::Flush,
 };
@@ -74,7 +75,11 @@ pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Resul
         }
     }
     if !persists.is_empty() {
-        log.write(&persists)?;
+        if persists.len() > 1 {
+            mark(Mark::LogShared);
+        }
+        let written = if mutant(Mutant::LogWritesOnlyFirst) { 1 } else { persists.len() };
+        log.write(&persists[..written])?;
     }
     let written = persists.into_iter().map(|persist| Event::Persisted(persist.ticket));
     let read = fetches.into_iter().map(|fetch| Event::Fetched(read(log, fetch)));
@@ -99,6 +104,7 @@ fn read(log: &Log, fetch: Fetch) -> Fetched {
     match log.read(fetch.from, fetch.to, fetch.max_bytes) {
         Ok((previous, entries)) => Fetched { fetch, previous, entries },
         Err(error) => {
+            mark(Mark::LogReadFailed);
             tracing::warn!(from = fetch.from.0, to = fetch.to.0, %error, "the log could not be read for a follower");
             Fetched { fetch, previous: raft::Position::ZERO, entries: Vec::new() }
         }

@@ -12,7 +12,7 @@ use crate::{
     disk::Disk,
     log::{self, Log, LogError, Recovered},
     members::Members,
-    node::Node,
+    node::{Node, newest_stamp},
     state::{State, StateError, StateLimits},
 };
 
@@ -69,6 +69,7 @@ impl Opened {
     /// The node over it, and its log.
     pub fn into_node(self, config: raft::Config, members: Members) -> Result<(Node, Log), OpenError> {
         let Self { state, log, recovered } = self;
+        let stamp_ms = newest_stamp(&recovered.entries).unwrap_or(0).max(state.stamp_ms());
         let restored = Restored {
             hard: recovered.hard,
             applied: state.applied(),
@@ -76,6 +77,6 @@ impl Opened {
             entries: recovered.entries,
             discarded: recovered.discarded,
         };
-        Ok((Node::new(Raft::new(config, restored)?, state, members), log))
+        Ok((Node::new(Raft::new(config, restored)?, state, members, stamp_ms), log))
     }
 }

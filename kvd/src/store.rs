@@ -7,7 +7,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | a name | u128: `format`, `cluster`, `index`, `term`, `rows_hash`, `requests_hash`, `floor`, `memory` |
+//! | `meta` | a name | u128: `format`, `cluster`, `index`, `term`, `stamp`, `rows_hash`, `requests_hash`, `floor`, `memory` |
 //! | `rows` | the key | [`Row::encode`](crate::state::row::Row::encode) |
 //! | `requests` | last revision of the chunk | [`Chunk::bytes`] |
 //!
@@ -30,6 +30,7 @@ use redb::{
 
 use crate::{
     disk::{Create, Disk},
+    instruments::{Mark, Mutant, mark, mutant},
     state::{
         StateError,
         requests::{Chunk, Requests},
@@ -61,6 +62,8 @@ pub(crate) struct Header {
     pub(crate) memory: usize,
     /// The last entry in it.
     pub(crate) applied: Position,
+    /// The newest stamp of the commands in it.
+    pub(crate) stamp_ms: u64,
     /// The highest revision its request memory has forgotten.
     pub(crate) floor: u64,
     /// The hash of its rows.
@@ -109,10 +112,13 @@ impl Store {
         remove_unfinished(disk, dir)?;
         if disk.exists(&path).map_err(disk_error("look for", &path))? {
             let (store, header) = Self::open_checked(disk, &path, cluster, memory, cache_bytes)?;
-            if header.applied != Position::ZERO {
+            if header.applied != Position::ZERO || mutant(Mutant::StoreTrustsName) {
+                mark(Mark::StoreFound);
                 return Ok((store, header));
             }
+            mark(Mark::StoreMadeAgain);
         }
+        mark(Mark::StoreMade);
         create(disk, dir, Header { cluster, memory, ..Header::EMPTY })?;
         Self::open_checked(disk, &path, cluster, memory, cache_bytes)
     }
@@ -181,6 +187,7 @@ impl Store {
             cluster: ClusterId(number("cluster")?.to_be_bytes()),
             memory: memory.map_err(|_| self.damaged("one of its own facts is out of range"))?,
             applied: Position::new(small("index")?, small("term")?),
+            stamp_ms: small("stamp")?,
             floor: small("floor")?,
             rows_hash: small("rows_hash")?,
             requests_hash: small("requests_hash")?,
@@ -256,18 +263,20 @@ impl Header {
         cluster: ClusterId([0; 16]),
         memory: 0,
         applied: Position::ZERO,
+        stamp_ms: 0,
         floor: 0,
         rows_hash: 0,
         requests_hash: 0,
     };
 
-    fn rows(&self) -> [(&'static str, u128); 8] {
+    fn rows(&self) -> [(&'static str, u128); 9] {
         [
             ("format", u128::from(STATE_FORMAT)),
             ("cluster", u128::from_be_bytes(self.cluster.0)),
             ("memory", self.memory as u128),
             ("index", u128::from(self.applied.index.0)),
             ("term", u128::from(self.applied.term.0)),
+            ("stamp", u128::from(self.stamp_ms)),
             ("floor", u128::from(self.floor)),
             ("rows_hash", u128::from(self.rows_hash)),
             ("requests_hash", u128::from(self.requests_hash)),
@@ -279,6 +288,7 @@ impl Header {
 fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), StateError> {
     let unfinished = dir.join(UNFINISHED);
     if disk.exists(&unfinished).map_err(disk_error("look for", &unfinished))? {
+        mark(Mark::StoreUnfinishedRemoved);
         disk.remove(&unfinished).map_err(disk_error("remove", &unfinished))?;
     }
     Ok(())
@@ -286,24 +296,56 @@ fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), StateError> {
 
 /// Makes the file under a provisional name, and gives it its own once its first commit is durable.
 fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError> {
-    let (unfinished, path) = (dir.join(UNFINISHED), dir.join(NAME));
+    let (mut unfinished, path) = (dir.join(UNFINISHED), dir.join(NAME));
+    if mutant(Mutant::StoreMadeInPlace) {
+        unfinished.clone_from(&path);
+    }
     let store = Store::open_file(disk, &unfinished, Create::New, 1024 * 1024)?;
     let requests_hash = Requests::new(1, 0).hash();
     let header = Header { requests_hash, ..header };
     write(&store.database, &Batch { header, rows: Overlay::default(), requests: Vec::new() })?;
     drop(store);
     disk.rename(&unfinished, &path).map_err(disk_error("rename", &unfinished))?;
+    if mutant(Mutant::StoreSkipsDirectory) {
+        return Ok(());
+    }
     disk.sync_dir(dir).map_err(disk_error("sync", dir))
 }
 
 fn write(database: &Database, batch: &Batch) -> Result<(), StateError> {
-    let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
-
-    transaction.set_quick_repair(true);
+    let mut transaction = begin(database)?;
+    if mutant(Mutant::StoreCommitsLazily) && batch.header.applied != Position::ZERO {
+        let _ = transaction.set_durability(redb::Durability::None);
+    }
+    if mutant(Mutant::StoreRowsFirst) {
+        write_rows(&transaction, &batch.rows)?;
+        transaction = apart(Mutant::StoreRowsFirst, transaction, database)?;
+    }
     write_meta(&transaction, &batch.header)?;
+    let transaction = apart(Mutant::StorePositionFirst, transaction, database)?;
     write_rows(&transaction, &batch.rows)?;
+    let transaction = apart(Mutant::StoreRequestsApart, transaction, database)?;
     write_requests(&transaction, batch)?;
     transaction.commit().map_err(StateError::store("commit"))
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction, StateError> {
+    let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// The same transaction; a bug that is on splits it here.
+fn apart(
+    bug: Mutant,
+    transaction: WriteTransaction,
+    database: &Database,
+) -> Result<WriteTransaction, StateError> {
+    if !mutant(bug) {
+        return Ok(transaction);
+    }
+    transaction.commit().map_err(StateError::store("commit"))?;
+    begin(database)
 }
 
 fn write_meta(transaction: &WriteTransaction, header: &Header) -> Result<(), StateError> {
@@ -324,6 +366,7 @@ fn write_rows(transaction: &WriteTransaction, rows: &Overlay) -> Result<(), Stat
                 row.encode(&mut bytes);
                 table.insert(key, bytes.as_slice()).map_err(&failed)?;
             }
+            Slot::Deleted if mutant(Mutant::StoreKeepsDeleted) => {}
             Slot::Deleted => {
                 table.remove(key).map_err(&failed)?;
             }

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use raft::{Index, Position, ReadId, Term};
 
-use crate::event::Caller;
+use crate::{
+    event::Caller,
+    instruments::{Mutant, mutant},
+};
 
 /// A client whose write entered the log.
 #[derive(Debug, Clone, Copy)]
@@ -49,9 +52,14 @@ impl Waiting {
         debug_assert!(earlier.is_none(), "two writers wait for {position}");
     }
 
+    /// How many writers wait.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.len()
+    }
+
     /// A name for the next read.
     pub(crate) fn next_read(&mut self) -> ReadId {
-        self.last_read += 1;
+        self.last_read += u64::from(!mutant(Mutant::NodeSharesReadNames));
         ReadId(self.last_read)
     }
 
