@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cluster/checks.rs"]
+mod checks;
+#[path = "cluster/monitoring.rs"]
+mod monitoring;
 #[path = "cluster/trial.rs"]
 mod trial;
 

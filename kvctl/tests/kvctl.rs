@@ -79,7 +79,7 @@ fn help_and_version_go_to_stdout() {
     let names =
         lists.iter().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
     let names: Vec<&str> = names.collect();
-    assert_eq!(names, ["set", "get", "del", "exists", "status", "leader", "version", "bench"]);
+    assert_eq!(names, ["set", "get", "del", "exists", "status", "leader", "check", "version", "bench"]);
     let version = home.run(&["--version"]).success();
     assert_eq!(out(&version), format!("kvctl {}\n", env!("CARGO_PKG_VERSION")));
     let json = home.run(&["version", "-o", "json"]).success();
@@ -198,4 +198,63 @@ fn a_closed_pipe_is_quiet() {
         .unwrap();
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(141), ""));
+}
+
+#[test]
+fn a_check_has_only_the_four_codes_of_a_plugin() {
+    let home = Home::new();
+    let context = home.refused();
+    let refused = ["-C", word(&context), "-t", "300ms"];
+    for (words, code, begin) in [
+        (&["check"][..], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "nonsense"], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "key"], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "live", "-w", "x"], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "cluster", "-w", "5"], 3, "KV CLUSTER UNKNOWN - "),
+        (&["check", "live"], 3, "KV LIVE UNKNOWN - no context is selected"),
+        (&["check", "live", "-C", "./none.kvctx"], 3, "KV LIVE UNKNOWN - cannot read ./none.kvctx"),
+        (&[&["check", "live"], &refused[..]].concat(), 2, "KV LIVE CRITICAL - 127.0.0.1:"),
+        (&[&["check", "ready"], &refused[..]].concat(), 2, "KV READY CRITICAL - no endpoint answered: "),
+        (&[&["check", "cluster"], &refused[..]].concat(), 2, "KV CLUSTER CRITICAL - no endpoint answered: "),
+        (&[&["check", "disk"], &refused[..]].concat(), 3, "KV DISK UNKNOWN - no endpoint answered: "),
+        (&[&["check", "key", "k"], &refused[..]].concat(), 3, "KV KEY UNKNOWN - no endpoint answered: "),
+        (&[&["check", "all"], &refused[..]].concat(), 2, "KV ALL CRITICAL - live CRITICAL: "),
+    ] {
+        let ran = home.run(words).code(code);
+        assert!(
+            out(&ran).starts_with(begin) && err(&ran).is_empty(),
+            "{words:?}: {} {}",
+            out(&ran),
+            err(&ran)
+        );
+        assert_eq!(out(&ran).lines().count(), 1, "{words:?}");
+    }
+    let json = home.run(&["check", "live", "-w", "x", "--format", "json"]).code(3);
+    assert!(out(&json).starts_with("{\"schema\":\"kvctl.check/v1\""), "{}", out(&json));
+    assert!(out(&home.run(&["check", "live", "--help"]).success()).contains("[NAME=]RANGE"));
+}
+
+#[test]
+fn the_third_failure_in_a_row_is_the_first_that_is_told() {
+    let home = Home::new();
+    let context = home.refused();
+    let words = ["check", "live", "-C", word(&context), "--for", "3", "--quiet-ok"];
+    for _ in 0..2 {
+        let forgiven = home.run(&words).code(0);
+        assert_eq!((out(&forgiven), err(&forgiven)), ("", ""));
+    }
+    assert!(out(&home.run(&words).code(2)).starts_with("KV LIVE CRITICAL - "));
+}
+
+#[test]
+fn a_textfile_is_left_by_a_check_that_could_not_even_begin() {
+    let home = Home::new();
+    let file = home.0.path().join("kv.prom");
+    let words = ["check", "all", "--format", "prometheus", "--textfile", word(&file)];
+    let ran = home.run(&words).code(3);
+    assert_eq!(out(&ran), "", "it is in the file");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\nkv_check_status{check=\"all\"} 3\n"), "{text}");
+    assert!(text.contains("\nkv_check_last_run_timestamp_seconds{check=\"all\"} "), "{text}");
+    assert!(!text.contains("last_success"), "there was none yet");
 }

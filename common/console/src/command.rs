@@ -1,6 +1,8 @@
 //! The command language, once: `kvctl` parses it from its arguments, `kvshell` from a line. Each family of commands
 //! is a file with arguments, call and report side by side.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
@@ -13,8 +15,12 @@ use crate::{
 
 mod assess;
 mod bench;
+pub(crate) mod check;
 mod cluster;
 mod data;
+
+/// Plugins have ten seconds by custom.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One command with its flags.
 #[derive(Parser, Debug, PartialEq)]
@@ -67,8 +73,26 @@ pub fn leader_name(views: Vec<client::NodeView>) -> Option<String> {
 impl Line {
     /// The screen of this process with the flags of this line.
     pub fn screen(&self) -> Screen {
-        let json = self.command.wants_json().then_some(Format::Json);
-        Screen::of_process(json.or(self.display.output), self.display.color, self.display.quiet)
+        let own = self.command.format();
+        Screen::of_process(own.or(self.display.output), self.display.color, self.display.quiet)
+    }
+
+    /// Reads the local files the command names and gives it its own budget. It is done before anything else, for it
+    /// may block.
+    pub fn prepare(&mut self) -> Result<(), Failure> {
+        self.connection.timeout = self.connection.timeout.or(self.command.budget());
+        if let Command::Check(check) = &mut self.command {
+            check.identify(&self.connection);
+        }
+        self.command.prepare()
+    }
+
+    /// What the command makes of its own result; a check has a verdict whatever happened.
+    pub fn conclude(&self, result: Result<Report, Failure>) -> Result<Report, Failure> {
+        match &self.command {
+            Command::Check(check) => check.conclude(result),
+            _ => result,
+        }
     }
 }
 
@@ -88,6 +112,8 @@ pub enum Command {
     Status(cluster::Status),
     /// Say which node leads
     Leader(cluster::Leader),
+    /// Judge the cluster or a node, for monitoring and cron
+    Check(check::Check),
     /// Say which version this is
     Version(cluster::Version),
     /// Measure the cluster under load
@@ -95,19 +121,19 @@ pub enum Command {
 }
 
 impl Command {
-    /// Reads the local files the command names. It is done before anything else, for it may block.
-    pub fn prepare(&mut self) -> Result<(), Failure> {
+    fn prepare(&mut self) -> Result<(), Failure> {
         match self {
             Self::Set(set) => set.prepare(),
             Self::Get(get) => data::check_key(&get.key),
             Self::Del(del) => data::check_key(&del.key),
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::Bench(bench) => bench.prepare(),
+            Self::Check(check) => check.prepare(),
             Self::Status(_) | Self::Leader(_) | Self::Version(_) => Ok(()),
         }
     }
 
-    /// Runs it. [`Command::prepare`] comes first.
+    /// Runs it. [`Line::prepare`] comes first.
     pub async fn run(&self, session: &Session) -> Result<Report, Failure> {
         match self {
             Self::Set(set) => set.run(session).await,
@@ -117,6 +143,7 @@ impl Command {
             Self::Status(status) => status.run(session).await,
             Self::Leader(leader) => leader.run(session).await,
             Self::Bench(bench) => bench.run(session).await,
+            Self::Check(check) => check.run(session).await,
             Self::Version(version) => Ok(version.report()),
         }
     }
@@ -126,9 +153,21 @@ impl Command {
         matches!(self, Self::Set(_) | Self::Del(_) | Self::Bench(_))
     }
 
-    /// Whether the command itself asks for JSON.
-    pub fn wants_json(&self) -> bool {
-        matches!(self, Self::Bench(bench) if bench.json)
+    /// The format that the command itself asks for.
+    fn format(&self) -> Option<Format> {
+        match self {
+            Self::Bench(bench) if bench.json => Some(Format::Json),
+            Self::Check(check) => check.format(),
+            _ => None,
+        }
+    }
+
+    /// The time it may take where the line does not say; `None` for that of the session.
+    fn budget(&self) -> Option<Duration> {
+        match self {
+            Self::Check(_) => Some(CHECK_TIMEOUT),
+            _ => None,
+        }
     }
 
     /// The report of a command that asks nobody.

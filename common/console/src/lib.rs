@@ -11,6 +11,7 @@
 //! | `connect` | from flags to a client |
 //! | `context` | which cluster is meant, and with which certificates |
 //! | `error` | what went wrong, why, what next |
+//! | `files` | files that are whole or not there |
 //! | `exit` | with what a program ends |
 //! | `report` | what a command learned: one type |
 //! | `render` | how that looks: table, plain, JSON |
@@ -22,6 +23,7 @@ pub mod connect;
 pub mod context;
 pub mod error;
 pub mod exit;
+pub mod files;
 pub mod render;
 pub mod report;
 pub mod text;
