@@ -9,6 +9,8 @@ mod checks;
 mod monitoring;
 #[path = "cluster/trial.rs"]
 mod trial;
+#[path = "cluster/waits.rs"]
+mod waits;
 
 use std::{
     net::UdpSocket,

@@ -79,7 +79,10 @@ fn help_and_version_go_to_stdout() {
     let names =
         lists.iter().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
     let names: Vec<&str> = names.collect();
-    assert_eq!(names, ["set", "get", "del", "exists", "status", "leader", "check", "version", "bench"]);
+    assert_eq!(
+        names,
+        ["set", "get", "del", "exists", "status", "leader", "ping", "wait", "check", "version", "bench"]
+    );
     let version = home.run(&["--version"]).success();
     assert_eq!(out(&version), format!("kvctl {}\n", env!("CARGO_PKG_VERSION")));
     let json = home.run(&["version", "-o", "json"]).success();

@@ -18,9 +18,14 @@ mod bench;
 pub(crate) mod check;
 mod cluster;
 mod data;
+mod ping;
+mod wait;
 
 /// Plugins have ten seconds by custom.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Long enough for a cluster to come up or to elect.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One command with its flags.
 #[derive(Parser, Debug, PartialEq)]
@@ -112,6 +117,10 @@ pub enum Command {
     Status(cluster::Status),
     /// Say which node leads
     Leader(cluster::Leader),
+    /// Measure the way to each node
+    Ping(ping::Ping),
+    /// Wait until something is so
+    Wait(wait::Wait),
     /// Judge the cluster or a node, for monitoring and cron
     Check(check::Check),
     /// Say which version this is
@@ -129,7 +138,8 @@ impl Command {
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
-            Self::Status(_) | Self::Leader(_) | Self::Version(_) => Ok(()),
+            Self::Wait(wait) => wait.prepare(),
+            Self::Ping(_) | Self::Status(_) | Self::Leader(_) | Self::Version(_) => Ok(()),
         }
     }
 
@@ -144,6 +154,8 @@ impl Command {
             Self::Leader(leader) => leader.run(session).await,
             Self::Bench(bench) => bench.run(session).await,
             Self::Check(check) => check.run(session).await,
+            Self::Ping(ping) => ping.run(session).await,
+            Self::Wait(wait) => wait.run(session).await,
             Self::Version(version) => Ok(version.report()),
         }
     }
@@ -166,6 +178,7 @@ impl Command {
     fn budget(&self) -> Option<Duration> {
         match self {
             Self::Check(_) => Some(CHECK_TIMEOUT),
+            Self::Wait(_) => Some(WAIT_TIMEOUT),
             _ => None,
         }
     }

@@ -95,7 +95,8 @@ impl Assessment {
         self.statuses().map(|status| status.applied).max().unwrap_or(0)
     }
 
-    fn committed(&self) -> u64 {
+    /// The highest commit index anyone knows.
+    pub(super) fn committed(&self) -> u64 {
         self.statuses().map(|status| status.committed).max().unwrap_or(0)
     }
 
@@ -348,7 +349,8 @@ fn rows(views: Vec<NodeView>, members: &[Member]) -> Vec<Row> {
     rows
 }
 
-fn nobody(views: &[NodeView]) -> Failure {
+/// The failure that nobody answered, or that nobody let us in.
+pub(super) fn nobody(views: &[NodeView]) -> Failure {
     let failures = views.iter().filter_map(|view| {
         let error = view.status.as_ref().err()?.clone();
         Some(EndpointFailure { address: view.address.clone(), error })
