@@ -22,8 +22,8 @@ fn main() -> ExitCode {
 /// Signals are left as they are: Ctrl-C ends the process, whose parent then sees 130.
 fn run(line: &mut Line) -> Result<Report, Failure> {
     line.prepare()?;
-    if let Some(report) = line.command.run_alone() {
-        return Ok(report);
+    if let Some(result) = line.command.run_alone() {
+        return result;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("no runtime: {error}")))?;

@@ -81,7 +81,10 @@ fn help_and_version_go_to_stdout() {
     let names: Vec<&str> = names.collect();
     assert_eq!(
         names,
-        ["set", "get", "del", "exists", "status", "leader", "ping", "wait", "check", "version", "bench"]
+        [
+            "set", "get", "del", "exists", "status", "leader", "ping", "wait", "check", "version", "bench",
+            "explain", "schema"
+        ]
     );
     let version = home.run(&["--version"]).success();
     assert_eq!(out(&version), format!("kvctl {}\n", env!("CARGO_PKG_VERSION")));
@@ -260,4 +263,25 @@ fn a_textfile_is_left_by_a_check_that_could_not_even_begin() {
     assert!(text.contains("\nkv_check_status{check=\"all\"} 3\n"), "{text}");
     assert!(text.contains("\nkv_check_last_run_timestamp_seconds{check=\"all\"} "), "{text}");
     assert!(!text.contains("last_success"), "there was none yet");
+}
+
+#[test]
+fn codes_and_schemas_are_explained_without_a_cluster() {
+    let home = Home::new();
+    let one = home.run(&["explain", "KV-0401"]).success();
+    assert!(
+        out(&one).starts_with("KV-0401 no_leader   exit 4, retry may help, not applied\n"),
+        "{}",
+        out(&one)
+    );
+    let all = home.run(&["explain"]).success();
+    assert!(out(&all).lines().all(|row| row.starts_with("KV-") && row.split('\t').count() == 5));
+    assert!(err(&home.run(&["explain", "KV-9999"]).code(2)).contains("KV-0207"));
+    assert!(err(&home.run(&["schema", "none"]).code(2)).contains("KV-0208"));
+    let names = home.run(&["schema"]).success();
+    for name in out(&names).lines().map(|row| row.split('\t').next().unwrap()) {
+        let schema = home.run(&["schema", name, "-o", "json"]).success();
+        let schema: serde_json::Value = serde_json::from_str(out(&schema)).unwrap();
+        assert_eq!(schema["title"], format!("kvctl.{name}/v1"));
+    }
 }

@@ -113,8 +113,8 @@ impl Shell {
 
     fn run(&mut self, line: &mut Line) -> Result<Report, Failure> {
         line.prepare()?;
-        if let Some(report) = line.command.run_alone() {
-            return Ok(report);
+        if let Some(result) = line.command.run_alone() {
+            return result;
         }
         if line.connection != self.bare {
             let session = Session::open(&line.connection, &Places::of_process())?;

@@ -18,6 +18,7 @@ mod bench;
 pub(crate) mod check;
 mod cluster;
 mod data;
+mod explain;
 mod ping;
 mod wait;
 
@@ -38,7 +39,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
     disable_help_subcommand = true,
     after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl get app/mode\n  kvctl status -o json\n\n\
                   Exit codes: 0 done, 1 no such key, 2 usage, 3 no endpoint, 4 no leader, 5 deadline,\n\
-                  6 outcome unknown, 7 denied, 8 refused, 10 some nodes failed, 12 local file, 70 bug."
+                  6 outcome unknown, 7 denied, 8 refused, 10 some nodes failed, 12 local file, 70 bug.\n\
+                  `kvctl explain CODE` explains the code of an error."
 )]
 pub struct Line {
     /// Which cluster.
@@ -127,6 +129,10 @@ pub enum Command {
     Version(cluster::Version),
     /// Measure the cluster under load
     Bench(bench::Bench),
+    /// Say what an error code means and what to do
+    Explain(explain::Explain),
+    /// Print the JSON Schema of a document
+    Schema(explain::Schema),
 }
 
 impl Command {
@@ -139,7 +145,12 @@ impl Command {
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
-            Self::Ping(_) | Self::Status(_) | Self::Leader(_) | Self::Version(_) => Ok(()),
+            Self::Ping(_)
+            | Self::Status(_)
+            | Self::Leader(_)
+            | Self::Version(_)
+            | Self::Explain(_)
+            | Self::Schema(_) => Ok(()),
         }
     }
 
@@ -156,7 +167,9 @@ impl Command {
             Self::Check(check) => check.run(session).await,
             Self::Ping(ping) => ping.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
-            Self::Version(version) => Ok(version.report()),
+            Self::Version(_) | Self::Explain(_) | Self::Schema(_) => self
+                .run_alone()
+                .unwrap_or_else(|| Err(Failure::internal("a command that asks nobody does not end"))),
         }
     }
 
@@ -170,6 +183,8 @@ impl Command {
         match self {
             Self::Bench(bench) if bench.json => Some(Format::Json),
             Self::Check(check) => check.format(),
+            // It is JSON in every format.
+            Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
             _ => None,
         }
     }
@@ -183,9 +198,14 @@ impl Command {
         }
     }
 
-    /// The report of a command that asks nobody.
-    pub fn run_alone(&self) -> Option<Report> {
-        if let Self::Version(version) = self { Some(version.report()) } else { None }
+    /// The result of a command that asks nobody.
+    pub fn run_alone(&self) -> Option<Result<Report, Failure>> {
+        match self {
+            Self::Version(version) => Some(Ok(version.report())),
+            Self::Explain(explain) => Some(explain.report()),
+            Self::Schema(schema) => Some(schema.report()),
+            _ => None,
+        }
     }
 }
 

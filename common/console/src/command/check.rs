@@ -337,6 +337,7 @@ impl Found {
         if needs(&[What::Live, What::Ready]) {
             found.asked =
                 each(session, |client, address| async move { client.status_at(&address).await }).await;
+            name_the_silent(&mut found.asked);
         }
         if needs(&[What::Ready]) {
             found.ready = ready(session, &found.asked, until).await;
@@ -355,6 +356,16 @@ impl Found {
             found.key = timeout_at(until, read).await.map_or_else(|_| Err(late()), |read| Ok(read?));
         }
         found
+    }
+}
+
+/// Gives those that did not answer the names by which the others know them.
+fn name_the_silent(views: &mut [NodeView]) {
+    let told = views.iter().filter_map(|view| view.status.as_ref().ok());
+    let members: Vec<_> = told.flat_map(|status| status.members.clone()).collect();
+    for view in views.iter_mut().filter(|view| view.name.is_none()) {
+        view.name =
+            members.iter().find(|member| member.address == view.address).map(|member| member.name.clone());
     }
 }
 

@@ -62,7 +62,10 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
     let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     assert_eq!(
         names,
-        ["set", "get", "del", "exists", "status", "leader", "ping", "wait", "check", "version", "bench"]
+        [
+            "set", "get", "del", "exists", "status", "leader", "ping", "wait", "check", "version", "bench",
+            "explain", "schema"
+        ]
     );
     for sub in command.get_subcommands() {
         let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -130,7 +130,7 @@ impl Wait {
     }
 
     fn expired(&self, timeout: Duration, last: &str) -> Failure {
-        let message = format!("not {} after {}: {last}", self.what.word(), text::millis(timeout));
+        let message = format!("waited {} for {} in vain: {last}", text::millis(timeout), self.what.word());
         Failure::new(Exit::Deadline, "KV-0503", "wait_expired", message)
             .hint("wait longer with `-t`, or see `kvctl status`")
     }

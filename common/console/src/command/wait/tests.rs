@@ -69,5 +69,5 @@ fn what_is_said_at_either_end() {
     );
     let expired = wait(Condition::CaughtUp, "").expired(Duration::from_secs(1), "n2 is silent");
     assert_eq!((expired.exit, expired.code), (Exit::Deadline, "KV-0503"));
-    assert_eq!(expired.message, "not caught-up after 1000.0ms: n2 is silent");
+    assert_eq!(expired.message, "waited 1000.0ms for caught-up in vain: n2 is silent");
 }
