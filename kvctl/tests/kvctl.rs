@@ -82,8 +82,21 @@ fn help_and_version_go_to_stdout() {
     assert_eq!(
         names,
         [
-            "set", "get", "del", "exists", "status", "leader", "ping", "wait", "check", "version", "bench",
-            "explain", "schema"
+            "set",
+            "get",
+            "del",
+            "exists",
+            "status",
+            "leader",
+            "ping",
+            "wait",
+            "check",
+            "version",
+            "bench",
+            "explain",
+            "schema",
+            "completion",
+            "man"
         ]
     );
     let version = home.run(&["--version"]).success();
@@ -284,4 +297,65 @@ fn codes_and_schemas_are_explained_without_a_cluster() {
         let schema: serde_json::Value = serde_json::from_str(out(&schema)).unwrap();
         assert_eq!(schema["title"], format!("kvctl.{name}/v1"));
     }
+}
+
+/// What bash offers for the last of the words.
+fn completed(home: &Home, script: &Path, words: &[&str]) -> Vec<String> {
+    let last = words.len() - 1;
+    let (quoted, at) = (words.join("' '"), if last > 0 { words[last - 1] } else { "" });
+    let ask = format!(
+        "source {}; COMP_WORDS=('{quoted}'); COMP_CWORD={last}; _kvctl kvctl '{}' '{at}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        script.display(),
+        words[last],
+    );
+    let ran = Process::new("bash").args(["--norc", "-c", &ask]).env("HOME", home.0.path()).output().unwrap();
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{}", text(&ran.stderr));
+    text(&ran.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn completion_scripts_know_every_command() {
+    let home = Home::new();
+    let script = home.0.path().join("kvctl.bash");
+    fs::write(&script, out(&home.run(&["completion", "bash", "-o", "json"]).success())).unwrap();
+    assert_eq!(completed(&home, &script, &["kvctl", "che"]), ["check"]);
+    assert_eq!(completed(&home, &script, &["kvctl", "check", "--quiet-"]), ["--quiet-ok"]);
+    assert_eq!(completed(&home, &script, &["kvctl", "wait", "lea"]), ["leader"]);
+    assert_eq!(completed(&home, &script, &["kvctl", "status", "-o", "ta"]), ["table"]);
+    for (shell, begin) in [("zsh", "#compdef kvctl\n"), ("fish", "# Print an optspec")] {
+        let script = home.run(&["completion", shell]).success();
+        assert!(out(&script).starts_with(begin), "{shell}: {}", out(&script));
+        for name in ["set", "check", "completion", "quiet-ok", "textfile"] {
+            assert!(out(&script).contains(name), "{shell} knows {name}");
+        }
+    }
+    home.run(&["completion", "tcsh"]).code(2);
+}
+
+#[test]
+fn every_command_has_a_page() {
+    let home = Home::new();
+    let main = home.run(&["man"]).success();
+    assert!(out(&main).contains(".TH kvctl 1 ") && out(&main).contains("kvctl\\-check(1)"), "{}", out(&main));
+    let check = home.run(&["man", "check"]).success();
+    for word in [".TH kvctl-check 1 ", "quiet\\-ok", "\\fBKVCTL_CONTEXT\\fR environment", "app/heartbeat"] {
+        assert!(out(&check).contains(word), "{word}: {}", out(&check));
+    }
+    assert!(err(&home.run(&["man", "none"]).code(2)).contains("KV-0209"));
+    let pages = home.0.path().join("man1");
+    fs::create_dir(&pages).unwrap();
+    home.run(&["man", "--dir", word(&pages)]).success();
+    let written = fs::read_dir(&pages).unwrap().flatten().map(|page| page.file_name().into_string().unwrap());
+    let mut written: Vec<String> = written.collect();
+    written.sort();
+    let help = home.run(&["--help"]).success();
+    let commands = out(&help).lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names =
+        commands.take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().next().unwrap());
+    let mut want: Vec<String> =
+        names.map(|name| format!("kvctl-{name}.1")).chain(["kvctl.1".into()]).collect();
+    want.sort();
+    assert_eq!(written, want);
+    let missing = home.run(&["man", "--dir", "/nonexistent/man1"]).code(12);
+    assert!(err(&missing).contains("KV-1201"), "{}", err(&missing));
 }

@@ -101,6 +101,13 @@ pub const CODES: &[Code] = &[
         "`kvctl schema` without a name lists them all; a newer version may know more.",
     ),
     code(
+        "KV-0209",
+        "unknown_page",
+        Exit::Usage,
+        "`kvctl man` has no page for that command.",
+        "`kvctl --help` lists the commands.",
+    ),
+    code(
         "KV-0301",
         "unreachable",
         Exit::Unreachable,

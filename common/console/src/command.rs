@@ -19,6 +19,7 @@ pub(crate) mod check;
 mod cluster;
 mod data;
 mod explain;
+mod install;
 mod ping;
 mod wait;
 
@@ -133,6 +134,10 @@ pub enum Command {
     Explain(explain::Explain),
     /// Print the JSON Schema of a document
     Schema(explain::Schema),
+    /// Print the completion script of a shell
+    Completion(install::Completion),
+    /// Print a manual page, or write all of them
+    Man(install::Man),
 }
 
 impl Command {
@@ -150,7 +155,9 @@ impl Command {
             | Self::Leader(_)
             | Self::Version(_)
             | Self::Explain(_)
-            | Self::Schema(_) => Ok(()),
+            | Self::Schema(_)
+            | Self::Completion(_)
+            | Self::Man(_) => Ok(()),
         }
     }
 
@@ -167,9 +174,10 @@ impl Command {
             Self::Check(check) => check.run(session).await,
             Self::Ping(ping) => ping.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
-            Self::Version(_) | Self::Explain(_) | Self::Schema(_) => self
-                .run_alone()
-                .unwrap_or_else(|| Err(Failure::internal("a command that asks nobody does not end"))),
+            Self::Version(_) | Self::Explain(_) | Self::Schema(_) | Self::Completion(_) | Self::Man(_) => {
+                self.run_alone()
+                    .unwrap_or_else(|| Err(Failure::internal("a command that asks nobody does not end")))
+            }
         }
     }
 
@@ -185,6 +193,9 @@ impl Command {
             Self::Check(check) => check.format(),
             // It is JSON in every format.
             Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
+            // Files of another grammar, whatever is wanted of results.
+            Self::Completion(_) => Some(Format::Plain),
+            Self::Man(man) if man.dir.is_none() => Some(Format::Plain),
             _ => None,
         }
     }
@@ -204,6 +215,8 @@ impl Command {
             Self::Version(version) => Some(Ok(version.report())),
             Self::Explain(explain) => Some(explain.report()),
             Self::Schema(schema) => Some(schema.report()),
+            Self::Completion(completion) => Some(Ok(completion.report())),
+            Self::Man(man) => Some(man.report()),
             _ => None,
         }
     }

@@ -13,6 +13,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("explain", include_str!("schema/explain.json")),
     ("get", include_str!("schema/get.json")),
     ("leader", include_str!("schema/leader.json")),
+    ("man", include_str!("schema/man.json")),
     ("ping", include_str!("schema/ping.json")),
     ("schemas", include_str!("schema/schemas.json")),
     ("set", include_str!("schema/set.json")),

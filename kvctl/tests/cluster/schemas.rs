@@ -130,6 +130,9 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("check", &["check", "nonsense"]);
     golden.holds("explain", &["explain"]);
     golden.holds("explain", &["explain", "KV-0601"]);
+    let pages = trial.home().join("pages");
+    std::fs::create_dir(&pages).unwrap();
+    golden.holds("man", &["man", "--dir", pages.to_str().unwrap()]);
     let names = golden.holds("schemas", &["schema"]);
     golden.holds("error", &["get"]);
     golden.holds("error", &["get", "k", "-e", "127.0.0.1:1", "-t", "300ms"]);

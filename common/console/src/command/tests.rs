@@ -63,8 +63,21 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
     assert_eq!(
         names,
         [
-            "set", "get", "del", "exists", "status", "leader", "ping", "wait", "check", "version", "bench",
-            "explain", "schema"
+            "set",
+            "get",
+            "del",
+            "exists",
+            "status",
+            "leader",
+            "ping",
+            "wait",
+            "check",
+            "version",
+            "bench",
+            "explain",
+            "schema",
+            "completion",
+            "man"
         ]
     );
     for sub in command.get_subcommands() {
