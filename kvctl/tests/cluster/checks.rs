@@ -123,3 +123,15 @@ fn the_shell_checks_as_well() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("KV LIVE OK - ") && lines[1].starts_with("KV DISK CRITICAL - "), "{text}");
 }
+
+#[test]
+fn who_is_not_let_in_knows_nothing() {
+    let trial = Trial::start(1);
+    let other = transport::Authority::create("other", 1).unwrap();
+    let ca = trial.file("other.pem", other.cert_pem().as_bytes());
+    for name in CHECKS.into_iter().chain(["key"]) {
+        let key: &[&str] = if name == "key" { &["k"] } else { &[] };
+        let (code, plugin) = check(&trial, &[&[name], key, &["--ca", &ca]].concat());
+        assert_eq!(code, 3, "{name}: {plugin:?}");
+    }
+}

@@ -18,7 +18,7 @@ use super::{
     range::Range,
     verdict::{Bounds, Item, Measure, Status, Verdict},
 };
-use crate::{command::assess::Assessment, error::Failure};
+use crate::{command::assess::Assessment, error::Failure, exit::Exit};
 
 macro_rules! measures {
     ($($id:ident: $name:literal, $short:literal, $unit:literal, $metric:literal, $help:literal;)*) => {
@@ -120,6 +120,11 @@ fn blame(error: &EndpointError) -> Status {
     if gone { Status::Critical } else { Status::Unknown }
 }
 
+/// A read that fails is critical, unless it is this client that is not let in: that says nothing of the cluster.
+fn refused(failure: &Failure) -> Status {
+    if failure.exit == Exit::Denied { Status::Unknown } else { Status::Critical }
+}
+
 /// Whether each node asked serves a linearizable read.
 pub(super) fn ready(reads: &[(String, Result<Duration, Failure>)], bounds: &Bounds) -> Verdict {
     let mut draft = Draft::new("ready");
@@ -127,9 +132,9 @@ pub(super) fn ready(reads: &[(String, Result<Duration, Failure>)], bounds: &Boun
         match read {
             Ok(took) => draft.item(Item::new(&NODE_READ, Some(node), millis(*took), bounds).zero_based()),
             Err(failure) if failure.message.contains(node) => {
-                draft.problem(Status::Critical, failure.to_string());
+                draft.problem(refused(failure), failure.to_string());
             }
-            Err(failure) => draft.problem(Status::Critical, format!("{node}: {failure}")),
+            Err(failure) => draft.problem(refused(failure), format!("{node}: {failure}")),
         }
     }
     draft.done(format!("{} ready", many(reads.len(), "node")))
@@ -275,7 +280,7 @@ pub(super) fn latency(read: &Result<Duration, Failure>, bounds: &Bounds) -> Verd
             draft.done(format!("read in {}", crate::text::millis(*took)))
         }
         Err(failure) => {
-            draft.problem(Status::Critical, format!("a read fails: {failure}"));
+            draft.problem(refused(failure), format!("a read fails: {failure}"));
             draft.done("")
         }
     }
