@@ -85,7 +85,7 @@ impl Draft {
     /// The problems, or what is to be said where there are none.
     fn done(self, well: impl Into<String>) -> Verdict {
         let summary = if self.problems.is_empty() { well.into() } else { self.problems.join("; ") };
-        Verdict { check: self.check, status: self.status, summary, items: self.items }
+        Verdict { check: self.check, status: self.status, summary, items: self.items, parts: Vec::new() }
     }
 }
 
@@ -324,6 +324,7 @@ pub(super) fn all(verdicts: Vec<Verdict>) -> Verdict {
     let mut draft = Draft::new("all");
     let names: Vec<&str> = verdicts.iter().map(|verdict| verdict.check).collect();
     let well = format!("{} well", names.join(", "));
+    let parts = verdicts.iter().map(|verdict| (verdict.check, verdict.status)).collect();
     for verdict in verdicts {
         if verdict.status != Status::Ok {
             let what = format!("{} {}: {}", verdict.check, verdict.status.word(), verdict.summary);
@@ -336,7 +337,7 @@ pub(super) fn all(verdicts: Vec<Verdict>) -> Verdict {
             }
         }
     }
-    draft.done(well)
+    Verdict { parts, ..draft.done(well) }
 }
 
 #[cfg(test)]

@@ -196,12 +196,14 @@ pub(crate) struct Verdict {
     pub(crate) status: Status,
     pub(crate) summary: String,
     pub(crate) items: Vec<Item>,
+    /// Of which checks it is made, where it is made of several.
+    pub(crate) parts: Vec<(&'static str, Status)>,
 }
 
 impl Verdict {
     /// Nobody knows, and why.
     pub(crate) fn unknown(check: &'static str, why: impl Into<String>) -> Self {
-        Self { check, status: Status::Unknown, summary: why.into(), items: Vec::new() }
+        Self { check, status: Status::Unknown, summary: why.into(), items: Vec::new(), parts: Vec::new() }
     }
 
     /// The one line of a plugin.
@@ -225,6 +227,7 @@ impl Verdict {
             .with("status", self.status.word())
             .with("exit", self.status.code())
             .with("summary", self.summary.as_str())
+            .with("checks", self.parts.iter().map(part).collect::<Vec<Value>>())
             .with("items", self.items.iter().map(Item::json).collect::<Vec<Value>>())
     }
 
@@ -238,12 +241,15 @@ impl Verdict {
     /// The text format of Prometheus; `last_success` in seconds since 1970, as is `now`.
     pub(crate) fn prometheus(&self, now: f64, last_success: Option<f64>) -> String {
         let mut out = String::new();
+        family(&mut out, STATUS, "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.");
+        for (check, status) in [(self.check, self.status)].iter().chain(&self.parts) {
+            sample(&mut out, STATUS, &[("check", check)], f64::from(status.code()));
+        }
         let own = [("check", self.check)];
         let mut one = |metric: &str, help: &str, value: f64| {
             family(&mut out, metric, help);
             sample(&mut out, metric, &own, value);
         };
-        one("kv_check_status", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", f64::from(self.status.code()));
         one(LAST_RUN, "When the check ran last.", now);
         if let Some(when) = last_success {
             one(LAST_SUCCESS, "When the check was OK last.", when);
@@ -265,6 +271,11 @@ impl Verdict {
     }
 }
 
+fn part((check, status): &(&'static str, Status)) -> Value {
+    json!({"check": check, "status": status.word()})
+}
+
+const STATUS: &str = "kv_check_status";
 const LAST_RUN: &str = "kv_check_last_run_timestamp_seconds";
 const LAST_SUCCESS: &str = "kv_check_last_success_timestamp_seconds";
 

@@ -181,4 +181,8 @@ fn of_all_the_worst_counts_and_nothing_is_told_twice() {
     assert_eq!(verdict.summary, "cluster WARNING: n3 cert_days 6; cert WARNING: n3 cert_days 6");
     assert_eq!(verdict.nagios().matches("'read'=").count(), 1);
     assert_eq!(verdict.items.len(), 4 + 3);
+    let samples = verdict.prometheus(1.0, None);
+    for sample in ["{check=\"all\"} 1\n", "{check=\"cluster\"} 1\n", "{check=\"latency\"} 0\n"] {
+        assert!(samples.contains(&format!("kv_check_status{sample}")), "{samples}");
+    }
 }

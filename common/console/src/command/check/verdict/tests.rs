@@ -20,6 +20,7 @@ fn verdict() -> Verdict {
             item(&judge::READ, None, 0.6, "", "").zero_based(),
             item(&judge::LEAST_DAYS, None, 6.0, "14:", ""),
         ],
+        parts: Vec::new(),
     }
 }
 
@@ -62,7 +63,7 @@ fn prometheus_gets_base_units_and_times() {
 #[test]
 fn programs_get_one_object() {
     let json = verdict().document().to_json();
-    let begin = "{\"schema\":\"kvctl.check/v1\",\"check\":\"cluster\",\"status\":\"WARNING\",\"exit\":1,\"summary\":\"n3 cert 6d\",\"items\":[";
+    let begin = "{\"schema\":\"kvctl.check/v1\",\"check\":\"cluster\",\"status\":\"WARNING\",\"exit\":1,\"summary\":\"n3 cert 6d\",\"checks\":[],\"items\":[";
     assert!(json.starts_with(begin), "{json}");
     let json: Value = serde_json::from_str(&json).unwrap();
     let days = &json["items"][3];
