@@ -276,6 +276,9 @@ fn a_textfile_is_left_by_a_check_that_could_not_even_begin() {
     assert!(text.contains("\nkv_check_status{check=\"all\"} 3\n"), "{text}");
     assert!(text.contains("\nkv_check_last_run_timestamp_seconds{check=\"all\"} "), "{text}");
     assert!(!text.contains("last_success"), "there was none yet");
+    let lost =
+        home.run(&["check", "all", "--format", "prometheus", "--textfile", "/nonexistent/kv.prom"]).code(3);
+    assert!(err(&lost).starts_with("cannot write /nonexistent/kv.prom: "), "{}", err(&lost));
 }
 
 #[test]

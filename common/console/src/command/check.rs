@@ -286,6 +286,8 @@ impl Check {
             && let Err(error) = memory::publish(&verdict, path, now())
         {
             let failure = Failure::file("write", path, &error);
+            // Where the file is the only output, its failure must not be silent.
+            notes.push(format!("{failure} {}", failure.code));
             verdict.status = verdict.status.max(Status::Unknown);
             verdict.summary = format!("{failure} {}; {}", failure.code, verdict.summary);
         }
