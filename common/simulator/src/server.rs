@@ -19,7 +19,7 @@ use kvd::{
 use protocol::{ClusterId, RequestFrame, response::Member};
 use raft::{Envelope, NodeId};
 
-use crate::{disk::Medium, options::Options, world::Plan};
+use crate::{disk::Medium, options::Options, watch, world::Plan};
 
 /// The cluster's id in every run.
 pub const CLUSTER: ClusterId = ClusterId([0x5e; 16]);
@@ -224,5 +224,18 @@ pub fn core(me: usize, options: &Options, seed: u64) -> raft::Config {
         max_reads: size(options.waiting_reads),
         cache_bytes: size(options.cache_bytes),
         seed,
+    }
+}
+
+/// What a server with these options must keep within. A follower that applies slowly stops to take entries when memory
+/// holds the cache and four times what a leader may have uncommitted. An append, and what was there uncommitted, come on
+/// top: a leader's bound, an entry that passed it, and what a leader before it had left.
+pub fn bounds(options: &Options) -> watch::Bounds {
+    let entry = options.value_bytes + 200;
+    let append = options.append_bytes + entry;
+    watch::Bounds {
+        request_ids: usize::try_from(options.request_ids).unwrap_or(usize::MAX),
+        uncommitted: options.uncommitted,
+        unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
     }
 }

@@ -10,6 +10,7 @@
 //! | nothing leaves a server that its disk does not hold yet | [`Watch::sent`] |
 //! | what a leader takes as a follower's match is on that follower's disk | [`Watch::seen`] |
 //! | what was durable is there after a crash | [`Watch::restarted`] |
+//! | what is not committed, and what is not applied, stays within the bounds that were set | `Watch::bounds` |
 //! | terms, commit and applied never fall; states of one index are equal | [`Watch::seen`] |
 //! | an answer is the model's, at its revision, and a request takes effect once | [`Watch::answered`], [`model`] |
 //!
@@ -37,6 +38,18 @@ pub struct Watch {
     committed: Vec<Committed>,
     hashes: Vec<Option<u64>>,
     model: Model,
+    bounds: Bounds,
+}
+
+/// What the servers were told to keep within.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Request ids that the state remembers.
+    pub request_ids: usize,
+    /// Entries that are not committed.
+    pub uncommitted: u64,
+    /// Bytes of entries that are committed and not applied.
+    pub unapplied_bytes: u64,
 }
 
 /// One server, as far as it has shown itself.
@@ -55,14 +68,18 @@ struct Seen {
     commit: u64,
     applied: u64,
     leads: bool,
+    /// How many entries may be not committed while it leads.
+    most_uncommitted: u64,
 }
 
 /// One place of a log; the chain stands for everything up to here.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Place {
     term: u64,
     chain: u64,
     payload: Option<Arc<[u8]>>,
+    /// Bytes of all payloads up to here.
+    bytes: u64,
 }
 
 struct Pending {
@@ -88,8 +105,8 @@ pub struct Asked<'a> {
 }
 
 impl Watch {
-    /// Nothing was seen yet of so many servers; their states remember so many request ids.
-    pub fn new(servers: usize, request_ids: usize) -> Self {
+    /// Nothing was seen yet of so many servers, which are set up like this.
+    pub fn new(servers: usize, bounds: Bounds) -> Self {
         Self {
             servers: (0..servers).map(|_| Seen::default()).collect(),
             leaders: BTreeMap::new(),
@@ -97,7 +114,8 @@ impl Watch {
             chains: HashMap::new(),
             committed: Vec::new(),
             hashes: Vec::new(),
-            model: Model::new(request_ids),
+            model: Model::new(bounds.request_ids),
+            bounds,
         }
     }
 
@@ -126,29 +144,30 @@ impl Watch {
         }
         let mut places = Vec::with_capacity(persist.entries.len());
         for entry in &persist.entries {
-            let before = self.servers[me].handed.last().map_or((0, 0), |place| (place.chain, place.term));
-            let place = self.chain(me, before, entry);
+            let place = self.chain(me, self.servers[me].handed.last().cloned(), entry);
             self.servers[me].handed.push(place.clone());
             places.push(place);
         }
         self.servers[me].pending.push_back(Pending { hard: persist.hard, first, places });
     }
 
-    fn chain(&mut self, me: usize, before: (u64, u64), entry: &Entry) -> Place {
+    fn chain(&mut self, me: usize, before: Option<Place>, entry: &Entry) -> Place {
         let (index, term) = (entry.position.index.0, entry.position.term.0);
-        assert!(term >= before.1, "VIOLATION the terms of s{me}'s log fall at {index}");
+        let before = before.unwrap_or_default();
+        assert!(term >= before.term, "VIOLATION the terms of s{me}'s log fall at {index}");
         let payload = match &entry.payload {
             Payload::Noop => None,
             Payload::Command(bytes) => Some(Arc::clone(bytes)),
         };
         let own = payload.as_ref().map_or(1, |bytes| digest(bytes));
-        let chain = (before.0 ^ own).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ term;
+        let chain = (before.chain ^ own).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ term;
         let first = *self.chains.entry((index, term)).or_insert(chain);
         assert_eq!(
             first, chain,
             "VIOLATION two logs share {index}@{term} and differ before or in it (s{me})"
         );
-        Place { term, chain, payload }
+        let bytes = before.bytes + payload.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        Place { term, chain, payload, bytes }
     }
 
     /// The disk of `me` begins with the first `count` of what it was given.
@@ -195,8 +214,7 @@ impl Watch {
         log.truncate(base);
         assert_eq!(log.len(), base, "VIOLATION s{me}'s state is ahead of its log");
         for entry in &found.entries {
-            let before = log.last().map_or((0, 0), |place| (place.chain, place.term));
-            let place = self.chain(me, before, entry);
+            let place = self.chain(me, log.last().cloned(), entry);
             log.push(place);
         }
         let state = base.checked_sub(1).map(|at| log[at].chain);
@@ -295,6 +313,7 @@ impl Watch {
             self.matches(me, status);
         }
         self.commits(me, commit);
+        self.bounds(me, status, began);
         self.servers[me].applied = applied;
         let at = usize::try_from(applied).unwrap_or(usize::MAX);
         if self.hashes.len() <= at {
@@ -319,6 +338,26 @@ impl Watch {
                 "VIOLATION s{me} leads term {term} without {index}"
             );
         }
+    }
+
+    /// A leader takes no more than it may have uncommitted, beyond what it found; and whoever applies slowly takes no
+    /// more than it has room for.
+    fn bounds(&mut self, me: usize, status: &Status, began: bool) {
+        let uncommitted = status.last.index.0 - status.commit.0;
+        let (bounds, seen) = (self.bounds, &mut self.servers[me]);
+        if began {
+            seen.most_uncommitted = bounds.uncommitted.max(uncommitted);
+        }
+        assert!(
+            !seen.leads || uncommitted <= seen.most_uncommitted,
+            "VIOLATION s{me} has {uncommitted} entries that are not committed"
+        );
+        let bytes = |index| place(&seen.handed, index).map_or(0, |place| place.bytes);
+        let unapplied = bytes(status.commit.0) - bytes(status.applied.0);
+        assert!(
+            unapplied <= bounds.unapplied_bytes,
+            "VIOLATION s{me} has {unapplied} bytes that are not applied"
+        );
     }
 
     fn matches(&self, me: usize, status: &Status) {

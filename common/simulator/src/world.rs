@@ -143,13 +143,12 @@ impl World {
         let root = Rng::new(seed);
         let servers = usize::try_from(options.servers).unwrap_or(1);
         let clients = usize::try_from(options.clients).unwrap_or(1);
-        let request_ids = usize::try_from(options.request_ids).unwrap_or(usize::MAX);
         let mut world = Self {
             agenda: Agenda::new(),
             servers: (0..servers).map(|_| Server::new(crate::disk::Medium::default())).collect(),
             clients: (0..clients).map(|me| Client::new(root.fork(&format!("client {me}")))).collect(),
             network: Network::new(servers, root.fork("network")),
-            watch: Watch::new(servers, request_ids),
+            watch: Watch::new(servers, crate::server::bounds(&options)),
             trace: Trace::new(aloud),
             counts: Counts::default(),
             history: Vec::new(),
