@@ -335,9 +335,9 @@ impl SimFile {
             let mut rng = Rng::new(inner.calls);
             let file = inner.file(self.id)?;
             if fate == Fate::Works {
-                file.sync()
+                file.sync();
             } else {
-                file.fail_sync(&mut rng)
+                file.fail_sync(&mut rng);
             }
             Ok(())
         })
