@@ -252,7 +252,9 @@ impl Log {
                     let (discarded, last) = (self.discarded.index, end);
                     return Err(LogError::OutOfOrder { first: index, discarded, last });
                 }
-                merged.truncate(merged.partition_point(|earlier| earlier.position.index < index));
+                if !mutant(Mutant::LogMergesNothing) {
+                    merged.truncate(merged.partition_point(|earlier| earlier.position.index < index));
+                }
                 merged.push(entry);
                 end = index;
             }

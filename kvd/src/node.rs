@@ -329,7 +329,12 @@ impl Node {
         if let Some(Found { value, .. }) = found.as_mut().filter(|_| without_value) {
             value.clear();
         }
-        let revision = self.state.applied().index.0;
+        let named = if mutant(Mutant::NodeNamesCommit) {
+            self.raft.status().commit
+        } else {
+            self.state.applied().index
+        };
+        let revision = named.0;
         self.reply(caller, Ok(Response::Value { found, revision }));
         Ok(())
     }

@@ -225,7 +225,8 @@ impl State {
                 Err(refused)
             }
             Verdict::Repeated(first) => {
-                Ok(WriteOutcome { revision: first.revision, existed: first.existed, deduplicated: true })
+                let revision = if mutant(Mutant::RequestsRepeatAnew) { revision } else { first.revision };
+                Ok(WriteOutcome { revision, existed: first.existed, deduplicated: true })
             }
             Verdict::New => {
                 let existed = self.write(revision, operation, command.operation)?;
@@ -303,8 +304,9 @@ impl State {
 
     /// Whether [`State::begin_flush`] should be called now.
     pub fn flush_due(&self, now_ms: u64) -> bool {
-        let old = now_ms.saturating_sub(self.flush_began_ms) >= self.limits.overlay_age_ms;
-        self.can_flush() && (old || self.full())
+        let old = now_ms.saturating_sub(self.flush_began_ms) >= self.limits.overlay_age_ms
+            && !mutant(Mutant::StateIgnoresAge);
+        self.can_flush() && (old || self.full() && !mutant(Mutant::StateIgnoresSize))
     }
 
     /// Whether the overlay has reached its bound while the one before is still being written. Until that is done the
@@ -360,7 +362,9 @@ impl State {
             self.active = Overlay::default();
         }
         self.retired = frozen.rows;
-        self.base = flushed.base;
+        if !mutant(Mutant::FlushKeepsStore) {
+            self.base = flushed.base;
+        }
         self.flushed = flushed.applied;
     }
 

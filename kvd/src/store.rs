@@ -112,7 +112,7 @@ impl Store {
         remove_unfinished(disk, dir)?;
         if disk.exists(&path).map_err(disk_error("look for", &path))? {
             let (store, header) = Self::open_checked(disk, &path, cluster, memory, cache_bytes)?;
-            if header.applied != Position::ZERO || mutant(Mutant::StoreTrustsName) {
+            if header.applied != Position::ZERO {
                 mark(Mark::StoreFound);
                 return Ok((store, header));
             }
@@ -300,7 +300,7 @@ fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError>
     if mutant(Mutant::StoreMadeInPlace) {
         unfinished.clone_from(&path);
     }
-    let store = Store::open_file(disk, &unfinished, Create::New, 1024 * 1024)?;
+    let store = Store::open_file(disk, &unfinished, Create::IfAbsent, 1024 * 1024)?;
     let requests_hash = Requests::new(1, 0).hash();
     let header = Header { requests_hash, ..header };
     write(&store.database, &Batch { header, rows: Overlay::default(), requests: Vec::new() })?;

@@ -53,7 +53,7 @@ fn operation(index: u64, value_bytes: usize) -> Operation {
 
 fn entry(index: u64, id: u64, operation: Operation) -> Entry {
     let request = RequestId { token: u128::from(id).to_le_bytes(), learned: id - 1, cluster: CLUSTER };
-    let command = Command { request, stamp_ms: 0, wall_ms: 0, operation };
+    let command = Command { request, stamp_ms: 10 * index, wall_ms: 0, operation };
     Entry {
         position: Position::new(index, 1 + index / 10),
         payload: Payload::Command(command.encode().into()),
@@ -117,6 +117,10 @@ impl Story {
         let at = usize::try_from(state.applied().index.0).unwrap();
         assert!((between.0..=between.1).contains(&at), "applied {at}, possible is {between:?}");
         assert_eq!(state.applied(), if at == 0 { Position::ZERO } else { self.log[at - 1].position });
+        assert!(
+            state.stamp_ms() <= 10 * at as u64 && state.stamp_ms() + 10 >= 10 * at as u64,
+            "the stamp at {at}"
+        );
         self.compare(&state, at);
         for (index, entry) in self.log.iter().enumerate().skip(at) {
             state.apply(entry).unwrap();

@@ -11,8 +11,16 @@ use std::{
 use kvd::disk::{Create, Disk, DiskFile};
 use testkit::disk::{SimCreate, SimDisk, SimFile};
 
-/// Where the last write to each file began.
-type Tails = Arc<Mutex<BTreeMap<PathBuf, u64>>>;
+/// Where the last write to each file begins and ends.
+type Tails = Arc<Mutex<BTreeMap<PathBuf, Tail>>>;
+
+#[derive(Clone, Copy)]
+struct Tail {
+    begin: u64,
+    end: u64,
+    /// How far the log says that it is settled, if nothing was written since.
+    settled: Option<u64>,
+}
 
 /// Clones are the same disk.
 #[derive(Clone, Default)]
@@ -29,23 +37,50 @@ struct File {
 }
 
 impl Medium {
+    /// The segment that is written in `dir`, and where its last write ends.
+    pub fn end(&self, dir: &Path) -> Option<(PathBuf, u64)> {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let (path, tail) =
+            tails.iter().filter(|(path, _)| is_segment(dir, path)).max_by_key(|(path, _)| *path)?;
+        Some((path.clone(), tail.end))
+    }
+
+    /// What was written up to `end` is told from a torn write from now on, says the log; so it may rot.
+    pub fn settled(&self, (path, end): (PathBuf, u64)) {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = tails.get_mut(&path) {
+            tail.begin = tail.begin.max(end);
+            tail.settled = Some(end);
+        }
+    }
+
+    /// The segment that is written in `dir`, and how far it is settled; none while something is not.
+    pub fn settled_end(&self, dir: &Path) -> Option<(PathBuf, u64)> {
+        let (path, _) = self.end(dir)?;
+        let settled = self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(&path)?.settled?;
+        Some((path, settled))
+    }
+
     /// Segments of the log with the length of what may rot in them: all but the last write, and nothing of a file
     /// that was not written since it got its name.
     pub fn written(&self, dir: &Path) -> Vec<(PathBuf, u64)> {
         let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_log =
-            |path: &&PathBuf| path.parent() == Some(dir) && path.extension().is_some_and(|end| end == "log");
         tails
             .keys()
-            .filter(of_log)
+            .filter(|path| is_segment(dir, path))
             .filter(|path| self.sim.content(path).is_some())
-            .map(|path| (path.clone(), tails[path]))
+            .map(|path| (path.clone(), tails[path].begin))
             .collect()
     }
 
-    fn note(tails: &Tails, path: &Path, at: u64) {
-        tails.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), at);
+    fn note(tails: &Tails, path: &Path, begin: u64, length: usize) {
+        let tail = Tail { begin, end: begin + length as u64, settled: None };
+        tails.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), tail);
     }
+}
+
+fn is_segment(dir: &Path, path: &Path) -> bool {
+    path.parent() == Some(dir) && path.extension().is_some_and(|end| end == "log")
 }
 
 impl Disk for Medium {
@@ -94,7 +129,10 @@ impl DiskFile for File {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        Medium::note(&self.tails, &self.path, offset);
+        // Zeros make room and say nothing.
+        if bytes.iter().any(|byte| *byte != 0) {
+            Medium::note(&self.tails, &self.path, offset, bytes.len());
+        }
         self.sim.write_all_at(bytes, offset)
     }
 

@@ -86,6 +86,9 @@ options! {
     /// Writes of unknown outcome that are settled with the same request id.
     settles: |rng| half(rng, 300_000, 1_000_000);
 
+    /// Writes whose request id is wrong, and requests whose key is.
+    lies: |rng| half(rng, 1000, 30_000);
+
     /// Shortest time on the way between two servers, in microseconds.
     latency_us: |rng| one_of(rng, &[30, 200, 1000, 5000]);
     /// Messages lost.
@@ -121,6 +124,8 @@ options! {
     power: |rng| rng.between(200_000, 1_000_000);
     /// Ends that come within a call of the disk.
     in_call: |rng| rng.between(100_000, 700_000);
+    /// Starts that end within a call of the disk, or in which one fails.
+    trips: |rng| half(rng, 50_000, 400_000);
     /// Ends that are asked for and waited for (SIGTERM).
     stops: |rng| half(rng, 50_000, 300_000);
     /// Longest time a server stays down, in milliseconds.

@@ -234,7 +234,6 @@ pub fn bounds(options: &Options) -> watch::Bounds {
     let entry = options.value_bytes + 200;
     let append = options.append_bytes + entry;
     watch::Bounds {
-        request_ids: usize::try_from(options.request_ids).unwrap_or(usize::MAX),
         uncommitted: options.uncommitted,
         unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
     }

@@ -12,10 +12,13 @@
 //! | what was durable is there after a crash | [`Watch::restarted`] |
 //! | what is not committed, and what is not applied, stays within the bounds that were set | `Watch::bounds` |
 //! | terms, commit and applied never fall; states of one index are equal | [`Watch::seen`] |
+//! | stamps of committed commands never go back | `Watch::record` |
+//! | a flush that was reported lasts; nothing is applied over a full overlay | `watch/flushes.rs` |
 //! | an answer is the model's, at its revision, and a request takes effect once | [`Watch::answered`], [`model`] |
 //!
 //! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
 
+mod flushes;
 pub mod model;
 
 use std::{
@@ -26,8 +29,11 @@ use std::{
 use protocol::{Command, Operation, Response};
 use raft::{AppendOutcome, Entry, Envelope, HardState, Message, Payload, Persist, RoleName, Status};
 
-use self::model::{Model, Verdict};
-use crate::trace::digest;
+use self::{
+    flushes::Flushes,
+    model::{Model, Verdict},
+};
+use crate::{options::Options, trace::digest};
 
 /// See the module. Servers are numbered from 0; server `n` has the id `n + 1`.
 pub struct Watch {
@@ -39,13 +45,13 @@ pub struct Watch {
     hashes: Vec<Option<u64>>,
     model: Model,
     bounds: Bounds,
+    flushes: Flushes,
+    stamp_ms: u64,
 }
 
 /// What the servers were told to keep within.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Request ids that the state remembers.
-    pub request_ids: usize,
     /// Entries that are not committed.
     pub uncommitted: u64,
     /// Bytes of entries that are committed and not applied.
@@ -96,6 +102,17 @@ struct Committed {
     command: Option<Command>,
 }
 
+impl Committed {
+    /// The key that it changed.
+    fn changed(&self) -> Option<Vec<u8>> {
+        match (&self.command.as_ref()?.operation, self.verdict?) {
+            (Operation::Set { key, .. }, Verdict::Done { .. })
+            | (Operation::Delete { key }, Verdict::Done { existed: true }) => Some(key.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// A client's attempt, for judging its answer.
 pub struct Asked<'a> {
     /// The token of a write with its operation; none for a read.
@@ -105,8 +122,10 @@ pub struct Asked<'a> {
 }
 
 impl Watch {
-    /// Nothing was seen yet of so many servers, which are set up like this.
-    pub fn new(servers: usize, bounds: Bounds) -> Self {
+    /// Nothing was seen yet of a cluster with these options, whose servers must keep within these bounds.
+    pub fn new(options: &Options, bounds: Bounds) -> Self {
+        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let servers = size(options.servers);
         Self {
             servers: (0..servers).map(|_| Seen::default()).collect(),
             leaders: BTreeMap::new(),
@@ -114,8 +133,10 @@ impl Watch {
             chains: HashMap::new(),
             committed: Vec::new(),
             hashes: Vec::new(),
-            model: Model::new(bounds.request_ids),
+            model: Model::new(size(options.request_ids)),
             bounds,
+            flushes: Flushes::new(servers, size(options.overlay_entries)),
+            stamp_ms: 0,
         }
     }
 
@@ -191,6 +212,21 @@ impl Watch {
         }
     }
 
+    /// Server `me` begins to write its state down now, or does not.
+    pub fn flush(&mut self, me: usize, begins: bool) {
+        if begins { self.flushes.begun(me) } else { self.flushes.not_begun(me) }
+    }
+
+    /// Server `me` was idle for long.
+    pub fn rested(&self, me: usize) {
+        self.flushes.rested(me, self.servers[me].applied);
+    }
+
+    /// The state of `me` is written down up to `index`.
+    pub fn flush_ended(&mut self, me: usize, index: u64) {
+        self.flushes.ended(me, index);
+    }
+
     /// Server `me` opened what its disk held: it must be all that was durable, and nothing that it was never given.
     pub fn restarted(&mut self, me: usize, found: &kvd::log::Recovered) {
         let seen = &mut self.servers[me];
@@ -227,6 +263,7 @@ impl Watch {
             );
         }
         let applied = base as u64;
+        self.flushes.restarted(me, applied);
         self.servers[me] = Seen {
             durable: log.clone(),
             handed: log,
@@ -314,7 +351,9 @@ impl Watch {
         }
         self.commits(me, commit);
         self.bounds(me, status, began);
-        self.servers[me].applied = applied;
+        let before = std::mem::replace(&mut self.servers[me].applied, applied);
+        let news = (before..applied).filter_map(|at| self.committed.get(usize::try_from(at).ok()?));
+        self.flushes.applied(me, news.filter_map(Committed::changed));
         let at = usize::try_from(applied).unwrap_or(usize::MAX);
         if self.hashes.len() <= at {
             self.hashes.resize(at + 1, None);
@@ -402,6 +441,10 @@ impl Watch {
             .payload
             .as_ref()
             .map(|bytes| Command::decode(bytes).expect("VIOLATION a committed command does not decode"));
+        if let Some(Command { stamp_ms, .. }) = command {
+            let before = std::mem::replace(&mut self.stamp_ms, stamp_ms);
+            assert!(stamp_ms >= before, "VIOLATION the stamp of {index} is {stamp_ms}, after {before}");
+        }
         let verdict = command.as_ref().map(|command| self.model.apply(index, command));
         self.committed.push(Committed { chain: own.chain, by, verdict, command });
     }

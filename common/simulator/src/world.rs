@@ -5,13 +5,17 @@
 //! | `world/serving.rs` | the loop of a server and the two threads under it |
 //! | `world/living.rs` | starts and ends of servers |
 //! | `world/calling.rs` | clients, decided by the production client's own rules |
+//! | `world/lying.rs` | clients that are wrong |
 //! | `world/harming.rs` | which fault comes when |
+//! | `world/rotting.rs` | which bits flip |
 //! | `world/healing.rs` | the end of faults, and what must then come true |
 
 mod calling;
 mod harming;
 mod healing;
 mod living;
+mod lying;
+mod rotting;
 mod serving;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -148,7 +152,7 @@ impl World {
             servers: (0..servers).map(|_| Server::new(crate::disk::Medium::default())).collect(),
             clients: (0..clients).map(|me| Client::new(root.fork(&format!("client {me}")))).collect(),
             network: Network::new(servers, root.fork("network")),
-            watch: Watch::new(servers, crate::server::bounds(&options)),
+            watch: Watch::new(&options, crate::server::bounds(&options)),
             trace: Trace::new(aloud),
             counts: Counts::default(),
             history: Vec::new(),

@@ -55,6 +55,8 @@ pub struct Failures {
     pub full: u64,
     /// Calls in which the power was cut.
     pub cuts: u64,
+    /// Calls that failed because [`SimDisk::fail_at`] said so.
+    pub ordered: u64,
     /// Crashes that lost or tore something that was not synced.
     pub losses: u64,
 }
@@ -377,6 +379,7 @@ impl Inner {
             return Ok(Fate::Cut);
         }
         if let Some((_, error)) = self.fail_at.filter(|(call, _)| *call == self.calls) {
+            self.failures.ordered += 1;
             return Ok(Fate::Fails(error));
         }
         Ok(if self.fails_by_chance(kind) { Fate::Fails(io::ErrorKind::Other) } else { Fate::Works })

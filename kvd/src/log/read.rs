@@ -33,7 +33,6 @@ impl Log {
         self.usable()?;
         let absent = || LogError::Absent { from, to, discarded: self.discarded.index, last: self.last.index };
         if from <= self.discarded.index || from > to || to > self.last.index {
-            mark(Seen::LogReadAbsent);
             return Err(absent());
         }
         let previous = from.previous();
@@ -42,7 +41,7 @@ impl Log {
         let mut taken = Taken { next: from, to, room: max_bytes, entries: Vec::new() };
         while !taken.full() {
             let (place, end) = self.places.find(taken.next).ok_or_else(absent)?;
-            let end = end.filter(|_| !mutant(Mutant::LogReadsPastSegment));
+            let end = end.filter(|_| !mutant(Mutant::LogReadsReplaced));
             self.read_from(place, end.unwrap_or(self.last.index.next()), &mut taken)?;
         }
         Ok((Position { index: previous, term }, taken.entries))

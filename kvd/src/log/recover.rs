@@ -273,7 +273,7 @@ impl Scan {
             return Ok(Found::Wrong("a mark stands there that does not follow the one before"));
         }
         let Some(body) = reader.get(at.saturating_add(MARK as u64), u64::from(mark.body_len))? else {
-            return Ok(Found::Torn("the file ends within a batch", Seen::LogTailCut));
+            return Ok(Found::Torn("the file ends within a batch", Seen::LogTailTorn));
         };
         if crc32c::crc32c(body) != mark.body_crc && !mutant(Mutant::LogTrustsMark) {
             return Ok(Found::Torn("the checksum of a batch does not match", Seen::LogTailTorn));
@@ -338,7 +338,9 @@ impl Scan {
         }
         self.terms.truncate(previous.index);
         let keep = self.entries.partition_point(|entry| entry.position.index <= previous.index);
-        self.entries.truncate(keep);
+        if !mutant(Mutant::LogRecoversReplaced) {
+            self.entries.truncate(keep);
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use protocol::{ClusterId, RequestId, response::Member};
-use raft::{Config, Envelope, Persist, Restored};
+use raft::{Config, Envelope, Persist, Position, Restored};
 
 use super::*;
 use crate::{disk::RealDisk, state::StateLimits};
@@ -307,6 +307,24 @@ fn all_nodes_have_one_hash_at_one_index() {
     nodes.tick(10);
     let seen: Vec<_> = nodes.list.iter().map(|node| (node.applied(), node.status().state_hash)).collect();
     assert!(seen.iter().all(|one| *one == seen[0] && one.0 == 10), "{seen:?}");
+}
+
+#[test]
+fn a_node_goes_on_from_the_newest_stamp_that_it_finds() {
+    let entry = |index, payload| Entry { position: Position::new(index, 1), payload };
+    let command = |stamp_ms| {
+        let request = RequestId { token: [1; 16], learned: 0, cluster: CLUSTER };
+        let operation = Operation::Delete { key: b"k".to_vec() };
+        Payload::Command(Command { request, stamp_ms, wall_ms: 0, operation }.encode().into())
+    };
+    let found = [entry(1, command(700)), entry(2, command(900)), entry(3, Payload::Noop)];
+    assert_eq!((newest_stamp(&found), newest_stamp(&found[2..])), (Some(900), None));
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(Arc::new(RealDisk), folder.path(), CLUSTER, StateLimits::default()).unwrap();
+    let raft = Raft::new(core_config(1, 1), Restored::default()).unwrap();
+    let member = Member { id: 1, name: String::new(), address: String::new() };
+    let node = Node::new(raft, state, Members::new(CLUSTER, NodeId(1), vec![member]), 900);
+    assert_eq!(node.clock.at(Time { monotonic_ms: 7, wall_ms: 0 }), 907);
 }
 
 #[test]

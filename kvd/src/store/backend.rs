@@ -9,10 +9,7 @@ use std::{
     },
 };
 
-use crate::{
-    disk::DiskFile,
-    instruments::{Mutant, mutant},
-};
+use crate::disk::DiskFile;
 
 /// redb's page: with any number of them a file can be opened.
 const PAGE: u64 = 4096;
@@ -32,7 +29,7 @@ impl Backend {
     /// redb syncs its pages before a header refers to them, and writes the header anew at each opening.
     pub(crate) fn new(file: Box<dyn DiskFile>) -> io::Result<(Self, Arc<AtomicU64>)> {
         let len = file.len()?;
-        if len > 0 && !mutant(Mutant::StoreTrustsLength) {
+        if len > 0 {
             file.set_len(len.saturating_add(PAGE))?;
             file.set_len(len)?;
             file.sync_data()?;

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use protocol::{Command, Operation, response::Found};
 
+use crate::server::CLUSTER;
+
 /// What a command should have been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -62,6 +64,9 @@ impl Model {
     /// When a request id would take effect a second time.
     pub fn apply(&mut self, index: u64, command: &Command) -> Verdict {
         let token = command.request.token;
+        if command.request.cluster != CLUSTER {
+            return Verdict::Refused;
+        }
         if let Some(once) = self.known.get(&token) {
             let same = once.operation == command.operation && command.request.learned < index;
             let Once { revision, existed, .. } = *once;

@@ -16,8 +16,13 @@ use testkit::{
     rng::Rng,
 };
 
-use super::{Plan, World};
+use super::{
+    Plan, World,
+    lying::{Lie, bad_key},
+};
 use crate::{
+    counts::Counts,
+    options::Options,
     server::{CLUSTER, address, at_address},
     watch,
 };
@@ -36,6 +41,9 @@ pub struct Client {
     leader: Option<usize>,
     learned: u64,
     connected: BTreeSet<usize>,
+    /// What is wrong with the id of its call, and the id of its latest honest one.
+    lie: Option<Lie>,
+    used: Option<RequestId>,
 }
 
 /// A call under way.
@@ -69,18 +77,34 @@ pub enum Timer {
 /// A request on its way.
 pub(super) struct Attempt {
     client: usize,
-    server: usize,
+    pub(super) server: usize,
     request: Request,
+    /// The process that it came to, and when that must have answered.
+    pub(super) due: Option<(u64, u64)>,
 }
 
 impl Client {
     pub(super) fn new(rng: Rng) -> Self {
-        Self { rng, step: 0, calls: 0, call: None, leader: None, learned: 0, connected: BTreeSet::new() }
+        Self {
+            rng,
+            step: 0,
+            calls: 0,
+            call: None,
+            leader: None,
+            learned: 0,
+            connected: BTreeSet::new(),
+            lie: None,
+            used: None,
+        }
     }
 
-    fn draw(&mut self, me: usize, options: &crate::options::Options) -> (Asked, Request) {
+    fn draw(&mut self, me: usize, options: &Options, counts: &mut Counts) -> (Asked, Request) {
         let rng = &mut self.rng;
-        let key = format!("k{}", rng.below(options.keys)).into_bytes();
+        let mut key = format!("k{}", rng.below(options.keys)).into_bytes();
+        if rng.chance(options.lies) {
+            counts.add("client: asked for nonsense");
+            key = bad_key(rng);
+        }
         if rng.chance(options.reads) {
             let stale = rng.chance(options.stale);
             let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
@@ -95,6 +119,12 @@ impl Client {
             value.resize(value.len().max(usize::try_from(options.value_bytes).unwrap_or(0)), b' ');
             (Asked::Set { key: key.clone(), value: value.clone() }, Change::Set { key, value })
         };
+        // Two deletes of one key are one operation, so their id may be one, too; each set has its own value.
+        let used = self.used.filter(|_| matches!(asked, Asked::Set { .. }));
+        self.lie = rng.chance(options.lies).then(|| Lie::draw(rng, used));
+        if self.lie.is_some() {
+            counts.add("client: lied in its request id");
+        }
         // The id is filled in at the first attempt.
         let request = RequestId { token: [0; 16], learned: 0, cluster: CLUSTER };
         (asked, Request::Write { request, operation })
@@ -148,7 +178,7 @@ impl World {
         }
         let client = &mut self.clients[me];
         client.calls += 1;
-        let (asked, request) = client.draw(me, &self.options);
+        let (asked, request) = client.draw(me, &self.options, &mut self.counts);
         let seed = client.rng.bits();
         let retry = if asked.is_write() { Retry::write(seed, None) } else { Retry::read(seed) };
         self.call(me, retry, asked, request, None);
@@ -218,14 +248,18 @@ impl World {
         }
         client.step += 1;
         let Some(call) = client.call.as_mut() else { return };
-        let (learned, rng) = (client.learned, &mut client.rng);
+        let (learned, lie, rng) = (client.learned, client.lie, &mut client.rng);
         if let Request::Write { request, .. } = &mut call.request {
             *request = call.retry.request(|| {
                 let mut token = [0; 16];
                 token[..8].copy_from_slice(&rng.bits().to_le_bytes());
                 token[8..].copy_from_slice(&rng.bits().to_le_bytes());
-                RequestId { token, learned, cluster: CLUSTER }
+                let honest = RequestId { token, learned, cluster: CLUSTER };
+                lie.map_or(honest, |lie| lie.told(honest))
             });
+            if lie.is_none() {
+                client.used = Some(*request);
+            }
         }
         call.retry.sent();
         call.open.push(number);
@@ -247,7 +281,7 @@ impl World {
         deadline_ms: u32,
         request: Request,
     ) {
-        self.attempts.insert(number, Attempt { client, server, request: request.clone() });
+        self.attempts.insert(number, Attempt { client, server, request: request.clone(), due: None });
         if !self.hears(client, server) {
             return;
         }

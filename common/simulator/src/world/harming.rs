@@ -7,7 +7,6 @@ use super::{Plan, Target, World};
 use crate::{
     network::{Cuts, partition},
     options::Options,
-    server::directories,
 };
 
 /// Something that goes wrong, or right again.
@@ -37,6 +36,8 @@ pub enum Harm {
     Depose,
     /// Bits of a log flip.
     Rot,
+    /// Bits of a log that is settled flip, as soon as there is one.
+    RotSettled,
     /// A wall clock jumps.
     Jump,
 }
@@ -54,7 +55,8 @@ const KINDS: [(Harm, &str); 8] = [
 ];
 
 /// Options that rest in some moods.
-const MOODY: [&str; 17] = [
+const MOODY: [&str; 18] = [
+    "trips",
     "deposals",
     "usurps",
     "loss",
@@ -138,6 +140,7 @@ impl World {
                 }
             }
             Harm::Rot => self.rot_one(),
+            Harm::RotSettled => self.rot_settled(),
             Harm::Jump => {
                 let (at, far) = (self.rng.index(self.servers.len()), self.rng.below(100_000_000_000));
                 self.counts.add("clock: jumped");
@@ -214,8 +217,7 @@ impl World {
             return self.stop(target);
         }
         if self.rng.chance(self.options.in_call) {
-            let disk = &self.servers[me].medium.sim;
-            disk.cut_power_at(disk.calls() + self.rng.between(1, 30));
+            self.trip(me, 30);
         } else if self.rng.below(2) == 0 {
             let actions = self.rng.between(1, 12);
             if let Some(process) = self.servers[me].process() {
@@ -223,6 +225,17 @@ impl World {
             }
         } else {
             self.crash(me);
+        }
+    }
+
+    /// Ends `me` within one of its next calls of the disk, by a loss of power or because the call fails.
+    pub(super) fn trip(&mut self, me: usize, within: u64) {
+        let disk = &self.servers[me].medium.sim;
+        let call = disk.calls() + self.rng.between(1, within);
+        if self.rng.below(3) == 0 {
+            disk.fail_at(call, std::io::ErrorKind::Other);
+        } else {
+            disk.cut_power_at(call);
         }
     }
 
@@ -298,24 +311,5 @@ impl World {
         disk.set_capacity(Some(disk.used() + self.rng.below(100_000)));
         let time = self.rng.between(500_000, 5_000_000);
         self.agenda.after(time, Plan::Harm(Harm::Space));
-    }
-
-    /// Flips bits in what was written of a log, save for the last write (see `disk.rs`).
-    fn rot_one(&mut self) {
-        let sound: Vec<usize> = (0..self.servers.len()).filter(|at| !self.servers[*at].rotten).collect();
-        let rotten = self.servers.len() - sound.len();
-        let Some(&me) = self.rng.pick(&sound).filter(|_| 2 * (rotten + 1) < self.servers.len()) else {
-            return;
-        };
-        let (log, _) = directories();
-        let files = self.servers[me].medium.written(&log);
-        let Some((path, length)) = self.rng.pick(&files).filter(|(_, length)| *length > 0) else { return };
-        let at = usize::try_from(self.rng.below(*length)).unwrap_or(0);
-        let mask = 1 << self.rng.below(8);
-        self.servers[me].medium.sim.rot(path, at, mask);
-        self.servers[me].rotten = true;
-        self.counts.add("disk: bits flipped");
-        self.trace
-            .say(self.agenda.now(), || format!("s{me}: a bit of byte {at} of {} flips", path.display()));
     }
 }

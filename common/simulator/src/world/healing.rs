@@ -54,6 +54,17 @@ impl World {
             self.keep_peace(&core);
         }
         self.read_everything(&core);
+        self.all_answered(&core);
+    }
+
+    /// Nobody waits for ever: a request that came to a server which is still there has its answer by now.
+    fn all_answered(&self, core: &[usize]) {
+        let now = self.agenda.now();
+        for (number, attempt) in self.attempts.iter().filter(|(_, attempt)| core.contains(&attempt.server)) {
+            let me = attempt.server;
+            let late = attempt.due.is_some_and(|(boot, due)| boot == self.servers[me].boot && due < now);
+            assert!(!late, "VIOLATION s{me} was asked #{number} and never answered");
+        }
     }
 
     /// At least a quorum of the servers whose disks are sound.
@@ -90,6 +101,7 @@ impl World {
             let target = self.target(me);
             self.servers[me].medium.sim.set_capacity(None);
             self.servers[me].medium.sim.cut_power_at(0);
+            self.servers[me].medium.sim.fail_at(0, std::io::ErrorKind::Other);
             self.lost[me] = false;
             if let Some(process) = self.servers[me].process() {
                 process.fuse = None;
@@ -229,6 +241,9 @@ impl World {
             1,
             "VIOLATION an idle cluster has a leader"
         );
+        for me in core {
+            self.watch.rested(*me);
+        }
     }
 
     /// Judges what clients saw, by two checkers that know nothing of each other, and adds up what the disks did.
@@ -242,6 +257,7 @@ impl World {
             self.counts.add_many("disk: sync failed", failures.syncs);
             self.counts.add_many("disk: read failed", failures.reads);
             self.counts.add_many("disk: no space", failures.full);
+            self.counts.add_many("disk: call failed", failures.ordered);
         }
         if let Err(violation) = replay::check(&self.history) {
             panic!("VIOLATION {violation}");

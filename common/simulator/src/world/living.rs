@@ -16,11 +16,15 @@ impl World {
         let now = self.agenda.now();
         let seed = self.rng.bits();
         let before = self.troubles(me);
+        if !self.calm && self.rng.chance(self.mood.trips) {
+            self.counts.add("server: hit as it started");
+            self.trip(me, 90);
+        }
         let opened = self.servers[me].open(&self.options, seed);
         if self.servers[me].medium.sim.is_off() {
             drop(opened);
             self.counts.add("server: ended within a disk call");
-            return self.lose_power(me);
+            return self.crash(me);
         }
         match opened {
             Ok(opened) => {
@@ -67,7 +71,7 @@ impl World {
     /// What the disk of `me` has done wrong so far.
     fn troubles(&self, me: usize) -> u64 {
         let failures = self.servers[me].medium.sim.failures();
-        failures.reads + failures.syncs + failures.full + failures.cuts
+        failures.reads + failures.syncs + failures.full + failures.cuts + failures.ordered
     }
 
     /// The process ends itself because its disk failed; what it leaves open is closed as at any end.
@@ -86,7 +90,7 @@ impl World {
         self.begin_again(me);
     }
 
-    /// Whether the power was cut within a call of the disk: then the server is gone.
+    /// Whether the process ended within a call of the disk: then the server is gone, its power too or not.
     pub(super) fn notice_power(&mut self, target: Target) -> bool {
         let me = target.server;
         if self.servers[me].boot != target.boot {
@@ -96,7 +100,7 @@ impl World {
             return false;
         }
         self.counts.add("server: ended within a disk call");
-        self.lose_power(me);
+        self.crash(me);
         true
     }
 

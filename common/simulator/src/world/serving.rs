@@ -14,7 +14,7 @@ use raft::{Envelope, NodeId, RoleName};
 use super::{Plan, Target, World};
 use crate::{
     network::Fate,
-    server::{CLUSTER, LogWork, Process, StoreWork, TICK},
+    server::{CLUSTER, LogWork, Process, StoreWork, TICK, directories},
     trace::digest,
 };
 
@@ -89,7 +89,11 @@ impl World {
 
     pub(super) fn request(&mut self, to: usize, caller: Caller, frame: RequestFrame) {
         let now = self.agenda.now();
+        let boot = self.servers[to].boot;
         let Some(process) = self.servers[to].process() else { return };
+        if let Some(attempt) = self.attempts.get_mut(&frame.id) {
+            attempt.due = Some((boot, now + 2 * u64::from(frame.deadline_ms) * 1000 + 2_000_000));
+        }
         process.inbox.clients.push_back((caller, frame, now));
         self.wake(to);
     }
@@ -119,6 +123,8 @@ impl World {
             }
         }
         self.show(target);
+        let flushes = actions.iter().any(|action| matches!(action, Action::Flush(_)));
+        self.watch.flush(target.server, flushes);
         if self.options.shuffle == 1 {
             self.shuffle(&mut actions);
         }
@@ -305,12 +311,15 @@ impl World {
     }
 
     pub(super) fn idle(&mut self, target: Target, batches: u64) {
+        let end = self.servers[target.server].medium.end(&directories().0);
         let Some(process) = self.serving(target, Plan::Idle(target, batches)) else { return };
         if process.batches != batches || process.log_work.is_some() {
             return;
         }
-        if let Err(error) = process.log.settle() {
-            self.gives_up(target.server, &error.to_string());
+        let settled = process.log.settle();
+        match settled {
+            Ok(()) => end.into_iter().for_each(|end| self.servers[target.server].medium.settled(end)),
+            Err(error) => self.gives_up(target.server, &error.to_string()),
         }
         self.notice_power(target);
     }
@@ -324,7 +333,9 @@ impl World {
         };
         match flushed {
             Ok(flushed) => {
+                let index = flushed.position().index.0;
                 process.inbox.done.push(Event::Flushed(flushed));
+                self.watch.flush_ended(target.server, index);
                 self.wake(target.server);
             }
             Err(error) => self.gives_up(target.server, &error.to_string()),
