@@ -32,6 +32,7 @@ pub const NAMES: &[&str] = &[
     "server: paused",
     "server: all powerless at once",
     "server: hit as it began to lead",
+    "server: ended as it had voted",
     "server: mute as it began to lead",
     "server: hit as it started",
     "server: refused to start",
@@ -39,6 +40,7 @@ pub const NAMES: &[&str] = &[
     "disk: unsynced writes lost",
     "disk: sync failed",
     "disk: read failed",
+    "disk: read for a follower failed",
     "disk: no space",
     "disk: stalled",
     "disk: bits flipped",
@@ -62,6 +64,7 @@ pub const NAMES: &[&str] = &[
     "liveness: rest is cut off",
     "liveness: rest is heard and deaf",
     "liveness: rest flaps",
+    "liveness: rest's disk hangs",
     "liveness: idle watched",
 ];
 

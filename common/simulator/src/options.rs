@@ -147,6 +147,8 @@ options! {
     sync_errors: |rng| seldom(rng, 20, 500);
     /// Reads of the disk that fail.
     read_errors: |rng| seldom(rng, 20, 1000);
+    /// Reads of the log for a follower that fail, and nothing else.
+    fetch_errors: |rng| seldom(rng, 10_000, 500_000);
     /// Mean time between two moments in which the space of a server's disk ends, in milliseconds.
     no_space: |rng| seldom(rng, 5000, 30_000);
     /// Servers whose log loses bits, at most a minority.

@@ -18,7 +18,10 @@ mod lying;
 mod rotting;
 mod serving;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kvd::event::Caller;
 use protocol::{RequestFrame, ResponseFrame};
@@ -88,6 +91,8 @@ pub enum Plan {
     Resume(Target),
     /// A new leader is hit.
     Usurp(Target),
+    /// A server that has just voted ends, and is soon back.
+    Blink(Target),
     /// A fault is due.
     Harm(Harm),
 }
@@ -127,6 +132,8 @@ pub struct World {
     rng: Rng,
     /// Whether faults are over.
     calm: bool,
+    /// Servers whose disks complete nothing any more.
+    hung: Vec<bool>,
     /// Servers that stay broken when the others are healed.
     lost: Vec<bool>,
     /// While a partition is on, the side of each client and, above 32 bits, of each server.
@@ -139,6 +146,8 @@ pub struct World {
     /// Whether a write of the healed cluster was acknowledged, and how many reads of the end are not answered.
     probed: bool,
     reads_due: u64,
+    /// Servers of the healed cluster that have not served a linearizable read.
+    unread: BTreeSet<usize>,
 }
 
 impl World {
@@ -161,6 +170,7 @@ impl World {
             attempted: 0,
             rng: root.fork("world"),
             calm: false,
+            hung: vec![false; servers],
             lost: vec![false; servers],
             sides: None,
             mood: options.clone(),
@@ -168,6 +178,7 @@ impl World {
             lasting: Cuts::new(),
             probed: false,
             reads_due: 0,
+            unread: BTreeSet::new(),
             options,
         };
         for server in 0..servers {
@@ -205,6 +216,7 @@ impl World {
             Plan::Start(target) => self.start(target),
             Plan::Resume(target) => self.resume(target),
             Plan::Usurp(target) => self.usurp(target),
+            Plan::Blink(target) => self.blink(target),
             Plan::Harm(harm) => {
                 self.trace.note(now, 20, harm as u64);
                 self.harm(harm);

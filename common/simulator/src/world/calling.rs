@@ -353,7 +353,7 @@ impl World {
     pub(super) fn answer(&mut self, from: usize, me: usize, frame: ResponseFrame) {
         let Some(attempt) = self.attempts.remove(&frame.id) else { return };
         if attempt.client == PROBER {
-            return self.probed(&attempt.request, frame.result);
+            return self.probed(from, &attempt.request, frame.result);
         }
         if !self.hears(me, from) {
             return;

@@ -55,7 +55,7 @@ const KINDS: [(Harm, &str); 8] = [
 ];
 
 /// Options that rest in some moods.
-const MOODY: [&str; 18] = [
+const MOODY: [&str; 19] = [
     "trips",
     "deposals",
     "usurps",
@@ -72,6 +72,7 @@ const MOODY: [&str; 18] = [
     "stalls",
     "sync_errors",
     "read_errors",
+    "fetch_errors",
     "no_space",
     "jumps",
 ];
@@ -266,6 +267,26 @@ impl World {
             2 => self.isolate(me, true),
             _ => self.pause(me),
         }
+    }
+
+    /// What a server promised by its vote is put to the test when it starts again while others still ask for it.
+    pub(super) fn greet_voter(&mut self, target: Target) {
+        if !self.calm && self.rng.chance(self.mood.usurps / 4) {
+            let soon = self.rng.below(2000);
+            self.agenda.after(soon, Plan::Blink(target));
+        }
+    }
+
+    /// Ends a server that has just voted; it is back within milliseconds.
+    pub(super) fn blink(&mut self, target: Target) {
+        let me = target.server;
+        if self.calm || self.servers[me].boot != target.boot || self.servers[me].up().is_none() {
+            return;
+        }
+        self.counts.add("server: ended as it had voted");
+        self.crash(me);
+        let (delay, target) = (1000 + self.rng.below(5000), self.target(me));
+        self.agenda.after(delay, Plan::Start(target));
     }
 
     /// Cuts what `me` sends, and what it is sent when `both`, for a while.

@@ -15,12 +15,22 @@ use crate::{
 
 /// The shortest election timeout, in microseconds.
 const TIMEOUT: u64 = ELECTION_TICKS as u64 * TICK;
+/// What could not be read for a follower is asked for again with the next heartbeat, in microseconds.
+const HEARTBEAT: u64 = 5 * TICK;
 /// A new write commits within so many of them.
 const WRITE_WITHIN: u64 = 10;
 /// The quorum agrees within so many.
 const AGREE_WITHIN: u64 = 50;
+/// A leader whose disk hangs gives up within so many, and then only can a write commit.
+const HANG_WITHIN: u64 = 12;
 /// An idle cluster holds no election for so many.
 const PEACE_FOR: u64 = 1000;
+
+/// Faults that end.
+const NOT_IN_CALM: [&str; 8] =
+    ["loss", "duplicates", "reorders", "spikes", "link_queue", "stalls", "sync_errors", "read_errors"];
+/// Reads for a follower go on to fail, so often at most: the one that it waits for must be asked again.
+const FETCH_ERRORS: u64 = 50_000;
 
 impl World {
     /// Ends all faults for a quorum and watches it come back.
@@ -42,7 +52,8 @@ impl World {
         }
         let began = self.agenda.now();
         self.trace.say(began, || format!("{core:?} are healed; the others stay broken"));
-        let slack = self.time_to_catch_up(&core);
+        let hangs = self.hung.contains(&true);
+        let slack = self.time_to_catch_up(&core) + if hangs { HANG_WITHIN * TIMEOUT } else { 0 };
         self.probe_until(&core, began + WRITE_WITHIN * TIMEOUT + slack);
         self.run_until(began + AGREE_WITHIN * TIMEOUT + slack, |world| world.agrees(&core));
         assert!(
@@ -53,6 +64,7 @@ impl World {
         if self.options.idle == 1 {
             self.keep_peace(&core);
         }
+        self.read_at_each(&core);
         self.read_everything(&core);
         self.all_answered(&core);
     }
@@ -85,11 +97,10 @@ impl World {
         self.flapping = None;
         self.sides = None;
         let mut mood = self.options.clone();
-        for name in
-            ["loss", "duplicates", "reorders", "spikes", "link_queue", "stalls", "sync_errors", "read_errors"]
-        {
+        for name in NOT_IN_CALM {
             mood.set(name, 0);
         }
+        mood.fetch_errors = mood.fetch_errors.min(FETCH_ERRORS);
         if self.options.hopeless == 1 {
             mood.loss = 1_000_000;
         }
@@ -112,7 +123,8 @@ impl World {
         }
     }
 
-    /// What is broken for good: down, cut off, heard but deaf, or there and gone all the time. Returns the lasting cuts.
+    /// What is broken for good: down, cut off, heard but deaf, there and gone all the time, or without a disk that
+    /// answers. Returns the lasting cuts.
     fn break_the_rest(&mut self, core: &[usize]) -> Cuts {
         let mut cuts = Cuts::new();
         let rest: Vec<usize> = (0..self.servers.len()).filter(|at| !core.contains(at)).collect();
@@ -120,7 +132,7 @@ impl World {
             let others = || (0..self.servers.len()).filter(move |other| *other != me);
             let from: Vec<_> = others().map(|other| (me, other)).collect();
             let to: Vec<_> = others().map(|other| (other, me)).collect();
-            match self.rng.below(4) {
+            match self.rng.below(5) {
                 0 => {
                     self.counts.add("liveness: rest is down");
                     self.lost[me] = true;
@@ -135,6 +147,10 @@ impl World {
                 2 => {
                     self.counts.add("liveness: rest is heard and deaf");
                     cuts.extend(to);
+                }
+                3 => {
+                    self.counts.add("liveness: rest's disk hangs");
+                    self.hung[me] = true;
                 }
                 _ => {
                     self.counts.add("liveness: rest flaps");
@@ -154,7 +170,8 @@ impl World {
         let common = held.clone().min().unwrap_or(0).min(self.watch.committed());
         let missing = held.max().unwrap_or(0) - common;
         let each = 4 * self.options.latency_us + 6 * self.options.sync_us + 6 * self.options.loop_us;
-        missing * each
+        let asked_again = HEARTBEAT * 2 * self.mood.fetch_errors / 1_000_000;
+        missing * (each + asked_again)
     }
 
     fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
@@ -183,9 +200,36 @@ impl World {
         assert!(self.probed, "VIOLATION no write within {WRITE_WITHIN} timeouts: {}", self.standings(core));
     }
 
-    pub(super) fn probed(&mut self, request: &Request, result: Result<Response, Refused>) {
+    /// Asks every server of the core for a linearizable read until each has served one: nothing that a fault took away
+    /// may be missing for ever.
+    fn read_at_each(&mut self, core: &[usize]) {
+        let until = self.agenda.now() + AGREE_WITHIN * TIMEOUT;
+        self.unread = core.iter().copied().collect();
+        while self.agenda.now() < until && !self.unread.is_empty() {
+            for me in self.unread.clone() {
+                let number = self.number();
+                let consistency = Consistency::Linearizable;
+                let request = Request::Get { key: b"probe".to_vec(), consistency, without_value: false };
+                self.post(PROBER, me, number, 1000, request);
+            }
+            self.run((self.agenda.now() + 5 * TICK).min(until));
+        }
+        assert!(
+            self.unread.is_empty(),
+            "VIOLATION no read at {:?} within {AGREE_WITHIN} timeouts: {}",
+            self.unread,
+            self.standings(core)
+        );
+    }
+
+    pub(super) fn probed(&mut self, from: usize, request: &Request, result: Result<Response, Refused>) {
         match (request, result) {
             (Request::Write { .. }, Ok(_)) => self.probed = true,
+            (Request::Get { consistency: Consistency::Linearizable, .. }, result) => {
+                if result.is_ok() {
+                    self.unread.remove(&from);
+                }
+            }
             (Request::Get { .. }, Ok(_)) => self.reads_due -= 1,
             (Request::Get { .. }, Err(refused)) => panic!("VIOLATION a stale read is refused: {refused}"),
             _ => {}

@@ -9,7 +9,7 @@ use kvd::{
     state::StateError,
 };
 use protocol::{PeerFrame, RequestFrame, ResponseFrame};
-use raft::{Envelope, NodeId, RoleName};
+use raft::{Envelope, Message, NodeId, Position, RoleName};
 
 use super::{Plan, Target, World};
 use crate::{
@@ -119,6 +119,9 @@ impl World {
             match action {
                 Action::Persist(persist) => self.watch.given(target.server, persist),
                 Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
+                Action::Send(Envelope { message: Message::VoteReply { granted: true }, .. }) => {
+                    self.greet_voter(target);
+                }
                 _ => {}
             }
         }
@@ -188,7 +191,7 @@ impl World {
                 if let Some(process) = self.servers[me].process() {
                     process.flush = Some(work);
                 }
-                let time = self.sync_time() + self.sync_time();
+                let time = self.sync_time(me).saturating_add(self.sync_time(me));
                 self.agenda.after(time, Plan::StoreDone(target));
             }
             Action::Changed(standing) => {
@@ -266,7 +269,7 @@ impl World {
         if let Some(process) = self.servers[target.server].process() {
             process.log_work = Some(work);
         }
-        let time = self.sync_time();
+        let time = self.sync_time(target.server);
         self.agenda.after(time, Plan::LogDone(target));
     }
 
@@ -277,14 +280,26 @@ impl World {
         let process = self.servers[target.server].process()?;
         process.batches += 1;
         match perform(&mut process.log, batch) {
-            Ok(events) => {
+            Ok(mut events) => {
                 self.watch.written(target.server);
+                events.iter_mut().for_each(|event| self.spoil(event));
                 if self.notice_power(target) { None } else { Some(events) }
             }
             Err(error) => {
                 self.gives_up(target.server, &error.to_string());
                 None
             }
+        }
+    }
+
+    /// Lets a read for a follower fail, as the log's thread tells it.
+    fn spoil(&mut self, event: &mut Event) {
+        if let Event::Fetched(fetched) = event
+            && self.rng.chance(self.mood.fetch_errors)
+        {
+            self.counts.add("disk: read for a follower failed");
+            fetched.previous = Position::ZERO;
+            fetched.entries.clear();
         }
     }
 
@@ -344,7 +359,10 @@ impl World {
     }
 
     /// How long a sync takes.
-    fn sync_time(&mut self) -> u64 {
+    fn sync_time(&mut self, me: usize) -> u64 {
+        if self.hung[me] {
+            return u64::MAX;
+        }
         let usual = self.options.sync_us + self.rng.below(self.options.sync_us);
         if self.rng.chance(self.mood.stalls) {
             self.counts.add("disk: stalled");
@@ -375,7 +393,7 @@ fn take_in(process: &mut Process, now: u64) -> Result<(), StateError> {
 /// A message without its payloads.
 fn brief(envelope: &Envelope) -> String {
     match &envelope.message {
-        raft::Message::Append { session, previous, entries, commit, round } => {
+        Message::Append { session, previous, entries, commit, round } => {
             format!(
                 "Append after {previous}: {} entries, commit {commit}, round {round}, session {session}",
                 entries.len()
