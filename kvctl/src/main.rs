@@ -12,17 +12,18 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let mut line = match Line::try_parse_from(&words) {
         Ok(line) => line,
-        Err(error) => return usage::answer(&error, &words).into(),
+        Err(error) => return usage::answer(&error, words.get(1..).unwrap_or_default()).into(),
     };
     let result = run(&mut line);
+    let result = line.conclude(result);
     line.screen().show(&result).into()
 }
 
 /// Signals are left as they are: Ctrl-C ends the process, whose parent then sees 130.
 fn run(line: &mut Line) -> Result<Report, Failure> {
-    line.command.prepare()?;
-    if let Some(report) = line.command.run_alone() {
-        return Ok(report);
+    line.prepare()?;
+    if let Some(result) = line.command.run_alone() {
+        return result;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("no runtime: {error}")))?;

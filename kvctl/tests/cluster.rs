@@ -3,8 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cluster/checks.rs"]
+mod checks;
+#[path = "cluster/monitoring.rs"]
+mod monitoring;
+#[path = "cluster/schemas.rs"]
+mod schemas;
 #[path = "cluster/trial.rs"]
 mod trial;
+#[path = "cluster/waits.rs"]
+mod waits;
 
 use std::{
     net::UdpSocket,

@@ -79,7 +79,26 @@ fn help_and_version_go_to_stdout() {
     let names =
         lists.iter().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
     let names: Vec<&str> = names.collect();
-    assert_eq!(names, ["set", "get", "del", "exists", "status", "leader", "version", "bench"]);
+    assert_eq!(
+        names,
+        [
+            "set",
+            "get",
+            "del",
+            "exists",
+            "status",
+            "leader",
+            "ping",
+            "wait",
+            "check",
+            "version",
+            "bench",
+            "explain",
+            "schema",
+            "completion",
+            "man"
+        ]
+    );
     let version = home.run(&["--version"]).success();
     assert_eq!(out(&version), format!("kvctl {}\n", env!("CARGO_PKG_VERSION")));
     let json = home.run(&["version", "-o", "json"]).success();
@@ -198,4 +217,148 @@ fn a_closed_pipe_is_quiet() {
         .unwrap();
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(141), ""));
+}
+
+#[test]
+fn a_check_has_only_the_four_codes_of_a_plugin() {
+    let home = Home::new();
+    let context = home.refused();
+    let refused = ["-C", word(&context), "-t", "300ms"];
+    for (words, code, begin) in [
+        (&["check"][..], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "nonsense"], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "key"], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "live", "-w", "x"], 3, "KV CHECK UNKNOWN - "),
+        (&["check", "cluster", "-w", "5"], 3, "KV CLUSTER UNKNOWN - "),
+        (&["check", "live"], 3, "KV LIVE UNKNOWN - no context is selected"),
+        (&["check", "live", "-C", "./none.kvctx"], 3, "KV LIVE UNKNOWN - cannot read ./none.kvctx"),
+        (&[&["check", "live"], &refused[..]].concat(), 2, "KV LIVE CRITICAL - 127.0.0.1:"),
+        (&[&["check", "ready"], &refused[..]].concat(), 2, "KV READY CRITICAL - no endpoint answered: "),
+        (&[&["check", "cluster"], &refused[..]].concat(), 2, "KV CLUSTER CRITICAL - no endpoint answered: "),
+        (&[&["check", "disk"], &refused[..]].concat(), 3, "KV DISK UNKNOWN - no endpoint answered: "),
+        (&[&["check", "key", "k"], &refused[..]].concat(), 3, "KV KEY UNKNOWN - no endpoint answered: "),
+        (&[&["check", "all"], &refused[..]].concat(), 2, "KV ALL CRITICAL - live CRITICAL: "),
+    ] {
+        let ran = home.run(words).code(code);
+        assert!(
+            out(&ran).starts_with(begin) && err(&ran).is_empty(),
+            "{words:?}: {} {}",
+            out(&ran),
+            err(&ran)
+        );
+        assert_eq!(out(&ran).lines().count(), 1, "{words:?}");
+    }
+    let json = home.run(&["check", "live", "-w", "x", "--format", "json"]).code(3);
+    assert!(out(&json).starts_with("{\"schema\":\"kvctl.check/v1\""), "{}", out(&json));
+    assert!(out(&home.run(&["check", "live", "--help"]).success()).contains("[NAME=]RANGE"));
+}
+
+#[test]
+fn the_third_failure_in_a_row_is_the_first_that_is_told() {
+    let home = Home::new();
+    let context = home.refused();
+    let words = ["check", "live", "-C", word(&context), "--for", "3", "--quiet-ok"];
+    for _ in 0..2 {
+        let forgiven = home.run(&words).code(0);
+        assert_eq!((out(&forgiven), err(&forgiven)), ("", ""));
+    }
+    assert!(out(&home.run(&words).code(2)).starts_with("KV LIVE CRITICAL - "));
+}
+
+#[test]
+fn a_textfile_is_left_by_a_check_that_could_not_even_begin() {
+    let home = Home::new();
+    let file = home.0.path().join("kv.prom");
+    let words = ["check", "all", "--format", "prometheus", "--textfile", word(&file)];
+    let ran = home.run(&words).code(3);
+    assert_eq!(out(&ran), "", "it is in the file");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\nkv_check_status{check=\"all\"} 3\n"), "{text}");
+    assert!(text.contains("\nkv_check_last_run_timestamp_seconds{check=\"all\"} "), "{text}");
+    assert!(!text.contains("last_success"), "there was none yet");
+    let lost =
+        home.run(&["check", "all", "--format", "prometheus", "--textfile", "/nonexistent/kv.prom"]).code(3);
+    assert!(err(&lost).starts_with("cannot write /nonexistent/kv.prom: "), "{}", err(&lost));
+}
+
+#[test]
+fn codes_and_schemas_are_explained_without_a_cluster() {
+    let home = Home::new();
+    let one = home.run(&["explain", "KV-0401"]).success();
+    assert!(
+        out(&one).starts_with("KV-0401 no_leader   exit 4, retry may help, not applied\n"),
+        "{}",
+        out(&one)
+    );
+    let all = home.run(&["explain"]).success();
+    assert!(out(&all).lines().all(|row| row.starts_with("KV-") && row.split('\t').count() == 5));
+    assert!(err(&home.run(&["explain", "KV-9999"]).code(2)).contains("KV-0207"));
+    assert!(err(&home.run(&["schema", "none"]).code(2)).contains("KV-0208"));
+    let names = home.run(&["schema"]).success();
+    for name in out(&names).lines().map(|row| row.split('\t').next().unwrap()) {
+        let schema = home.run(&["schema", name, "-o", "json"]).success();
+        let schema: serde_json::Value = serde_json::from_str(out(&schema)).unwrap();
+        assert_eq!(schema["title"], format!("kvctl.{name}/v1"));
+    }
+}
+
+/// What bash offers for the last of the words.
+fn completed(home: &Home, script: &Path, words: &[&str]) -> Vec<String> {
+    let last = words.len() - 1;
+    let (quoted, at) = (words.join("' '"), if last > 0 { words[last - 1] } else { "" });
+    let ask = format!(
+        "source {}; COMP_WORDS=('{quoted}'); COMP_CWORD={last}; _kvctl kvctl '{}' '{at}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        script.display(),
+        words[last],
+    );
+    let ran = Process::new("bash").args(["--norc", "-c", &ask]).env("HOME", home.0.path()).output().unwrap();
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{}", text(&ran.stderr));
+    text(&ran.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn completion_scripts_know_every_command() {
+    let home = Home::new();
+    let script = home.0.path().join("kvctl.bash");
+    fs::write(&script, out(&home.run(&["completion", "bash", "-o", "json"]).success())).unwrap();
+    assert_eq!(completed(&home, &script, &["kvctl", "che"]), ["check"]);
+    assert_eq!(completed(&home, &script, &["kvctl", "check", "--quiet-"]), ["--quiet-ok"]);
+    assert_eq!(completed(&home, &script, &["kvctl", "wait", "lea"]), ["leader"]);
+    assert_eq!(completed(&home, &script, &["kvctl", "status", "-o", "ta"]), ["table"]);
+    for (shell, begin) in [("zsh", "#compdef kvctl\n"), ("fish", "# Print an optspec")] {
+        let script = home.run(&["completion", shell]).success();
+        assert!(out(&script).starts_with(begin), "{shell}: {}", out(&script));
+        for name in ["set", "check", "completion", "quiet-ok", "textfile"] {
+            assert!(out(&script).contains(name), "{shell} knows {name}");
+        }
+    }
+    home.run(&["completion", "tcsh"]).code(2);
+}
+
+#[test]
+fn every_command_has_a_page() {
+    let home = Home::new();
+    let main = home.run(&["man"]).success();
+    assert!(out(&main).contains(".TH kvctl 1 ") && out(&main).contains("kvctl\\-check(1)"), "{}", out(&main));
+    let check = home.run(&["man", "check"]).success();
+    for word in [".TH kvctl-check 1 ", "quiet\\-ok", "\\fBKVCTL_CONTEXT\\fR environment", "app/heartbeat"] {
+        assert!(out(&check).contains(word), "{word}: {}", out(&check));
+    }
+    assert!(err(&home.run(&["man", "none"]).code(2)).contains("KV-0209"));
+    let pages = home.0.path().join("man1");
+    fs::create_dir(&pages).unwrap();
+    home.run(&["man", "--dir", word(&pages)]).success();
+    let written = fs::read_dir(&pages).unwrap().flatten().map(|page| page.file_name().into_string().unwrap());
+    let mut written: Vec<String> = written.collect();
+    written.sort();
+    let help = home.run(&["--help"]).success();
+    let commands = out(&help).lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names =
+        commands.take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().next().unwrap());
+    let mut want: Vec<String> =
+        names.map(|name| format!("kvctl-{name}.1")).chain(["kvctl.1".into()]).collect();
+    want.sort();
+    assert_eq!(written, want);
+    let missing = home.run(&["man", "--dir", "/nonexistent/man1"]).code(12);
+    assert!(err(&missing).contains("KV-1201"), "{}", err(&missing));
 }

@@ -10,11 +10,13 @@ pub mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod instruments;
 pub mod log;
-mod log_thread;
+pub mod log_thread;
 pub mod logging;
 pub mod members;
 pub mod node;
+pub mod opening;
 mod peers;
 pub mod pki;
 pub mod run;

@@ -56,7 +56,10 @@ use self::{
     segment::Active,
     spare::Spare,
 };
-use crate::disk::Disk;
+use crate::{
+    disk::Disk,
+    instruments::{Mark as Seen, Mutant, mark, mutant},
+};
 
 /// Sizes and habits; the defaults are for production, tests take tiny ones.
 #[derive(Clone, Copy, Debug)]
@@ -183,10 +186,13 @@ impl Log {
         let hard = batch.iter().rev().find_map(|persist| persist.hard).unwrap_or(self.hard);
         assert!(hard.term >= self.hard.term, "the core's term never goes back");
         let entries = self.merge(batch)?;
-        if entries.is_empty() && hard == self.hard {
+        if entries.is_empty() && (hard == self.hard || mutant(Mutant::LogDropsVotes)) {
             return Ok(());
         }
         self.settled = false;
+        if mutant(Mutant::LogWritesVoteFirst) {
+            self.write_entries(HardState { term: self.hard.term, ..hard }, &[])?;
+        }
         let written = self.write_entries(hard, &entries);
         self.poisoned = written.is_err();
         written
@@ -196,9 +202,10 @@ impl Log {
     /// heartbeat or so after the last write. Costs a sync after a write, nothing otherwise.
     pub fn settle(&mut self) -> Result<(), LogError> {
         self.usable()?;
-        if self.settled {
+        if self.settled || mutant(Mutant::LogNeverSettles) {
             return Ok(());
         }
+        mark(Seen::LogSettled);
         let written = self.write_entries(self.hard, &[]);
         self.poisoned = written.is_err();
         self.settled = !self.poisoned;
@@ -263,6 +270,7 @@ impl Log {
             if rest.is_empty() {
                 return Ok(());
             }
+            mark(Seen::LogSplit);
         }
     }
 
@@ -294,11 +302,12 @@ impl Log {
             self.turn_over()?;
         }
         let crc = self.complete(hard, previous, entries.len());
-        let sequence = self.active.header.sequence;
-        let failed = |what| move |source| io(what, segment::name(sequence))(source);
-        self.active.grow(self.active.at + len, &self.settings)?;
-        self.active.file.write_all_at(&self.buffer, self.active.at).map_err(failed("write"))?;
-        self.active.file.sync_data().map_err(failed("sync"))?;
+        let written = self.active.write(&self.buffer, &self.settings);
+        if written.is_err() {
+            mark(Seen::LogWriteFailed);
+        }
+        written.or_else(|error| if mutant(Mutant::LogIgnoresFailedWrite) { Ok(()) } else { Err(error) })?;
+        self.active.sync()?;
         self.note(hard, previous, entries, crc);
         self.active.at += len;
         if self.active.at > self.settings.segment_bytes / 2 {
@@ -340,8 +349,14 @@ impl Log {
         if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
             let (segment, offset) = (self.active.header.sequence, self.active.at);
             let place = Place { first: first.position.index, segment, offset };
-            self.places.add(place, previous != self.last);
-            self.terms.truncate(previous.index);
+            let replaces = previous != self.last;
+            if replaces {
+                mark(Seen::LogReplaced);
+            }
+            self.places.add(place, replaces && !mutant(Mutant::LogKeepsPlaces));
+            if !mutant(Mutant::LogKeepsTerms) {
+                self.terms.truncate(previous.index);
+            }
             for entry in entries {
                 self.terms.push(entry.position);
             }
@@ -361,7 +376,9 @@ impl Log {
             previous: self.last,
             hard: self.hard,
         };
+        mark(Seen::LogTurnedOver);
         let spare = self.spare.take();
+        mark(if spare { Seen::LogSpareUsed } else { Seen::LogSpareMissing });
         let next = Active::begin(&self.disk, &self.dir, &self.settings, header, spare)?;
         let full = std::mem::replace(&mut self.active, next);
         self.closed.push_back((full.header, full.filled));

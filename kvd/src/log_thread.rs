@@ -15,18 +15,19 @@ use tokio::sync::mpsc;
 use crate::{
     driver::{DriverError, Input},
     event::Event,
+    instruments::{Mark, Mutant, mark, mutant},
     log::{Log, LogError},
     state::Flush,
 };
 
 /// Most writes of the log that share one sync.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 
 /// After so long without work the log is settled: about a heartbeat.
-pub(crate) const IDLE: Duration = Duration::from_millis(50);
+pub const IDLE: Duration = Duration::from_millis(50);
 
 /// Work for the log's thread.
-pub(crate) enum LogTask {
+pub enum LogTask {
     /// Make durable.
     Persist(Persist),
     /// Read for a follower that lags.
@@ -49,26 +50,40 @@ pub(crate) fn run_log(
                 return;
             }
         };
-        let (mut persists, mut fetches) = (Vec::new(), Vec::new());
-        for task in std::iter::once(first).chain(tasks.try_iter().take(BATCH)) {
-            match task {
-                LogTask::Persist(persist) => persists.push(persist),
-                LogTask::Fetch(fetch) => fetches.push(fetch),
-            }
-        }
-        if !persists.is_empty() {
-            if let Err(error) = log.write(&persists) {
+        let batch = std::iter::once(first).chain(tasks.try_iter().take(BATCH - 1));
+        match perform(&mut log, batch) {
+            Ok(events) => events.into_iter().for_each(|event| _ = done.send(Input::Event(event))),
+            Err(error) => {
                 let _ = done.send(Input::Failed(DriverError::Log(error.to_string())));
                 return;
             }
-            for persist in persists {
-                let _ = done.send(Input::Event(Event::Persisted(persist.ticket)));
-            }
-        }
-        for fetch in fetches {
-            let _ = done.send(Input::Event(Event::Fetched(read(&log, fetch))));
         }
     }
+}
+
+/// Does a batch of work: one write with one sync for all that is to be durable, then the reads. Returns what to tell
+/// the node.
+///
+/// # Errors
+/// Nothing of the write may be assumed to be durable, nor to be lost: end the process.
+pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Result<Vec<Event>, LogError> {
+    let (mut persists, mut fetches) = (Vec::new(), Vec::new());
+    for task in tasks {
+        match task {
+            LogTask::Persist(persist) => persists.push(persist),
+            LogTask::Fetch(fetch) => fetches.push(fetch),
+        }
+    }
+    if !persists.is_empty() {
+        if persists.len() > 1 {
+            mark(Mark::LogShared);
+        }
+        let written = if mutant(Mutant::LogWritesOnlyFirst) { 1 } else { persists.len() };
+        log.write(&persists[..written])?;
+    }
+    let written = persists.into_iter().map(|persist| Event::Persisted(persist.ticket));
+    let read = fetches.into_iter().map(|fetch| Event::Fetched(read(log, fetch)));
+    Ok(written.chain(read).collect())
 }
 
 /// The next task; none when nobody asks any more. Settles the log before a long wait and at the end.
@@ -89,6 +104,7 @@ fn read(log: &Log, fetch: Fetch) -> Fetched {
     match log.read(fetch.from, fetch.to, fetch.max_bytes) {
         Ok((previous, entries)) => Fetched { fetch, previous, entries },
         Err(error) => {
+            mark(Mark::LogReadFailed);
             tracing::warn!(from = fetch.from.0, to = fetch.to.0, %error, "the log could not be read for a follower");
             Fetched { fetch, previous: raft::Position::ZERO, entries: Vec::new() }
         }

@@ -16,10 +16,11 @@ use protocol::{
     Command, Consistency, NodeStatus, Operation, Refused, Request, RequestFrame, RequestId, Response,
     ResponseFrame, Role, command::check_key, response::Found,
 };
-use raft::{Entry, NodeId, Payload, Raft, Refusal, RoleName};
+use raft::{Entry, NodeId, Payload, Raft, ReadId, Refusal, RoleName};
 
 use crate::{
     event::{Action, Caller, Event, Standing, Time},
+    instruments::{Mark, Mutant, mark, mutant},
     members::Members,
     state::{Applied, State, StateError},
     waiting::{Waiting, WaitingRead},
@@ -56,14 +57,18 @@ impl ReplicatedClock {
     /// not add up from entry to entry. Stamps in the log never go back, for a leader's clock starts from the newest.
     fn saw(&mut self, stamp_ms: u64, now: Time) {
         if stamp_ms >= self.stamp_ms {
+            if stamp_ms < self.at(now) {
+                mark(Mark::ClockSetBack);
+            }
             *self = Self { stamp_ms, seen_at_ms: now.monotonic_ms };
         }
     }
 }
 
 impl Node {
-    /// A node over a core and a state that agree on what was applied.
-    pub fn new(raft: Raft, state: State, members: Members) -> Self {
+    /// A node over a core and a state that agree on what was applied; `stamp_ms` is the newest stamp in both. Its clock
+    /// goes on from there.
+    pub fn new(raft: Raft, state: State, members: Members, stamp_ms: u64) -> Self {
         let status = raft.status();
         debug_assert_eq!(status.applied, state.applied().index, "core and state start at the same place");
         let standing = Standing { role: status.role, term: status.term, leader: status.leader };
@@ -72,7 +77,10 @@ impl Node {
             state,
             waiting: Waiting::default(),
             members,
-            clock: ReplicatedClock::default(),
+            clock: ReplicatedClock {
+                stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
+                seen_at_ms: 0,
+            },
             standing,
             now: Time::default(),
             actions: Vec::new(),
@@ -98,7 +106,11 @@ impl Node {
         loop {
             // The state takes no more while a flush runs and the next overlay is full: what is committed waits in
             // the core, which is bounded and then refuses more.
-            self.raft.hold_apply(self.state.saturated());
+            let saturated = self.state.saturated() && !mutant(Mutant::NodeNeverHolds);
+            if saturated {
+                mark(Mark::ApplyHeld);
+            }
+            self.raft.hold_apply(saturated);
             let effects = self.raft.effects();
             if effects.is_empty() {
                 break;
@@ -109,16 +121,14 @@ impl Node {
             }
             self.actions.extend(effects.send.into_iter().map(Action::Send));
             self.actions.extend(effects.fetch.into_iter().map(Action::Fetch));
+            if mutant(Mutant::NodeReadsBeforeApply) {
+                self.serve_reads(&effects.reads)?;
+            }
             self.apply(&effects.apply)?;
             self.flush_if_due();
-            for id in effects.reads {
-                self.serve_read(id)?;
-            }
+            self.serve_reads(&effects.reads)?;
             for id in effects.failed_reads {
-                if let Some(read) = self.waiting.take_read(id) {
-                    let refused = self.not_leader();
-                    self.reply(read.caller, Err(refused));
-                }
+                self.fail_read(id);
             }
         }
         self.notice_change();
@@ -137,6 +147,16 @@ impl Node {
     /// Where the node stands.
     pub fn standing(&self) -> Standing {
         self.standing
+    }
+
+    /// The core's picture of itself.
+    pub fn consensus(&self) -> raft::Status {
+        self.raft.status()
+    }
+
+    /// The hash of the state at [`Node::applied`].
+    pub fn state_hash(&self) -> u64 {
+        self.state.hash()
     }
 
     /// The applied index, for the request ids of a client that has just connected.
@@ -177,9 +197,15 @@ impl Node {
         self.now = now;
         self.raft.tick();
         for write in self.waiting.expired_writes(now.monotonic_ms) {
-            self.reply(write.caller, Err(Refused::Lost));
+            mark(Mark::WriteExpired);
+            if mutant(Mutant::NodeForgetsExpired) {
+                continue;
+            }
+            let open = if mutant(Mutant::NodeExpiresAsUnapplied) { Refused::NoQuorum } else { Refused::Lost };
+            self.reply(write.caller, Err(open));
         }
         for read in self.waiting.expired_reads(now.monotonic_ms) {
+            mark(Mark::ReadExpired);
             self.reply(read.caller, Err(Refused::NoQuorum));
         }
     }
@@ -187,6 +213,7 @@ impl Node {
     fn client(&mut self, caller: Caller, frame: RequestFrame) -> Result<(), StateError> {
         if frame.deadline_ms == 0 {
             // It queued for all of its time, and nobody listens any more.
+            mark(Mark::RequestTooLate);
             self.refuse(caller, Refusal::Busy, "the queue of requests");
             return Ok(());
         }
@@ -195,8 +222,17 @@ impl Node {
         match frame.request {
             Request::Write { request, operation } => self.write(caller, request, operation, deadline_ms),
             Request::Get { key, consistency, without_value } => match (check_key(&key), consistency) {
-                (Err(error), _) => self.reply(caller, Err(refused(&error))),
-                (Ok(()), Consistency::Stale) => self.look_up(caller, &key, without_value)?,
+                (Err(error), _) => {
+                    mark(Mark::RequestInvalid);
+                    self.reply(caller, Err(refused(&error)));
+                }
+                (Ok(()), Consistency::Stale) => {
+                    mark(Mark::ReadStale);
+                    self.look_up(caller, &key, without_value)?;
+                }
+                (Ok(()), Consistency::Linearizable) if mutant(Mutant::NodeReadsAtOnce) => {
+                    self.look_up(caller, &key, without_value)?;
+                }
                 (Ok(()), Consistency::Linearizable) => {
                     self.read(WaitingRead { caller, key, without_value, deadline_ms });
                 }
@@ -213,12 +249,18 @@ impl Node {
         let id = self.waiting.next_read();
         match self.raft.read(id) {
             Ok(()) => self.waiting.read(id, read),
-            Err(refusal) => self.refuse(read.caller, refusal, "the queue of reads"),
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Busy) {
+                    mark(Mark::ReadBusy);
+                }
+                self.refuse(read.caller, refusal, "the queue of reads");
+            }
         }
     }
 
     fn write(&mut self, caller: Caller, request: RequestId, operation: Operation, deadline_ms: u64) {
         if let Err(error) = operation.check() {
+            mark(Mark::RequestInvalid);
             return self.reply(caller, Err(refused(&error)));
         }
         let stamp_ms = self.clock.at(self.now);
@@ -226,9 +268,22 @@ impl Node {
         match self.raft.propose(Arc::from(command.encode())) {
             Ok(position) => {
                 self.clock.saw(stamp_ms, self.now);
+                if mutant(Mutant::NodeBusyTooLate) && self.waiting.writes() >= 4 {
+                    return self.refuse(caller, Refusal::Busy, "the queue of writes");
+                }
+                if mutant(Mutant::NodeAnswersEarly) {
+                    let revision = position.index.0;
+                    let early = Response::Written { revision, existed: false, deduplicated: false };
+                    return self.reply(caller, Ok(early));
+                }
                 self.waiting.write(position, caller, deadline_ms);
             }
-            Err(refusal) => self.refuse(caller, refusal, "the queue of writes"),
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Busy) {
+                    mark(Mark::WriteBusy);
+                }
+                self.refuse(caller, refusal, "the queue of writes");
+            }
         }
     }
 
@@ -236,8 +291,9 @@ impl Node {
         for entry in entries {
             let applied = self.state.apply(entry)?;
             if let Some(write) = self.waiting.take_write(entry.position.index) {
+                let own = write.term == entry.position.term || mutant(Mutant::NodeMatchesByIndex);
                 let result = match applied {
-                    Some(applied) if write.term == entry.position.term => written(applied),
+                    Some(applied) if own => written(applied),
                     // Another leader's entry took the place, so this one can never be committed.
                     _ => Err(self.not_leader()),
                 };
@@ -250,9 +306,22 @@ impl Node {
         Ok(())
     }
 
-    fn serve_read(&mut self, id: raft::ReadId) -> Result<(), StateError> {
-        let Some(read) = self.waiting.take_read(id) else { return Ok(()) };
-        self.look_up(read.caller, &read.key, read.without_value)
+    fn serve_reads(&mut self, ids: &[ReadId]) -> Result<(), StateError> {
+        for id in ids {
+            if let Some(read) = self.waiting.take_read(*id) {
+                self.look_up(read.caller, &read.key, read.without_value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fail_read(&mut self, id: ReadId) {
+        let Some(read) = self.waiting.take_read(id) else { return };
+        mark(Mark::ReadFailed);
+        if !mutant(Mutant::NodeFailsSilently) {
+            let refused = self.not_leader();
+            self.reply(read.caller, Err(refused));
+        }
     }
 
     fn look_up(&mut self, caller: Caller, key: &[u8], without_value: bool) -> Result<(), StateError> {
@@ -267,12 +336,8 @@ impl Node {
 
     /// Follows the stamp of the newest command that is appended here, a leader's own included.
     fn follow_clock(&mut self, entries: &[Entry]) {
-        let newest = entries.iter().rev().find_map(|entry| match &entry.payload {
-            Payload::Command(bytes) => Command::decode(bytes).ok(),
-            Payload::Noop => None,
-        });
-        if let Some(command) = newest {
-            self.clock.saw(command.stamp_ms, self.now);
+        if let Some(stamp_ms) = newest_stamp(entries).filter(|_| !mutant(Mutant::NodeStampsLocally)) {
+            self.clock.saw(stamp_ms, self.now);
         }
     }
 
@@ -284,9 +349,13 @@ impl Node {
         }
         if self.standing.role == RoleName::Leader
             && (standing.role, standing.term) != (self.standing.role, self.standing.term)
+            && !mutant(Mutant::NodeMatchesByIndex)
         {
             for write in self.waiting.take_all_writes().collect::<Vec<_>>() {
-                self.reply(write.caller, Err(Refused::Lost));
+                mark(Mark::WriteLost);
+                let unapplied = mutant(Mutant::NodeLosesAsUnapplied);
+                let open = if unapplied { self.not_leader() } else { Refused::Lost };
+                self.reply(write.caller, Err(open));
             }
         }
         self.standing = standing;
@@ -307,6 +376,7 @@ impl Node {
 
     fn redirect(&self, leader: Option<NodeId>) -> Refused {
         let leader = leader.filter(|leader| *leader != self.members.me());
+        mark(if leader.is_some() { Mark::Redirected } else { Mark::RedirectedNowhere });
         let address = leader.and_then(|leader| self.members.address(leader)).map(ToOwned::to_owned);
         Refused::NotLeader { leader: leader.map(|leader| leader.0), address }
     }
@@ -315,6 +385,15 @@ impl Node {
         let frame = ResponseFrame { id: caller.request, result };
         self.actions.push(Action::Reply { connection: caller.connection, frame });
     }
+}
+
+/// The stamp of the last command among `entries`, which is the newest: stamps do not go back.
+pub(crate) fn newest_stamp(entries: &[Entry]) -> Option<u64> {
+    let command = entries.iter().rev().find_map(|entry| match &entry.payload {
+        Payload::Command(bytes) => Command::decode(bytes).ok(),
+        Payload::Noop => None,
+    })?;
+    Some(command.stamp_ms)
 }
 
 fn written(applied: Applied) -> Result<Response, Refused> {

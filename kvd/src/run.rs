@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     bootstrap::{Launch, Reloader},
     cli::Exit,
+    opening::OpenError,
     server::{self, ServeError},
 };
 
@@ -34,7 +35,7 @@ impl RunError {
     /// What the program ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Serve(ServeError::Listen(..) | ServeError::Config(_)) => Exit::Usage,
+            Self::Serve(ServeError::Listen(..) | ServeError::Open(OpenError::Core(_))) => Exit::Usage,
             Self::System(_) | Self::Serve(_) => Exit::Disk,
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use protocol::response::Member;
-use raft::{NodeId, Raft, RoleName};
+use raft::{NodeId, RoleName};
 use tokio::sync::{mpsc, oneshot, watch};
 use transport::{Accepting, Endpoint, Identity, Kind, Subject, TransportError};
 
@@ -19,12 +19,13 @@ use crate::{
     disk::{Disk, RealDisk},
     driver::{self, Driver, DriverError, Outputs, Queues},
     event::Standing,
-    log::{Log, LogError, Recovered},
+    log::{self, Log},
     log_thread::{self, run_log, run_store},
     members::Members,
     node::Node,
+    opening::{self, OpenError, Place},
     peers,
-    state::{State, StateError, StateLimits},
+    state::StateLimits,
 };
 
 /// Length of a tick. Timeouts are counted in ticks, so it bounds their precision.
@@ -39,18 +40,12 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 /// Why a node could not start or went down.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The log could not be opened.
-    #[error("the log in {0} cannot be opened: {1}")]
-    Log(String, LogError),
-    /// The state could not be opened.
-    #[error("the state in {0} cannot be opened: {1}")]
-    State(String, StateError),
+    /// What is on disk could not be opened, or its core refused it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The address could not be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, TransportError),
-    /// The configuration was refused by the core.
-    #[error("configuration refused: {0}")]
-    Config(String),
     /// The node stopped itself: its disk failed.
     #[error("stopped: {0}")]
     Driver(#[from] DriverError),
@@ -144,33 +139,22 @@ fn members(launch: &Launch, me: NodeId) -> Arc<Members> {
     Arc::new(Members::new(launch.cluster, me, list))
 }
 
-fn open(launch: &Launch, disk: &Arc<dyn Disk>, members: &Arc<Members>) -> Result<(Node, Log), ServeError> {
-    let shown = |path: &std::path::Path| path.display().to_string();
-    let state = State::open(Arc::clone(disk), &launch.state_dir, launch.cluster, StateLimits::default())
-        .map_err(|error| ServeError::State(shown(&launch.state_dir), error))?;
-    let applied = state.applied();
-    let (log, recovered) = Log::open(Arc::clone(disk), &launch.log_dir, applied)
-        .map_err(|error| ServeError::Log(shown(&launch.log_dir), error))?;
+fn open(launch: &Launch, disk: &Arc<dyn Disk>, members: &Arc<Members>) -> Result<(Node, Log), OpenError> {
+    let place = Place {
+        log: &launch.log_dir,
+        state: &launch.state_dir,
+        cluster: launch.cluster,
+        limits: StateLimits::default(),
+        settings: log::Settings::production(),
+    };
+    let opened = opening::open(disk, place)?;
     tracing::info!(
-        applied = applied.index.0,
-        replay = recovered.entries.len(),
-        term = recovered.hard.term.0,
+        applied = opened.state.applied().index.0,
+        replay = opened.recovered.entries.len(),
+        term = opened.recovered.hard.term.0,
         "opened log and state"
     );
-    let config = core_config(&launch.config, NodeId(launch.me.id));
-    let raft = Raft::new(config, restored(applied, recovered))
-        .map_err(|error| ServeError::Config(error.to_string()))?;
-    Ok((Node::new(raft, state, (**members).clone()), log))
-}
-
-fn restored(applied: raft::Position, recovered: Recovered) -> raft::Restored {
-    raft::Restored {
-        hard: recovered.hard,
-        applied,
-        base: recovered.base,
-        entries: recovered.entries,
-        discarded: recovered.discarded,
-    }
+    opened.into_node(core_config(&launch.config, NodeId(launch.me.id)), (**members).clone())
 }
 
 fn core_config(config: &Config, id: NodeId) -> raft::Config {

@@ -32,6 +32,7 @@ use raft::{Entry, Payload, Position};
 
 use crate::{
     disk::Disk,
+    instruments::{Mark, Mutant, mark, mutant},
     store::{
         Base, Batch, Header, Store,
         overlay::{Overlay, Slot},
@@ -109,6 +110,7 @@ pub struct State {
     limits: StateLimits,
     applied: Position,
     flushed: Position,
+    stamp_ms: u64,
     rows_hash: u64,
     flush_began_ms: u64,
 }
@@ -164,6 +166,7 @@ impl State {
             limits,
             applied: header.applied,
             flushed: header.applied,
+            stamp_ms: header.stamp_ms,
             rows_hash: header.rows_hash,
             flush_began_ms: 0,
         })
@@ -177,6 +180,11 @@ impl State {
     /// The last entry that survives a crash without the log.
     pub fn flushed(&self) -> Position {
         self.flushed
+    }
+
+    /// The newest stamp of the commands applied: no later one may be below it.
+    pub fn stamp_ms(&self) -> u64 {
+        self.stamp_ms
     }
 
     /// Applies the next committed entry. `None` for an entry that is nobody's write.
@@ -195,7 +203,10 @@ impl State {
             Payload::Command(bytes) => {
                 let command = Command::decode(bytes);
                 let command = command.map_err(|source| StateError::CannotApply { position, source })?;
-                Some(self.execute(position.index.0, command)?)
+                let stamp_ms = command.stamp_ms;
+                let applied = self.execute(position.index.0, command)?;
+                self.stamp_ms = self.stamp_ms.max(stamp_ms);
+                Some(applied)
             }
         };
         self.applied = position;
@@ -206,7 +217,13 @@ impl State {
         let operation = hash::operation(&command.operation);
         let token = command.request.token;
         let result = match self.requests.judge(&command.request, operation, revision, self.cluster) {
-            Verdict::Refused(refused) => Err(refused),
+            Verdict::Refused(refused) => {
+                if refused == Refused::Expired && mutant(Mutant::RequestsKeepRefused) {
+                    let kept = Remembered { token, revision, operation, number: 0, existed: false };
+                    self.requests.remember(kept);
+                }
+                Err(refused)
+            }
             Verdict::Repeated(first) => {
                 Ok(WriteOutcome { revision: first.revision, existed: first.existed, deduplicated: true })
             }
@@ -225,14 +242,21 @@ impl State {
             Operation::Set { key, value } => (key, Some(value)),
             Operation::Delete { key } => (key, None),
         };
-        let before = self.meta(&key)?;
+        let before = match self.meta(&key) {
+            Err(_) if mutant(Mutant::StateSwallowsFailedRead) => None,
+            before => before?,
+        };
         if let Some(before) = before {
             self.rows_hash = self.rows_hash.wrapping_sub(before.element());
         }
         if let Some(value) = value {
-            let (created, version) =
-                before.map_or((revision, 1), |before| (before.created, before.version + 1));
-            let meta = Meta { revision, created, version, content };
+            let (created, version) = match before {
+                Some(before) if mutant(Mutant::StateKeepsVersion) => (before.created, before.version),
+                Some(before) if !mutant(Mutant::StateRecreates) => (before.created, before.version + 1),
+                _ => (revision, 1),
+            };
+            let local = if mutant(Mutant::StateReadsLocalClock) { self.flush_began_ms % 2 } else { 0 };
+            let meta = Meta { revision, created, version: version + local, content };
             self.rows_hash = self.rows_hash.wrapping_add(meta.element());
             self.active.put(&key, Slot::Row(Arc::new(Row { meta, value })));
         } else if before.is_some() {
@@ -243,7 +267,13 @@ impl State {
 
     /// What the overlays say of `key`, the newer first.
     fn recent(&self, key: &[u8]) -> Option<&Slot> {
-        self.active.get(key).or_else(|| self.frozen.as_ref()?.rows.get(key))
+        let found = self.active.get(key);
+        if found.is_some() || mutant(Mutant::StateIgnoresFrozen) {
+            return found;
+        }
+        let found = self.frozen.as_ref()?.rows.get(key)?;
+        mark(Mark::FrozenRead);
+        Some(found)
     }
 
     fn meta(&self, key: &[u8]) -> Result<Option<Meta>, StateError> {
@@ -256,9 +286,12 @@ impl State {
 
     /// The key's row at [`State::applied`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Found>, StateError> {
-        match self.recent(key) {
+        match self.recent(key).filter(|_| !mutant(Mutant::StateReadsStoreFirst)) {
             Some(Slot::Row(row)) => Ok(Some(row.meta.found(&row.value))),
-            Some(Slot::Deleted) => Ok(None),
+            Some(Slot::Deleted) => {
+                mark(Mark::TombstoneRead);
+                Ok(None)
+            }
             None => self.base.get(key, |meta, value| meta.found(value)),
         }
     }
@@ -294,6 +327,7 @@ impl State {
         if !self.can_flush() {
             return None;
         }
+        mark(Mark::FlushBegun);
         self.flush_began_ms = now_ms;
         let rows = std::mem::take(&mut self.active);
         self.frozen = Some(Frozen { rows: rows.clone(), applied: self.applied });
@@ -301,11 +335,15 @@ impl State {
             cluster: self.cluster,
             memory: self.limits.request_ids,
             applied: self.applied,
-            floor: self.requests.floor(),
-            rows_hash: self.rows_hash,
+            stamp_ms: self.stamp_ms,
+            floor: if mutant(Mutant::FlushDropsFloor) { 0 } else { self.requests.floor() },
+            rows_hash: if mutant(Mutant::FlushDropsHash) { 0 } else { self.rows_hash },
             requests_hash: self.requests.hash(),
         };
-        let requests = self.requests.take_unflushed();
+        let mut requests = self.requests.take_unflushed();
+        if mutant(Mutant::FlushDropsRequests) {
+            requests.clear();
+        }
         let retired = std::mem::take(&mut self.retired);
         Some(Flush { store: self.store.clone(), batch: Batch { header, rows, requests }, retired })
     }
@@ -317,6 +355,10 @@ impl State {
     pub fn finish_flush(&mut self, flushed: Flushed) {
         let frozen = self.frozen.take().expect("a flush is finished once, after it was begun");
         assert_eq!(frozen.applied, flushed.applied, "the finished flush is the one that was begun");
+        mark(Mark::FlushFinished);
+        if mutant(Mutant::FlushDropsOverlay) {
+            self.active = Overlay::default();
+        }
         self.retired = frozen.rows;
         self.base = flushed.base;
         self.flushed = flushed.applied;
@@ -336,7 +378,7 @@ impl Flush {
     pub fn run(self) -> Result<Flushed, StateError> {
         let Self { store, batch, retired } = self;
         drop(retired);
-        let base = store.commit(&batch)?;
+        let base = store.commit(&batch).inspect_err(|_| mark(Mark::FlushFailed))?;
         Ok(Flushed { base, applied: batch.header.applied })
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | a name | u128: `format`, `cluster`, `index`, `term`, `rows_hash`, `requests_hash`, `floor`, `memory` |
+//! | `meta` | a name | u128: `format`, `cluster`, `index`, `term`, `stamp`, `rows_hash`, `requests_hash`, `floor`, `memory` |
 //! | `rows` | the key | [`Row::encode`](crate::state::row::Row::encode) |
 //! | `requests` | last revision of the chunk | [`Chunk::bytes`] |
 //!
@@ -30,6 +30,7 @@ use redb::{
 
 use crate::{
     disk::{Create, Disk},
+    instruments::{Mark, Mutant, mark, mutant},
     state::{
         StateError,
         requests::{Chunk, Requests},
@@ -61,6 +62,8 @@ pub(crate) struct Header {
     pub(crate) memory: usize,
     /// The last entry in it.
     pub(crate) applied: Position,
+    /// The newest stamp of the commands in it.
+    pub(crate) stamp_ms: u64,
     /// The highest revision its request memory has forgotten.
     pub(crate) floor: u64,
     /// The hash of its rows.
@@ -94,6 +97,9 @@ pub(crate) struct Base {
 impl Store {
     /// Opens the store in `dir`, or makes an empty one of `cluster`. The file must be this cluster's, of a known
     /// format, and remember as many request ids as `memory` says.
+    ///
+    /// An empty store is made once more: a process that ended between the rename and the sync of the directory, or
+    /// whose sync failed, leaves a name that is readable and may not be on the disk.
     pub(crate) fn open(
         disk: &dyn Disk,
         dir: &Path,
@@ -103,12 +109,30 @@ impl Store {
     ) -> Result<(Self, Header), StateError> {
         let path = dir.join(NAME);
         disk.create_dir(dir).map_err(disk_error("make", dir))?;
-        if !disk.exists(&path).map_err(disk_error("look for", &path))? {
-            create(disk, dir, Header { cluster, memory, ..Header::EMPTY })?;
+        remove_unfinished(disk, dir)?;
+        if disk.exists(&path).map_err(disk_error("look for", &path))? {
+            let (store, header) = Self::open_checked(disk, &path, cluster, memory, cache_bytes)?;
+            if header.applied != Position::ZERO || mutant(Mutant::StoreTrustsName) {
+                mark(Mark::StoreFound);
+                return Ok((store, header));
+            }
+            mark(Mark::StoreMadeAgain);
         }
-        let store = Self::open_file(disk, &path, Create::Never, cache_bytes)?;
+        mark(Mark::StoreMade);
+        create(disk, dir, Header { cluster, memory, ..Header::EMPTY })?;
+        Self::open_checked(disk, &path, cluster, memory, cache_bytes)
+    }
+
+    fn open_checked(
+        disk: &dyn Disk,
+        path: &Path,
+        cluster: ClusterId,
+        memory: usize,
+        cache_bytes: usize,
+    ) -> Result<(Self, Header), StateError> {
+        let store = Self::open_file(disk, path, Create::Never, cache_bytes)?;
         let header = store.header()?;
-        let path = store.path.to_path_buf();
+        let path = path.to_path_buf();
         if header.cluster != cluster {
             return Err(StateError::OtherCluster { path, found: header.cluster, expected: cluster });
         }
@@ -125,7 +149,7 @@ impl Store {
         cache_bytes: usize,
     ) -> Result<Self, StateError> {
         let file = disk.open(path, create).map_err(disk_error("open", path))?;
-        let (backend, length) = Backend::new(file).map_err(disk_error("measure", path))?;
+        let (backend, length) = Backend::new(file).map_err(disk_error("secure the length of", path))?;
         let walked = Arc::new(AtomicBool::new(false));
         let walking = Arc::clone(&walked);
         let opened = Database::builder()
@@ -163,6 +187,7 @@ impl Store {
             cluster: ClusterId(number("cluster")?.to_be_bytes()),
             memory: memory.map_err(|_| self.damaged("one of its own facts is out of range"))?,
             applied: Position::new(small("index")?, small("term")?),
+            stamp_ms: small("stamp")?,
             floor: small("floor")?,
             rows_hash: small("rows_hash")?,
             requests_hash: small("requests_hash")?,
@@ -238,18 +263,20 @@ impl Header {
         cluster: ClusterId([0; 16]),
         memory: 0,
         applied: Position::ZERO,
+        stamp_ms: 0,
         floor: 0,
         rows_hash: 0,
         requests_hash: 0,
     };
 
-    fn rows(&self) -> [(&'static str, u128); 8] {
+    fn rows(&self) -> [(&'static str, u128); 9] {
         [
             ("format", u128::from(STATE_FORMAT)),
             ("cluster", u128::from_be_bytes(self.cluster.0)),
             ("memory", self.memory as u128),
             ("index", u128::from(self.applied.index.0)),
             ("term", u128::from(self.applied.term.0)),
+            ("stamp", u128::from(self.stamp_ms)),
             ("floor", u128::from(self.floor)),
             ("rows_hash", u128::from(self.rows_hash)),
             ("requests_hash", u128::from(self.requests_hash)),
@@ -257,11 +284,21 @@ impl Header {
     }
 }
 
+/// Removes what an earlier process did not finish making.
+fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), StateError> {
+    let unfinished = dir.join(UNFINISHED);
+    if disk.exists(&unfinished).map_err(disk_error("look for", &unfinished))? {
+        mark(Mark::StoreUnfinishedRemoved);
+        disk.remove(&unfinished).map_err(disk_error("remove", &unfinished))?;
+    }
+    Ok(())
+}
+
 /// Makes the file under a provisional name, and gives it its own once its first commit is durable.
 fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError> {
-    let (unfinished, path) = (dir.join(UNFINISHED), dir.join(NAME));
-    if disk.exists(&unfinished).map_err(disk_error("look for", &unfinished))? {
-        disk.remove(&unfinished).map_err(disk_error("remove", &unfinished))?;
+    let (mut unfinished, path) = (dir.join(UNFINISHED), dir.join(NAME));
+    if mutant(Mutant::StoreMadeInPlace) {
+        unfinished.clone_from(&path);
     }
     let store = Store::open_file(disk, &unfinished, Create::New, 1024 * 1024)?;
     let requests_hash = Requests::new(1, 0).hash();
@@ -269,17 +306,46 @@ fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError>
     write(&store.database, &Batch { header, rows: Overlay::default(), requests: Vec::new() })?;
     drop(store);
     disk.rename(&unfinished, &path).map_err(disk_error("rename", &unfinished))?;
+    if mutant(Mutant::StoreSkipsDirectory) {
+        return Ok(());
+    }
     disk.sync_dir(dir).map_err(disk_error("sync", dir))
 }
 
 fn write(database: &Database, batch: &Batch) -> Result<(), StateError> {
-    let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
-
-    transaction.set_quick_repair(true);
+    let mut transaction = begin(database)?;
+    if mutant(Mutant::StoreCommitsLazily) && batch.header.applied != Position::ZERO {
+        let _ = transaction.set_durability(redb::Durability::None);
+    }
+    if mutant(Mutant::StoreRowsFirst) {
+        write_rows(&transaction, &batch.rows)?;
+        transaction = apart(Mutant::StoreRowsFirst, transaction, database)?;
+    }
     write_meta(&transaction, &batch.header)?;
+    let transaction = apart(Mutant::StorePositionFirst, transaction, database)?;
     write_rows(&transaction, &batch.rows)?;
+    let transaction = apart(Mutant::StoreRequestsApart, transaction, database)?;
     write_requests(&transaction, batch)?;
     transaction.commit().map_err(StateError::store("commit"))
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction, StateError> {
+    let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// The same transaction; a bug that is on splits it here.
+fn apart(
+    bug: Mutant,
+    transaction: WriteTransaction,
+    database: &Database,
+) -> Result<WriteTransaction, StateError> {
+    if !mutant(bug) {
+        return Ok(transaction);
+    }
+    transaction.commit().map_err(StateError::store("commit"))?;
+    begin(database)
 }
 
 fn write_meta(transaction: &WriteTransaction, header: &Header) -> Result<(), StateError> {
@@ -300,6 +366,7 @@ fn write_rows(transaction: &WriteTransaction, rows: &Overlay) -> Result<(), Stat
                 row.encode(&mut bytes);
                 table.insert(key, bytes.as_slice()).map_err(&failed)?;
             }
+            Slot::Deleted if mutant(Mutant::StoreKeepsDeleted) => {}
             Slot::Deleted => {
                 table.remove(key).map_err(&failed)?;
             }

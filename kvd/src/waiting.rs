@@ -1,13 +1,16 @@
 //! Clients that wait for a position of the log to be applied, or for a read to become safe.
 //!
 //! Nobody waits for ever: every waiter has a deadline, and both kinds are bounded by the core, which refuses
-//! proposals and reads beyond its limits.
+//! proposals and reads beyond its limits. Both are kept in order, so that the same events always give the same answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use raft::{Index, Position, ReadId, Term};
 
-use crate::event::Caller;
+use crate::{
+    event::Caller,
+    instruments::{Mutant, mutant},
+};
 
 /// A client whose write entered the log.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +40,7 @@ pub(crate) struct WaitingRead {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     writes: BTreeMap<Index, WaitingWrite>,
-    reads: HashMap<ReadId, WaitingRead>,
+    reads: BTreeMap<ReadId, WaitingRead>,
     last_read: u64,
 }
 
@@ -49,9 +52,14 @@ impl Waiting {
         debug_assert!(earlier.is_none(), "two writers wait for {position}");
     }
 
+    /// How many writers wait.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.len()
+    }
+
     /// A name for the next read.
     pub(crate) fn next_read(&mut self) -> ReadId {
-        self.last_read += 1;
+        self.last_read += u64::from(!mutant(Mutant::NodeSharesReadNames));
         ReadId(self.last_read)
     }
 
@@ -82,6 +90,6 @@ impl Waiting {
 
     /// Readers whose deadline has passed.
     pub(crate) fn expired_reads(&mut self, now_ms: u64) -> Vec<WaitingRead> {
-        self.reads.extract_if(|_, read| read.deadline_ms < now_ms).map(|(_, read)| read).collect()
+        self.reads.extract_if(.., |_, read| read.deadline_ms < now_ms).map(|(_, read)| read).collect()
     }
 }

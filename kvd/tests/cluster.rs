@@ -3,115 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
+#[path = "support/real.rs"]
+mod real;
 #[path = "cluster/writer.rs"]
 mod writer;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use client::{Client, Settings};
-use protocol::{Consistency, NodeStatus, Role};
-use testkit::cluster::Cluster;
+use protocol::Consistency;
+use real::{KVD, Leaders, client_of, converged, eventually, leader, length, runtime, seed, statuses};
+use testkit::{cluster::Cluster, rng::Rng};
 use writer::Writer;
 
 const SIZE: usize = 5;
 
 fn start(size: usize) -> Cluster {
-    Cluster::start(env!("CARGO_BIN_EXE_kvd"), size)
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-/// A client of the given nodes; waits until the first of them has made the certificates.
-async fn client_of(cluster: &Cluster, endpoints: Vec<String>) -> Client {
-    let context = eventually(Duration::from_secs(10), "admin.kvctx", async || {
-        std::fs::read_to_string(cluster.context()).ok()
-    })
-    .await;
-    let context: toml::Table = context.parse().unwrap();
-    let text = |key: &str| context[key].as_str().unwrap();
-    let identity = transport::Identity::from_pem(text("ca"), text("cert"), text("key")).unwrap();
-    Client::new(Settings {
-        endpoints,
-        identity,
-        timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(1),
-        connections: 1,
-    })
-}
-
-/// Asks again and again until there is an answer.
-async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(began.elapsed() < within, "no {what} within {within:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn statuses(client: &Client) -> Vec<NodeStatus> {
-    client.status().await.into_iter().filter_map(|view| view.status.ok()).collect()
-}
-
-/// The id of the leader that the most recent term has.
-async fn leader(client: &Client) -> Option<usize> {
-    let statuses = statuses(client).await;
-    let leader =
-        statuses.iter().filter(|status| status.role == Role::Leader).max_by_key(|status| status.term)?;
-    usize::try_from(leader.id).ok()
-}
-
-/// Waits until `count` nodes have applied the same and say the same of it.
-async fn converged(client: &Client, count: usize) {
-    eventually(Duration::from_secs(20), "convergence", async || {
-        let statuses = statuses(client).await;
-        let first = statuses.first()?;
-        let same =
-            |status: &NodeStatus| (status.applied, status.state_hash) == (first.applied, first.state_hash);
-        (statuses.len() == count && statuses.iter().all(same)).then_some(())
-    })
-    .await;
-}
-
-/// Remembers who led in which term, and fails when a term has two leaders.
-#[derive(Default)]
-struct Leaders(BTreeMap<u64, u64>);
-
-impl Leaders {
-    fn see(&mut self, statuses: &[NodeStatus]) {
-        for status in statuses.iter().filter(|status| status.role == Role::Leader) {
-            let first = *self.0.entry(status.term).or_insert(status.id);
-            assert_eq!(first, status.id, "two leaders in term {}", status.term);
-        }
-    }
-}
-
-/// A small generator, so that a failing run can be repeated from its printed seed.
-struct Dice(u64);
-
-impl Dice {
-    fn new(test: &str) -> Self {
-        let seed =
-            std::env::var("KVD_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-            });
-        println!("{test}: replay with KVD_TEST_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        from[usize::try_from(self.0 % from.len() as u64).unwrap()]
-    }
+    Cluster::start(KVD, size)
 }
 
 #[test]
@@ -137,24 +44,25 @@ fn no_fault() {
 #[test]
 fn random_fault() {
     let mut cluster = start(SIZE);
-    let mut dice = Dice::new("random_fault");
+    let mut rng = Rng::new(seed("random_fault"));
     runtime().block_on(async {
         let client = client_of(&cluster, cluster.addresses()).await;
         let mut writer = Writer::new(client_of(&cluster, cluster.addresses()).await, "random");
         let mut leaders = Leaders::default();
         for _ in 0..20 {
-            let down: Vec<_> = (1..=SIZE).filter(|id| !cluster.running().contains(id)).collect();
-            if down.len() == 2 || (!down.is_empty() && dice.pick(&[true, false])) {
-                cluster.restart(dice.pick(&down));
+            let down = cluster.down();
+            if down.len() == 2 || (!down.is_empty() && rng.chance(500_000)) {
+                cluster.restart(*rng.pick(&down).unwrap());
             } else {
-                cluster.kill(dice.pick(&cluster.running()));
+                cluster.kill(*rng.pick(&cluster.running()).unwrap());
             }
             writer.write(10).await;
             leaders.see(&statuses(&client).await);
         }
-        revive(&mut cluster);
+        cluster.revive();
         converged(&client, SIZE).await;
         writer.check(&client).await;
+        leaders.see_logs(&cluster);
     });
 }
 
@@ -166,7 +74,7 @@ fn known_fault() {
         let mut writer = Writer::new(client_of(&cluster, cluster.addresses()).await, "known");
         let mut leaders = Leaders::default();
         let (mut down, mut gaps) = (Vec::new(), Vec::new());
-        for _ in 0..kills() {
+        for _ in 0..length("KVD_TEST_KILLS", 10) {
             let id = eventually(Duration::from_secs(5), "leader", async || {
                 leaders.see(&statuses(&client).await);
                 leader(&client).await
@@ -183,21 +91,18 @@ fn known_fault() {
                 cluster.restart(down.remove(0));
             }
         }
-        revive(&mut cluster);
+        cluster.revive();
         converged(&client, SIZE).await;
         writer.check(&client).await;
+        leaders.see_logs(&cluster);
         gaps.sort_unstable();
         let (median, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
         println!(
-            "known_fault: {} leaders killed, next write after {median:?} (longest {longest:?})",
-            gaps.len()
+            "known_fault: {} leaders killed, {} terms had one, next write after {median:?} (longest {longest:?})",
+            gaps.len(),
+            leaders.terms()
         );
     });
-}
-
-/// How often `known_fault` kills the leader; `KVD_TEST_KILLS` makes it longer.
-fn kills() -> usize {
-    std::env::var("KVD_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10)
 }
 
 #[test]
@@ -250,7 +155,7 @@ fn restart_all() {
             for id in cluster.running() {
                 cluster.kill(id);
             }
-            revive(&mut cluster);
+            cluster.revive();
         }
         writer.write(1).await;
         converged(&client, SIZE).await;
@@ -274,12 +179,4 @@ fn a_paused_leader_is_replaced_and_serves_no_stale_read() {
         let read = alone.get(b"k", Consistency::Linearizable).await.unwrap();
         assert_eq!(read.found.unwrap().value, b"new");
     });
-}
-
-fn revive(cluster: &mut Cluster) {
-    for id in 1..=cluster.size() {
-        if !cluster.running().contains(&id) {
-            cluster.restart(id);
-        }
-    }
 }

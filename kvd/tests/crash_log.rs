@@ -152,6 +152,33 @@ fn a_process_killed_at_any_call_leaves_nothing_that_a_later_power_cut_takes_back
     }
 }
 
+/// A sync that fails loses bytes that stay readable, and later syncs do not save them: what the next process reads and
+/// builds upon must be written again by it. Found by the simulator.
+#[test]
+fn a_process_that_ended_at_a_failed_call_leaves_nothing_that_a_later_power_cut_takes_back() {
+    let work = workload(4, 30);
+    let whole = disk();
+    run(&whole, &work, 4);
+    for call in 3..=whole.calls() {
+        let disk = disk();
+        disk.fail_at(call, io::ErrorKind::Other);
+        let (_, possible) = run(&disk, &work, 4);
+        disk.restart();
+        let (mut log, recovered) = open(&disk, Position::ZERO, 6).unwrap();
+        assert!(possible.contains(&Model::of(&recovered)), "call {call}");
+        let next = recovered.last.index.0 + 1;
+        let more = [persist(Some((1000, 2)), entries(next, next, 1000, 100))];
+        log.write(&more).unwrap();
+        let mut expected = Model::of(&recovered);
+        expected.write(&more);
+        for seed in 0..4 {
+            let disk = disk.fork();
+            disk.crash(seed);
+            assert_eq!(Model::of(&reopen(&disk)), expected, "call {call} crash {seed}");
+        }
+    }
+}
+
 #[test]
 fn a_failed_write_or_sync_stops_the_log_for_good() {
     let work = workload(2, 20);

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn commands_come_first() {
-        assert_eq!(completed("ex"), (0, vec!["exists".into(), "exit".into()]));
+        assert_eq!(completed("exi"), (0, vec!["exists".into(), "exit".into()]));
         assert_eq!(completed("get a; st"), (7, vec!["status".into()]));
         assert_eq!(completed("help lea"), (5, vec!["leader".into()]));
         assert!(completed("").1.contains(&"put".to_owned()));

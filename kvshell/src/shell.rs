@@ -94,6 +94,7 @@ impl Shell {
         match pipe {
             None => {
                 let result = self.run(&mut line);
+                let result = line.conclude(result);
                 line.screen().show(&result)
             }
             Some(command) => self.piped(&mut line, command),
@@ -111,9 +112,9 @@ impl Shell {
     }
 
     fn run(&mut self, line: &mut Line) -> Result<Report, Failure> {
-        line.command.prepare()?;
-        if let Some(report) = line.command.run_alone() {
-            return Ok(report);
+        line.prepare()?;
+        if let Some(result) = line.command.run_alone() {
+            return result;
         }
         if line.connection != self.bare {
             let session = Session::open(&line.connection, &Places::of_process())?;
@@ -129,6 +130,7 @@ impl Shell {
     /// Runs the local command with the output of ours as its input.
     fn piped(&mut self, line: &mut Line, command: &str) -> Exit {
         let result = self.run(line);
+        let result = line.conclude(result);
         let child = Process::new("sh").arg("-c").arg(command).stdin(Stdio::piped()).spawn();
         let mut child = match child {
             Ok(child) => child,

@@ -8,12 +8,13 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `retry` | decides after each event what to do next; pure |
+//! | [`mod@retry`] | decides after each event what to do next; pure |
 //! | `call` | does so: one call from the first attempt to its end |
 //! | `nodes` | what is known of the cluster: addresses, links, leader, applied index |
 //! | `race` | endpoints race, so that a dead one costs a head start |
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
 //! | `status` | every node's own view, at once |
+//! | `probe` | one question to exactly one node, once |
 //! | [`mod@bench`] | the closed loop that measures |
 //!
 //! What is not here: how things look, and any decision of the cluster. Everything runs on the caller's tokio
@@ -25,8 +26,9 @@ mod dial;
 mod error;
 mod link;
 mod nodes;
+mod probe;
 mod race;
-mod retry;
+pub mod retry;
 mod status;
 
 use std::{
@@ -143,6 +145,18 @@ impl Client {
     /// cannot be reached is a row with its error and takes at most the connect timeout.
     pub async fn status(&self) -> Vec<NodeView> {
         status::status(&self.nodes, self.connect_timeout).await
+    }
+
+    /// One node's view of itself, asked at exactly this address and nowhere else. Takes at most the connect timeout.
+    pub async fn status_at(&self, address: &str) -> NodeView {
+        status::status_at(&self.nodes, address, self.connect_timeout).await
+    }
+
+    /// Reads whether a key is there through exactly this node: one attempt, no redirect, no other node. It answers
+    /// whether that node can serve a read, where [`Client::exists`] answers whether the cluster can.
+    pub async fn exists_at(&self, address: &str, key: &[u8]) -> Result<Read, Error> {
+        check_key(key)?;
+        probe::exists(&self.nodes, address, key, Instant::now() + self.timeout).await
     }
 
     /// Says goodbye to the nodes and lets that leave; does not wait for their reaction, which would take 80 ms.

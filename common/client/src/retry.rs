@@ -30,7 +30,7 @@ use protocol::{Refused, RequestId, Response};
 use crate::error::{EndpointError, EndpointFailure, Error, List};
 
 /// `host:port` of a node, shared because every attempt carries it.
-pub(crate) type Address = Arc<str>;
+pub type Address = Arc<str>;
 
 /// How often in a row something is tried at once; then comes a pause.
 const HOPS: u32 = 3;
@@ -52,7 +52,7 @@ const DEFINITE: Duration = Duration::from_secs(1);
 
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
     /// The leader where it is known and matters, else whoever answers first.
     Preferred,
     /// The node a redirect named; another one if it cannot be reached.
@@ -68,7 +68,7 @@ pub(crate) enum Target {
 
 /// What happened to a call.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// The node at `address` answered one of the attempts.
     Answered {
         /// Who.
@@ -96,7 +96,7 @@ pub(crate) enum Event {
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Return this.
     Done(Response),
     /// Give up with this.
@@ -123,7 +123,7 @@ enum Trouble {
 
 /// The state of one call.
 #[derive(Debug)]
-pub(crate) struct Retry {
+pub struct Retry {
     is_write: bool,
     request: Option<RequestId>,
     /// The id was the caller's: an earlier call may have delivered it.
@@ -143,7 +143,7 @@ pub(crate) struct Retry {
 
 impl Retry {
     /// A call that changes nothing. `seed` spreads the pauses of many clients.
-    pub(crate) fn read(seed: u64) -> Self {
+    pub fn read(seed: u64) -> Self {
         Self {
             is_write: false,
             request: None,
@@ -160,32 +160,32 @@ impl Retry {
     }
 
     /// A write; `given` is the id of an earlier call that this one is to settle.
-    pub(crate) fn write(seed: u64, given: Option<RequestId>) -> Self {
+    pub fn write(seed: u64, given: Option<RequestId>) -> Self {
         Self { is_write: true, request: given, given: given.is_some(), ..Self::read(seed) }
     }
 
     /// The id of the write: the one of the first attempt for ever, made by `fresh` if there was none.
-    pub(crate) fn request(&mut self, fresh: impl FnOnce() -> RequestId) -> RequestId {
+    pub fn request(&mut self, fresh: impl FnOnce() -> RequestId) -> RequestId {
         *self.request.get_or_insert_with(fresh)
     }
 
     /// An attempt is about to leave and may arrive.
-    pub(crate) fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.open += 1;
     }
 
     /// Another node had to be asked because this one could not be reached.
-    pub(crate) fn missed(&mut self, address: &Address) {
+    pub fn missed(&mut self, address: &Address) {
         self.shun(address);
     }
 
     /// How long the latest attempt may go unanswered.
-    pub(crate) fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         PATIENCE * (1 << self.silences.min(3))
     }
 
     /// Decides.
-    pub(crate) fn step(&mut self, event: Event, left: Duration) -> Next {
+    pub fn step(&mut self, event: Event, left: Duration) -> Next {
         if !matches!(event, Event::Unreachable(_) | Event::DeadlinePassed) {
             self.definite_since = None;
         }
@@ -349,7 +349,7 @@ impl Retry {
 }
 
 /// The next number of a splitmix64 sequence, enough to spread pauses and to pick keys.
-pub(crate) fn next_random(state: u64) -> u64 {
+pub fn next_random(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

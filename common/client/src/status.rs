@@ -30,6 +30,11 @@ struct Row {
     resolved: Vec<SocketAddr>,
 }
 
+/// One node's view, asked at exactly this address.
+pub(crate) async fn status_at(nodes: &Arc<Nodes>, address: &str, timeout: Duration) -> NodeView {
+    ask(Arc::clone(nodes), address.into(), timeout).await.view
+}
+
 /// A row for each node, by id; those whose id nobody knows come last. No node takes longer than `timeout`.
 pub(crate) async fn status(nodes: &Arc<Nodes>, timeout: Duration) -> Vec<NodeView> {
     let mut asked = HashSet::new();

@@ -284,3 +284,37 @@ fn a_load_generator_spreads_over_its_connections() {
         assert_eq!(node.connections(), 3);
     });
 }
+
+#[test]
+fn a_probe_asks_one_node_once_and_takes_its_word() {
+    run(async {
+        let pki = Pki::new();
+        let other = Fake::start(&pki, 2, &[]);
+        other.always(value());
+        let asked = Fake::start(&pki, 1, &[(2, &other.address)]);
+        let settings = Settings {
+            timeout: Duration::from_millis(300),
+            ..settings(&pki, &[&asked.address, &other.address])
+        };
+        let client = Client::new(settings);
+        let probe = async || client.exists_at(&asked.address, b"k").await;
+
+        asked.always(value());
+        assert_eq!(probe().await.unwrap().served_by, 1);
+        asked.always(not_leader(2, &other.address));
+        assert!(matches!(probe().await, Err(Error::NoLeader { .. })), "a redirect is not followed");
+        asked.always(Err(Refused::Unavailable("full".into())));
+        assert!(matches!(probe().await, Err(Error::Refused(Refused::Unavailable(_)))));
+        asked.on(|_| Reaction::Ignore);
+        assert!(matches!(probe().await, Err(Error::Deadline { .. })));
+        assert_eq!((asked.requests(), other.requests()), (4, 0), "one attempt each, nobody else");
+
+        let gone = client.exists_at(&refused(), b"k").await;
+        assert!(
+            matches!(gone, Err(Error::Unreachable { ref endpoints }) if endpoints.len() == 1),
+            "{gone:?}"
+        );
+        let view = client.status_at(&refused()).await;
+        assert_eq!(view.status.unwrap_err(), EndpointError::Refused);
+    });
+}

@@ -1,6 +1,8 @@
 //! The command language, once: `kvctl` parses it from its arguments, `kvshell` from a line. Each family of commands
 //! is a file with arguments, call and report side by side.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
@@ -13,8 +15,19 @@ use crate::{
 
 mod assess;
 mod bench;
+pub(crate) mod check;
 mod cluster;
 mod data;
+mod explain;
+mod install;
+mod ping;
+mod wait;
+
+/// Plugins have ten seconds by custom.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Long enough for a cluster to come up or to elect.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One command with its flags.
 #[derive(Parser, Debug, PartialEq)]
@@ -27,7 +40,8 @@ mod data;
     disable_help_subcommand = true,
     after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl get app/mode\n  kvctl status -o json\n\n\
                   Exit codes: 0 done, 1 no such key, 2 usage, 3 no endpoint, 4 no leader, 5 deadline,\n\
-                  6 outcome unknown, 7 denied, 8 refused, 10 some nodes failed, 12 local file, 70 bug."
+                  6 outcome unknown, 7 denied, 8 refused, 10 some nodes failed, 12 local file, 70 bug.\n\
+                  `kvctl explain CODE` explains the code of an error."
 )]
 pub struct Line {
     /// Which cluster.
@@ -67,8 +81,26 @@ pub fn leader_name(views: Vec<client::NodeView>) -> Option<String> {
 impl Line {
     /// The screen of this process with the flags of this line.
     pub fn screen(&self) -> Screen {
-        let json = self.command.wants_json().then_some(Format::Json);
-        Screen::of_process(json.or(self.display.output), self.display.color, self.display.quiet)
+        let own = self.command.format();
+        Screen::of_process(own.or(self.display.output), self.display.color, self.display.quiet)
+    }
+
+    /// Reads the local files the command names and gives it its own budget. It is done before anything else, for it
+    /// may block.
+    pub fn prepare(&mut self) -> Result<(), Failure> {
+        self.connection.timeout = self.connection.timeout.or(self.command.budget());
+        if let Command::Check(check) = &mut self.command {
+            check.identify(&self.connection);
+        }
+        self.command.prepare()
+    }
+
+    /// What the command makes of its own result; a check has a verdict whatever happened.
+    pub fn conclude(&self, result: Result<Report, Failure>) -> Result<Report, Failure> {
+        match &self.command {
+            Command::Check(check) => check.conclude(result),
+            _ => result,
+        }
     }
 }
 
@@ -88,26 +120,48 @@ pub enum Command {
     Status(cluster::Status),
     /// Say which node leads
     Leader(cluster::Leader),
+    /// Measure the way to each node
+    Ping(ping::Ping),
+    /// Wait until something is so
+    Wait(wait::Wait),
+    /// Judge the cluster or a node, for monitoring and cron
+    Check(check::Check),
     /// Say which version this is
     Version(cluster::Version),
     /// Measure the cluster under load
     Bench(bench::Bench),
+    /// Say what an error code means and what to do
+    Explain(explain::Explain),
+    /// Print the JSON Schema of a document
+    Schema(explain::Schema),
+    /// Print the completion script of a shell
+    Completion(install::Completion),
+    /// Print a manual page, or write all of them
+    Man(install::Man),
 }
 
 impl Command {
-    /// Reads the local files the command names. It is done before anything else, for it may block.
-    pub fn prepare(&mut self) -> Result<(), Failure> {
+    fn prepare(&mut self) -> Result<(), Failure> {
         match self {
             Self::Set(set) => set.prepare(),
             Self::Get(get) => data::check_key(&get.key),
             Self::Del(del) => data::check_key(&del.key),
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::Bench(bench) => bench.prepare(),
-            Self::Status(_) | Self::Leader(_) | Self::Version(_) => Ok(()),
+            Self::Check(check) => check.prepare(),
+            Self::Wait(wait) => wait.prepare(),
+            Self::Ping(_)
+            | Self::Status(_)
+            | Self::Leader(_)
+            | Self::Version(_)
+            | Self::Explain(_)
+            | Self::Schema(_)
+            | Self::Completion(_)
+            | Self::Man(_) => Ok(()),
         }
     }
 
-    /// Runs it. [`Command::prepare`] comes first.
+    /// Runs it. [`Line::prepare`] comes first.
     pub async fn run(&self, session: &Session) -> Result<Report, Failure> {
         match self {
             Self::Set(set) => set.run(session).await,
@@ -117,7 +171,13 @@ impl Command {
             Self::Status(status) => status.run(session).await,
             Self::Leader(leader) => leader.run(session).await,
             Self::Bench(bench) => bench.run(session).await,
-            Self::Version(version) => Ok(version.report()),
+            Self::Check(check) => check.run(session).await,
+            Self::Ping(ping) => ping.run(session).await,
+            Self::Wait(wait) => wait.run(session).await,
+            Self::Version(_) | Self::Explain(_) | Self::Schema(_) | Self::Completion(_) | Self::Man(_) => {
+                self.run_alone()
+                    .unwrap_or_else(|| Err(Failure::internal("a command that asks nobody does not end")))
+            }
         }
     }
 
@@ -126,14 +186,39 @@ impl Command {
         matches!(self, Self::Set(_) | Self::Del(_) | Self::Bench(_))
     }
 
-    /// Whether the command itself asks for JSON.
-    pub fn wants_json(&self) -> bool {
-        matches!(self, Self::Bench(bench) if bench.json)
+    /// The format that the command itself asks for.
+    fn format(&self) -> Option<Format> {
+        match self {
+            Self::Bench(bench) if bench.json => Some(Format::Json),
+            Self::Check(check) => check.format(),
+            // It is JSON in every format.
+            Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
+            // Files of another grammar, whatever is wanted of results.
+            Self::Completion(_) => Some(Format::Plain),
+            Self::Man(man) if man.dir.is_none() => Some(Format::Plain),
+            _ => None,
+        }
     }
 
-    /// The report of a command that asks nobody.
-    pub fn run_alone(&self) -> Option<Report> {
-        if let Self::Version(version) = self { Some(version.report()) } else { None }
+    /// The time it may take where the line does not say; `None` for that of the session.
+    fn budget(&self) -> Option<Duration> {
+        match self {
+            Self::Check(_) => Some(CHECK_TIMEOUT),
+            Self::Wait(_) => Some(WAIT_TIMEOUT),
+            _ => None,
+        }
+    }
+
+    /// The result of a command that asks nobody.
+    pub fn run_alone(&self) -> Option<Result<Report, Failure>> {
+        match self {
+            Self::Version(version) => Some(Ok(version.report())),
+            Self::Explain(explain) => Some(explain.report()),
+            Self::Schema(schema) => Some(schema.report()),
+            Self::Completion(completion) => Some(Ok(completion.report())),
+            Self::Man(man) => Some(man.report()),
+            _ => None,
+        }
     }
 }
 

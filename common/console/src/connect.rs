@@ -1,5 +1,7 @@
 //! From flags and files to a client. Nothing is sent here: a client connects when it is first asked.
 
+use std::time::Duration;
+
 use client::{Client, Settings};
 use transport::Identity;
 
@@ -8,6 +10,9 @@ use crate::{
     error::Failure,
     exit::Exit,
 };
+
+/// The budget of a command that has none of its own.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster that commands can be run against, one after the other.
 pub struct Session {
@@ -24,7 +29,7 @@ impl Session {
         let settings = Settings {
             endpoints: resolved.endpoints,
             identity,
-            timeout: connection.timeout,
+            timeout: connection.timeout.unwrap_or(TIMEOUT),
             connect_timeout: connection.connect_timeout,
             connections: 1,
         };

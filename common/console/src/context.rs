@@ -84,10 +84,10 @@ pub struct Connection {
         hide_env_values = true
     )]
     pub key: Option<PathBuf>,
-    /// Time for the whole command
-    #[arg(short, long, global = true, value_name = "TIME", env = "KVCTL_TIMEOUT", default_value = "5s",
+    /// Time for the whole command [default: 5s; check: 10s; wait: 30s]
+    #[arg(short, long, global = true, value_name = "TIME", env = "KVCTL_TIMEOUT",
           value_parser = text::parse_duration)]
-    pub timeout: Duration,
+    pub timeout: Option<Duration>,
     /// Time for reaching one node
     #[arg(long, global = true, value_name = "TIME", default_value = "1s", value_parser = text::parse_duration)]
     pub connect_timeout: Duration,

@@ -8,22 +8,28 @@
 //! | module | what it knows |
 //! | --- | --- |
 //! | `command` | every command: arguments, call, report |
+//! | `codes` | every code of a failure, explained |
 //! | `connect` | from flags to a client |
 //! | `context` | which cluster is meant, and with which certificates |
 //! | `error` | what went wrong, why, what next |
+//! | `files` | files that are whole or not there |
 //! | `exit` | with what a program ends |
 //! | `report` | what a command learned: one type |
 //! | `render` | how that looks: table, plain, JSON |
+//! | `schema` | the JSON Schema of every document |
 //! | `usage` | what is said of a line that does not parse |
 //! | `text` | durations, sizes, bytes for people |
 
+pub mod codes;
 pub mod command;
 pub mod connect;
 pub mod context;
 pub mod error;
 pub mod exit;
+pub mod files;
 pub mod render;
 pub mod report;
+pub mod schema;
 pub mod text;
 pub mod usage;
 

@@ -120,11 +120,15 @@ impl Screen {
 
     /// The bytes for stdout.
     fn data(self, report: &Report) -> Vec<u8> {
+        if report.body == Body::Hidden {
+            return Vec::new();
+        }
         if self.format == Format::Json {
             return (report.document.to_json() + "\n").into_bytes();
         }
         match &report.body {
-            Body::Empty => Vec::new(),
+            Body::Empty | Body::Hidden => Vec::new(),
+            Body::Text(text) => text.clone().into_bytes(),
             Body::Done(_) if self.quiet => Vec::new(),
             Body::Bytes(bytes) if self.terminal => [bytes, b"\n".as_slice()].concat(),
             Body::Bytes(bytes) => bytes.clone(),

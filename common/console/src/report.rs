@@ -45,6 +45,10 @@ impl Report {
 pub enum Body {
     /// Nothing.
     Empty,
+    /// Nothing in any format, not even the document.
+    Hidden,
+    /// Exactly these lines, wherever they go.
+    Text(String),
     /// Exactly these bytes: data.
     Bytes(Vec<u8>),
     /// One line of cells that says that it is done; left out by `--quiet`.

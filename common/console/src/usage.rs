@@ -11,25 +11,33 @@
 )]
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::{self, Write as _},
 };
 
-use clap::error::ErrorKind;
+use clap::{CommandFactory as _, error::ErrorKind};
 
 use crate::{
+    command::{Line, check::unparsable},
     error::Failure,
     exit::Exit,
     render::{Color, Format, Screen},
 };
 
-/// Answers clap's refusal, which may be a request for help, and says with what to end.
+/// Answers clap's refusal of these words (without the program's name), which may be a request for help, and says with
+/// what to end.
 pub fn answer<T: AsRef<OsStr>>(error: &clap::Error, words: &[T]) -> Exit {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = error.render().to_string();
         let written = io::stdout().lock().write_all(text.as_bytes());
         return written
             .map_or_else(|error| Failure::stream("cannot write to stdout", &error).exit, |()| Exit::Success);
+    }
+    if is_check(words) {
+        // A plugin says on stdout what its caller shows, and has a code of its own for this.
+        let format = if wants_json(words) { Format::Json } else { Format::Plain };
+        let screen = Screen::of_process(Some(format), Color::Never, false);
+        return screen.show(&Ok(unparsable(&failure(error).message)));
     }
     if wants_json(words) {
         let screen = Screen::of_process(Some(Format::Json), Color::Never, false);
@@ -49,10 +57,20 @@ fn failure(error: &clap::Error) -> Failure {
     Failure::usage(message.strip_prefix("error: ").unwrap_or(&message)).hint("--help shows what there is")
 }
 
+/// Whether the words that did not parse are those of a check, as far as one can tell.
+fn is_check<T: AsRef<OsStr>>(words: &[T]) -> bool {
+    let words = words.iter().map(|word| OsString::from(word.as_ref()));
+    let words = std::iter::once(OsString::from("kvctl")).chain(words);
+    let matches = Line::command().ignore_errors(true).try_get_matches_from(words);
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
+}
+
 /// Whether the words that did not parse ask for JSON, as far as one can tell.
 fn wants_json<T: AsRef<OsStr>>(words: &[T]) -> bool {
-    let named = |word: &T| ["-ojson", "-o=json", "--output=json"].iter().any(|form| word.as_ref() == *form);
-    let flag = |word: &T| word.as_ref() == "-o" || word.as_ref() == "--output";
+    let named = |word: &T| {
+        ["-ojson", "-o=json", "--output=json", "--format=json"].iter().any(|form| word.as_ref() == *form)
+    };
+    let flag = |word: &T| ["-o", "--output", "--format"].iter().any(|form| word.as_ref() == *form);
     let mut pairs = words.iter().zip(words.iter().skip(1));
     let apart = pairs.any(|(first, second)| flag(first) && second.as_ref() == "json");
     apart || words.iter().any(named) || std::env::var_os("KVCTL_OUTPUT").is_some_and(|value| value == "json")
@@ -63,7 +81,6 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::command::Line;
 
     #[test]
     fn a_refusal_is_a_failure_like_any_other() {
@@ -71,6 +88,22 @@ mod tests {
         let failure = failure(&error);
         assert_eq!((failure.exit, failure.code), (Exit::Usage, "KV-0201"));
         assert!(failure.message.contains("<KEY>") && !failure.message.starts_with("error"), "{failure}");
+    }
+
+    #[test]
+    fn a_check_that_does_not_parse_is_known_by_its_command() {
+        for words in [
+            &["check"][..],
+            &["-o", "json", "check", "live", "-w", "x"],
+            &["check", "nonsense"],
+            &["-C", "prod", "check", "live", "--for", "0"],
+            &["check", "key"],
+        ] {
+            assert!(is_check(words), "{words:?}");
+        }
+        for words in [&["set", "check"][..], &["get"], &["-C", "check"], &[]] {
+            assert!(!is_check(words), "{words:?}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn said(parsed: Result<(), clap::Error>) {
 fn accepted(mut line: Line) {
     // What a command checks by itself before it is run; one that names a file would read it.
     let reads = matches!(&line.command, Command::Set(set) if set.file.is_some());
-    if !reads && let Err(failure) = line.command.prepare() {
+    if !reads && let Err(failure) = line.prepare() {
         assert_ne!(failure.to_string(), "");
     }
 }

@@ -9,8 +9,10 @@
 use alloc::collections::BTreeSet;
 
 use crate::{
+    instruments::{Mark, Mutant, mark, mutant},
     message::{Envelope, Message},
-    raft::{Core, Next},
+    raft::Next,
+    shared::Core,
     status::RoleName,
     types::{HardState, NodeId},
 };
@@ -67,21 +69,33 @@ impl Candidate {
     /// asked nobody yet, and starting it over would only give the disk more to do.
     pub(crate) fn tick(&mut self, core: &Core) -> Next {
         if !core.outbox.hard_is_durable() {
+            mark(Mark::RoundWaitsForDisk);
             return Next::Stay;
         }
         self.elapsed += 1;
-        if self.elapsed >= self.timeout { Next::Campaign(Ballot::PreVote) } else { Next::Stay }
+        if self.elapsed < self.timeout {
+            return Next::Stay;
+        }
+        mark(Mark::RoundStartsOver);
+        Next::Campaign(Ballot::PreVote)
     }
 
     /// An answer. A refusal ends nothing: others may still grant, and the timeout decides.
     pub(crate) fn step(&mut self, core: &Core, envelope: &Envelope) -> Next {
         let counts = match envelope.message {
-            Message::PreVoteReply { granted } => granted && self.ballot == Ballot::PreVote,
-            Message::VoteReply { granted } => granted && self.ballot == Ballot::Vote,
+            Message::PreVoteReply { granted } => {
+                (granted || mutant(Mutant::PreVoteRefusalGrants)) && self.ballot == Ballot::PreVote
+            }
+            Message::VoteReply { granted } => {
+                (granted || mutant(Mutant::RefusalGrants)) && self.ballot == Ballot::Vote
+            }
             _ => false,
         };
-        if counts {
-            self.granted.insert(envelope.from);
+        if counts && !self.granted.insert(envelope.from) {
+            mark(Mark::GrantDoubled);
+            if mutant(Mutant::CountsAnswers) {
+                self.granted.extend(core.membership.others(envelope.from));
+            }
         }
         self.verdict(core)
     }

@@ -10,9 +10,11 @@ use alloc::vec::Vec;
 
 use crate::{
     candidate::Ballot,
+    instruments::{Mark, Mutant, mark, mutant},
     message::{AppendOutcome, Envelope, Message},
-    raft::{Core, Next, Refusal},
+    raft::{Next, Refusal},
     reads::Questions,
+    shared::Core,
     types::{Entry, Index, NodeId, Position, ReadId},
 };
 
@@ -51,12 +53,12 @@ impl Follower {
 
     /// Whether the leader was heard within the shortest election timeout.
     pub(crate) fn hears_leader(&self, core: &Core) -> bool {
-        self.leader.is_some() && self.elapsed < core.config.election_ticks
+        self.leader.is_some() && self.elapsed < core.config.election_ticks && !mutant(Mutant::LoyalToNobody)
     }
 
     /// The term's leader speaks. A second one in the same term is not believed; see `step`.
     pub(crate) fn hear(&mut self, leader: NodeId, core: &mut Core) {
-        if *self.leader.get_or_insert(leader) == leader {
+        if *self.leader.get_or_insert(leader) == leader && !mutant(Mutant::HeartbeatsGiveNoRest) {
             self.rest(core);
         }
     }
@@ -75,12 +77,15 @@ impl Follower {
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         self.elapsed += 1;
         if self.elapsed >= self.timeout || core.membership.is_single() {
-            return Next::Campaign(Ballot::PreVote);
+            let spends = mutant(Mutant::SpendsTermsAtOnce);
+            return Next::Campaign(if spends { Ballot::Vote } else { Ballot::PreVote });
         }
-        if self.questions.tick(core.config.heartbeat_ticks.max(2)) {
+        if self.questions.tick(core.config.heartbeat_ticks.max(2)) && !mutant(Mutant::QuestionAskedOnce) {
             if self.questions.tries() >= MOST_TRIES {
+                mark(Mark::QuestionGivenUp);
                 core.failed.append(&mut self.questions.abandon());
             } else {
+                mark(Mark::QuestionAskedAgain);
                 self.ask(core);
             }
         }
@@ -91,6 +96,7 @@ impl Follower {
     pub(crate) fn step(&mut self, core: &mut Core, envelope: Envelope) -> Next {
         if self.leader != Some(envelope.from) {
             if let Message::ReadIndex { id } = envelope.message {
+                mark(Mark::QuestionMisdirected);
                 core.send(envelope.from, Message::ReadIndexReply { id, index: None });
             }
             return Next::Stay;
@@ -118,9 +124,11 @@ impl Follower {
     /// Takes a read for the leader to confirm.
     pub(crate) fn read(&mut self, core: &Core, id: ReadId) -> Result<(), Refusal> {
         if self.leader.is_none() {
+            mark(Mark::ReadWithoutLeader);
             return Err(Refusal::NotLeader { hint: None });
         }
         if self.questions.len() + core.ready.len() >= core.config.max_reads {
+            mark(Mark::ReadBusyAtFollower);
             return Err(Refusal::Busy);
         }
         self.questions.add(id);
@@ -144,9 +152,12 @@ impl Follower {
 
     fn answered(&mut self, core: &mut Core, id: u64, index: Option<Index>) {
         let reads = self.questions.answered(id);
-        match index {
-            Some(index) => core.ready.extend(reads.into_iter().map(|read| (index, read))),
-            None => core.failed.extend(reads),
+        if let Some(index) = index {
+            let index = if mutant(Mutant::FollowerServesAtOnce) { Index(0) } else { index };
+            core.ready.extend(reads.into_iter().map(|read| (index, read)));
+        } else {
+            mark(Mark::QuestionRefused);
+            core.failed.extend(reads);
         }
     }
 
@@ -158,19 +169,27 @@ impl Follower {
 
 /// Figure 2, `AppendEntries` receiver.
 fn append(core: &mut Core, leader: NodeId, mut append: Append) {
-    if !is_sound(core, &append) || (core.is_full() && !append.entries.is_empty()) {
+    if !is_sound(core, &append) {
+        return;
+    }
+    if core.is_full() && !append.entries.is_empty() {
+        mark(Mark::FollowerFull);
         return;
     }
     skip_committed(core, &mut append);
     let Append { session, round, previous, entries, commit } = append;
-    if core.log.term_at(previous.index) != Some(previous.term) {
+    let here = core.log.term_at(previous.index);
+    if here != Some(previous.term) && !(here.is_some() && mutant(Mutant::PreviousUnchecked)) {
+        mark(if here.is_some() { Mark::AppendConflicts } else { Mark::AppendLeavesGap });
         let hint = hint(core, previous);
         let outcome = AppendOutcome::Rejected { previous: previous.index, hint };
         return core.send(leader, Message::AppendReply { session, round, outcome });
     }
-    let matched = entries.last().map_or(previous, |entry| entry.position).index;
+    let verified = entries.last().map_or(previous, |entry| entry.position).index;
     core.log.splice(entries, core.commit);
-    core.commit_to(commit.min(matched));
+    let last = core.log.last().index;
+    core.commit_to(commit.min(if mutant(Mutant::CommitsUnverified) { last } else { verified }));
+    let matched = if mutant(Mutant::AcknowledgesAll) { last } else { verified };
     let outcome = AppendOutcome::Accepted { matched };
     core.send_after(leader, Message::AppendReply { session, round, outcome }, matched);
 }
@@ -201,6 +220,7 @@ fn skip_committed(core: &Core, append: &mut Append) {
     let known = append.entries.iter().take_while(|entry| entry.position.index <= core.commit).count();
     append.entries.drain(..known);
     if append.previous.index < core.commit {
+        mark(Mark::AppendOfCommitted);
         let verified = Index(append.previous.index.0 + known as u64);
         append.previous = core.log.position_at(verified).unwrap_or_else(|| core.log.base());
     }

@@ -1,5 +1,5 @@
 //! What must hold of a server at all times, and between one step and the next: checked around every step in debug
-//! builds and tests, absent in release builds.
+//! builds, tests and the simulator, absent in release builds.
 //!
 //! These are this server's own promises; what only several servers together can break (one leader a term, matching
 //! logs) is for the simulator to watch.
@@ -26,7 +26,7 @@ struct Moment {
 impl Before {
     /// A server before a step.
     pub(crate) fn of(raft: &Raft) -> Self {
-        Self(cfg!(debug_assertions).then(|| Moment {
+        Self(cfg!(any(debug_assertions, feature = "simulated")).then(|| Moment {
             hard: raft.core.outbox.hard(),
             commit: raft.core.commit,
             applied: raft.core.applied,

@@ -12,10 +12,12 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     effects::{Fetch, Fetched},
+    instruments::{Mark, Mutant, mark, mutant},
     message::{AppendOutcome, Envelope, Message},
     progress::{Progress, Window},
-    raft::{Core, Next, Refusal},
+    raft::{Next, Refusal},
     reads::{Asker, Rounds},
+    shared::Core,
     status::PeerStatus,
     types::{Entry, Index, NodeId, Payload, Position, ReadId},
 };
@@ -49,7 +51,9 @@ impl Leader {
         let (since_heartbeat, since_check, disk_silent, durable) = (0, 0, 0, core.log.persisted());
         let mut leader =
             Self { peers, reads, uncommitted, since_heartbeat, since_check, disk_silent, durable };
-        leader.append(core, Payload::Noop);
+        if !mutant(Mutant::NoFirstEntry) {
+            leader.append(core, Payload::Noop);
+        }
         leader
     }
 
@@ -63,16 +67,28 @@ impl Leader {
 
     /// Appends a command, unless too much is not committed yet.
     pub(crate) fn propose(&mut self, core: &mut Core, payload: Payload) -> Result<Position, Refusal> {
-        let waiting = core.log.last().index.0 - core.commit.0;
-        let room = usize::try_from(waiting).is_ok_and(|n| n < core.config.max_uncommitted_entries)
-            && self.uncommitted < core.config.max_uncommitted_bytes
-            && !core.is_full();
-        if room { Ok(self.append(core, payload)) } else { Err(Refusal::Busy) }
+        let waiting = usize::try_from(core.log.last().index.0 - core.commit.0).unwrap_or(usize::MAX);
+        let full = if waiting >= core.config.max_uncommitted_entries {
+            Mark::ProposalBusyByEntries
+        } else if self.uncommitted >= core.config.max_uncommitted_bytes {
+            Mark::ProposalBusyByBytes
+        } else if core.is_full() {
+            Mark::ProposalBusyByApplying
+        } else {
+            return Ok(self.append(core, payload));
+        };
+        mark(full);
+        if mutant(Mutant::TakesAllProposals) { Ok(self.append(core, payload)) } else { Err(Refusal::Busy) }
     }
 
     /// Takes a read of the caller.
     pub(crate) fn read(&mut self, core: &Core, id: ReadId) -> Result<(), Refusal> {
-        self.has_room(core).then(|| self.reads.add(Asker::Local(id))).ok_or(Refusal::Busy)
+        if !self.has_room(core) {
+            mark(Mark::ReadBusyAtLeader);
+            return Err(Refusal::Busy);
+        }
+        self.reads.add(Asker::Local(id));
+        Ok(())
     }
 
     fn has_room(&self, core: &Core) -> bool {
@@ -86,7 +102,8 @@ impl Leader {
         for peer in self.peers.values_mut() {
             peer.tick(patience);
         }
-        if self.disk_hangs(core) && !core.membership.is_single() {
+        if self.disk_hangs(core) && !core.membership.is_single() && !mutant(Mutant::LeadsWithoutDisk) {
+            mark(Mark::DiskHangs);
             return Next::Follow(None);
         }
         self.since_check += 1;
@@ -94,7 +111,9 @@ impl Leader {
             self.since_check = 0;
             let peers = &self.peers;
             let heard = peers.iter().filter(|(_, peer)| peer.heard).map(|(&id, _)| id);
-            if !core.membership.is_quorum(&heard.chain([core.config.id]).collect()) {
+            let quorum = core.membership.is_quorum(&heard.chain([core.config.id]).collect());
+            if !quorum && !mutant(Mutant::LeadsWithoutQuorum) {
+                mark(Mark::QuorumSilent);
                 return Next::Follow(None);
             }
             self.peers.values_mut().for_each(|peer| peer.heard = false);
@@ -124,12 +143,17 @@ impl Leader {
                 self.settle(core);
             }
             Message::HeartbeatReply { session, round } if self.hear(from, session, round) => {
+                if mutant(Mutant::HeartbeatMovesMatch) {
+                    let matched = self.peers[&from].next().previous();
+                    self.replied(core, from, AppendOutcome::Accepted { matched });
+                }
                 self.settle(core);
             }
             Message::ReadIndex { id } => {
                 if self.has_room(core) {
                     self.reads.add(Asker::Remote(from, id));
                 } else {
+                    mark(Mark::ReadBusyForFollower);
                     core.send(from, Message::ReadIndexReply { id, index: None });
                 }
             }
@@ -169,31 +193,45 @@ impl Leader {
 
     /// The own disk moved.
     pub(crate) fn persisted(&mut self, core: &mut Core) -> Next {
-        self.advance(core);
+        if !mutant(Mutant::CountsOnlyAnswers) {
+            self.advance(core);
+        }
         Next::Stay
     }
 
     /// Commits what a majority's disks hold, if it is of this term (thesis 3.6.2; Figure 8).
     fn advance(&mut self, core: &mut Core) {
         let me = core.config.id;
-        let durable = core.log.persisted();
+        let durable =
+            if mutant(Mutant::CountsItselfEarly) { core.log.last().index } else { core.log.persisted() };
         let matched = |node| {
             if node == me { durable } else { self.peers.get(&node).map_or(Index(0), Progress::matched) }
         };
         let reached = Index(core.membership.reached(|node| matched(node).0));
-        if reached > core.commit && core.log.term_at(reached) == Some(core.term()) {
-            self.uncommitted -= core.log.bytes_between(core.commit, reached);
-            core.commit_to(reached);
+        if reached <= core.commit {
+            return;
         }
+        if core.log.term_at(reached) != Some(core.term()) && !mutant(Mutant::CommitsEarlierTerms) {
+            mark(Mark::EarlierTermNotCounted);
+            return;
+        }
+        if !mutant(Mutant::UncommittedLeaks) {
+            self.uncommitted -= core.log.bytes_between(core.commit, reached);
+        }
+        core.commit_to(reached);
     }
 
     /// Sends all that may leave: a round if reads want one, appends as far as the windows are open, and the commit
     /// index where nothing else would carry it.
     pub(crate) fn flush(&mut self, core: &mut Core) {
-        if self.reads.wants_round() && may_read(core) {
-            self.round(core);
-            // Alone, the leader has just answered itself.
-            self.settle(core);
+        if self.reads.wants_round() {
+            if may_read(core) {
+                self.round(core);
+                // Alone, the leader has just answered itself.
+                self.settle(core);
+            } else {
+                mark(Mark::ReadWaitsForFirstCommit);
+            }
         }
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
         for peer in peers {
@@ -215,7 +253,8 @@ impl Leader {
     fn heartbeat(&mut self, core: &mut Core, to: NodeId) {
         let round = self.reads.latest();
         if let Some(peer) = self.peers.get_mut(&to) {
-            let commit = core.commit.min(peer.matched());
+            let most = if mutant(Mutant::HeartbeatTellsTooMuch) { core.commit } else { peer.matched() };
+            let commit = core.commit.min(most);
             peer.told = commit;
             core.send(to, Message::Heartbeat { session: peer.session(), commit, round });
         }
@@ -224,8 +263,13 @@ impl Leader {
     /// Serves the reads whose round a majority has answered.
     fn settle(&mut self, core: &mut Core) {
         let (me, latest) = (core.config.id, self.reads.latest());
-        let answered =
-            |node| if node == me { latest } else { self.peers.get(&node).map_or(0, |peer| peer.round) };
+        let answered = |node| {
+            if node == me || mutant(Mutant::ReadsWithoutQuorum) {
+                return latest;
+            }
+            let leased = |peer: &Progress| mutant(Mutant::ReadsByLease) && peer.heard;
+            self.peers.get(&node).map_or(0, |peer| if leased(peer) { latest } else { peer.round })
+        };
         let reached = core.membership.reached(answered);
         for round in self.reads.settle(reached) {
             for asker in round.askers {
@@ -250,7 +294,12 @@ impl Leader {
                 fetch(core, peer, to);
                 return;
             };
-            let most = if peer.is_silent() { 0 } else { core.config.max_append_entries };
+            let most = if peer.is_silent() {
+                mark(Mark::ProbeWithoutEntries);
+                0
+            } else {
+                core.config.max_append_entries
+            };
             let entries = core.log.slice(peer.next(), most, core.config.max_append_bytes);
             send(core, peer, to, previous, entries, round);
         }
@@ -267,11 +316,13 @@ impl Leader {
         let Fetched { fetch, previous, entries } = fetched;
         let Some(peer) = self.peers.get_mut(&fetch.peer) else { return };
         if !peer.fetched(&fetch) {
+            mark(Mark::FetchedLate);
             return;
         }
         if is_answer(&fetch, previous, &entries) {
             send(core, peer, fetch.peer, previous, entries, round);
         } else {
+            mark(Mark::FetchUnanswered);
             peer.unfetched();
         }
     }
@@ -279,6 +330,7 @@ impl Leader {
     /// What was sent to `peer` lately is likely lost.
     pub(crate) fn unreachable(&mut self, peer: NodeId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
+            mark(Mark::PeerUnreachable);
             peer.lost();
         }
     }
@@ -300,7 +352,7 @@ impl Leader {
 
 /// Whether the first entry of the term is committed: before, the leader does not know what is (thesis 6.4).
 fn may_read(core: &Core) -> bool {
-    core.log.term_at(core.commit) == Some(core.term())
+    core.log.term_at(core.commit) == Some(core.term()) || mutant(Mutant::ReadsBeforeFirstCommit)
 }
 
 /// Whether what the follower needs was discarded from the disk.
@@ -321,6 +373,7 @@ fn fetch(core: &mut Core, peer: &mut Progress, to: NodeId) {
         to: most.min(core.log.base().index),
         max_bytes: core.config.max_append_bytes,
     };
+    mark(Mark::FetchAsked);
     peer.fetching(fetch);
     core.fetch.push(fetch);
 }

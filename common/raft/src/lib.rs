@@ -63,7 +63,7 @@
 //! disk stays behind (its state is shown as `behind`). A server that lost acknowledged data from its disk must
 //! not start again under its old id. Reads by lease are absent on purpose: they trust clocks.
 //!
-//! Reading order: `types`, `message`, `effects`, `raft`, then the roles, `progress`, `reads`, `log`, `outbox`.
+//! Reading order: `types`, `message`, `effects`, `raft`, `shared`, then the roles, `progress`, `reads`, `log`, `outbox`.
 #![no_std]
 extern crate alloc;
 
@@ -71,6 +71,7 @@ mod candidate;
 mod config;
 mod effects;
 mod follower;
+pub mod instruments;
 mod invariants;
 mod leader;
 mod log;
@@ -81,6 +82,7 @@ mod progress;
 mod raft;
 mod reads;
 mod rng;
+mod shared;
 mod status;
 mod types;
 

@@ -17,7 +17,10 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use crate::types::{Entry, Index, Position, Term, Ticket};
+use crate::{
+    instruments::{Mark, Mutant, mark, mutant},
+    types::{Entry, Index, Position, Term, Ticket},
+};
 
 /// Most entries given to apply at once.
 const PAGE_ENTRIES: usize = 4096;
@@ -92,7 +95,8 @@ impl Log {
     /// The term of the entry at `index`, when memory knows it.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
-            return Some(self.base.term);
+            let forgets = mutant(Mutant::TermAtBaseForgotten);
+            return Some(if forgets { Term(0) } else { self.base.term });
         }
         self.get(index).map(|entry| entry.position.term)
     }
@@ -126,8 +130,12 @@ impl Log {
         for entry in entries {
             let at = entry.position;
             match self.term_at(at.index) {
-                Some(term) if term == at.term => {}
+                Some(term) if term == at.term && !mutant(Mutant::TruncatesMatching) => {
+                    mark(Mark::EntryMatches);
+                }
+                Some(_) if mutant(Mutant::ConflictStays) => {}
                 Some(_) => {
+                    mark(Mark::TailReplaced);
                     assert!(at.index > keep, "a committed entry is never replaced");
                     self.truncate(at.index);
                     self.push(entry);
@@ -147,12 +155,15 @@ impl Log {
         }
         let end = self.last();
         for write in &mut self.writes {
-            if write.proves.index > end.index {
+            if write.proves.index > end.index && !mutant(Mutant::WritesProveTooMuch) {
+                mark(Mark::WriteProvesLess);
                 write.proves = end;
             }
         }
         self.persisted = self.persisted.min(end.index);
-        self.handed = self.handed.min(end.index);
+        if !mutant(Mutant::ReplacementUnwritten) {
+            self.handed = self.handed.min(end.index);
+        }
     }
 
     /// The entries that were not yet given to the disk; from now on they are.

@@ -5,7 +5,10 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use crate::types::NodeId;
+use crate::{
+    instruments::{Mutant, mutant},
+    types::NodeId,
+};
 
 /// The voters.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ impl Membership {
 
     /// How many make a majority: any two of this many among the voters overlap.
     fn quorum(&self) -> usize {
-        self.voters.len() / 2 + 1
+        if mutant(Mutant::HalfIsQuorum) { self.voters.len().div_ceil(2) } else { self.voters.len() / 2 + 1 }
     }
 
     /// Whether this server alone is a majority.
@@ -52,7 +55,8 @@ impl Membership {
     pub(crate) fn reached(&self, value: impl Fn(NodeId) -> u64) -> u64 {
         let mut values: Vec<u64> = self.voters.iter().map(|&node| value(node)).collect();
         values.sort_unstable_by(|a, b| b.cmp(a));
-        values[self.quorum() - 1]
+        let more = usize::from(mutant(Mutant::CountsOneTooMany) && self.quorum() < values.len());
+        values[self.quorum() - 1 + more]
     }
 }
 

@@ -8,7 +8,8 @@
 use alloc::{collections::VecDeque, vec::Vec};
 
 use crate::{
-    message::Envelope,
+    instruments::{Mark, Mutant, mark, mutant},
+    message::{Envelope, Message},
     types::{HardState, Index, Ticket},
 };
 
@@ -38,6 +39,8 @@ impl Outbox {
     /// A gate for a server whose disk holds `hard`.
     pub(crate) fn new(hard: HardState) -> Self {
         let (free, held, writes) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        let vote = if mutant(Mutant::RestartForgetsVote) { None } else { hard.vote };
+        let hard = HardState { vote, ..hard };
         Self { free, held, hard, version: 0, handed: 0, durable: 0, writes }
     }
 
@@ -59,11 +62,14 @@ impl Outbox {
         if hard == self.hard {
             return;
         }
-        if hard.term > self.hard.term {
+        if hard.term > self.hard.term && !self.held.is_empty() && !mutant(Mutant::HeldOutlivesTerm) {
+            mark(Mark::HeldDiscarded);
             self.held.clear();
         }
+        if hard.term > self.hard.term || !mutant(Mutant::VoteAloneUnwritten) {
+            self.version += 1;
+        }
         self.hard = hard;
-        self.version += 1;
     }
 
     /// Sends without waiting: pre-votes only.
@@ -75,11 +81,22 @@ impl Outbox {
     /// log is durable now.
     pub(crate) fn send(&mut self, envelope: Envelope, entries: Index, persisted: Index) {
         let held = Held { version: self.version, entries, envelope };
-        if held.version <= self.durable && held.entries <= persisted {
+        if self.may_leave(&held, persisted) {
             self.free.push(held.envelope);
         } else if self.held.len() < MOST_HELD {
             self.held.push_back(held);
         }
+    }
+
+    /// Whether the disk holds what `held` promises.
+    fn may_leave(&self, held: &Held, persisted: Index) -> bool {
+        let early = match held.envelope.message {
+            Message::Vote { .. } => mutant(Mutant::AsksBeforeDurable),
+            Message::VoteReply { .. } => mutant(Mutant::GrantsBeforeDurable),
+            _ => mutant(Mutant::SpeaksBeforeDurable),
+        };
+        (held.version <= self.durable || early)
+            && (held.entries <= persisted || mutant(Mutant::AcknowledgesBeforeDurable))
     }
 
     /// The term and vote, when the disk was not yet given them; from now on it was.
@@ -105,7 +122,7 @@ impl Outbox {
             self.durable = self.durable.max(version);
         }
         for held in core::mem::take(&mut self.held) {
-            if held.version <= self.durable && held.entries <= persisted {
+            if self.may_leave(&held, persisted) {
                 self.free.push(held.envelope);
             } else {
                 self.held.push_back(held);

@@ -19,6 +19,7 @@ use alloc::collections::VecDeque;
 
 use crate::{
     effects::Fetch,
+    instruments::{Mark, Mutant, mark, mutant},
     types::{Index, Position},
 };
 
@@ -102,7 +103,13 @@ impl Progress {
     pub(crate) fn may_send(&self, window: Window) -> bool {
         match &self.state {
             State::Probe { sent } => !sent,
-            State::Replicate { flights, bytes } => flights.len() < window.appends && *bytes < window.bytes,
+            State::Replicate { flights, bytes } => {
+                let open = flights.len() < window.appends && *bytes < window.bytes;
+                if !open {
+                    mark(Mark::WindowFull);
+                }
+                open
+            }
         }
     }
 
@@ -160,15 +167,17 @@ impl Progress {
             State::Probe { .. } => previous.next() != self.next,
             State::Replicate { .. } => previous >= self.next,
         };
-        if old || previous <= self.matched {
+        if (old || previous <= self.matched) && !mutant(Mutant::OldRefusalCounts) {
+            mark(Mark::OldRefusal);
             return;
         }
+        mark(Mark::Refused);
         self.probe(agree.min(previous.previous()).next());
     }
 
     /// Goes back to asking, from `next` on.
     fn probe(&mut self, next: Index) {
-        self.next = next.max(self.matched.next());
+        self.next = if mutant(Mutant::OldRefusalCounts) { next } else { next.max(self.matched.next()) };
         self.state = State::Probe { sent: false };
         self.stalled = 0;
         self.silent = false;
@@ -186,14 +195,17 @@ impl Progress {
     pub(crate) fn tick(&mut self, patience: u32) {
         let waits = matches!(&self.state, State::Replicate { flights, .. } if !flights.is_empty());
         self.stalled = if waits { self.stalled + 1 } else { 0 };
-        if self.stalled >= patience {
+        if self.stalled >= patience && !mutant(Mutant::LostIsNeverSentAgain) {
+            mark(Mark::Stalled);
             self.lost();
         }
     }
 
     /// A heartbeat leaves: a probe may be repeated, and a fetch that failed.
     pub(crate) fn retry(&mut self) {
-        if let State::Probe { sent } = &mut self.state {
+        if let State::Probe { sent } = &mut self.state
+            && !mutant(Mutant::ProbesOnce)
+        {
             self.silent = *sent;
             *sent = false;
         }
@@ -213,17 +225,19 @@ impl Progress {
 
     /// Ends the fetch under way, when `fetch` is that one and still wanted. A stale answer changes nothing.
     pub(crate) fn fetched(&mut self, fetch: &Fetch) -> bool {
-        if self.fetch != Some(*fetch) {
+        if self.fetch != Some(*fetch) && !mutant(Mutant::LateFetchCounts) {
             return false;
         }
         self.fetch = None;
-        fetch.from == self.next
+        fetch.from == self.next || mutant(Mutant::LateFetchCounts)
     }
 
     /// The fetch could not be answered: wait for the next heartbeat.
     pub(crate) fn unfetched(&mut self) {
+        let fetch = self.fetch.filter(|_| mutant(Mutant::FetchAskedOnce));
         self.probe(self.next);
         self.state = State::Probe { sent: true };
+        self.fetch = fetch;
     }
 
     /// What must always hold.

@@ -1,5 +1,4 @@
-//! The server: what all roles share, the term gate, and the only place where roles change (Figure 2, "Rules for
-//! Servers").
+//! The server: the term gate, and the only place where roles change (Figure 2, "Rules for Servers").
 //!
 //! ```text
 //!            timeout            majority would            majority voted
@@ -20,17 +19,15 @@ use core::fmt;
 use crate::{
     candidate::{Ballot, Candidate},
     config::{Config, ConfigError, Restored},
-    effects::{Effects, Fetch, Fetched, Persist},
+    effects::{Effects, Fetched},
     follower::Follower,
+    instruments::{Mark, Mutant, mark, mutant},
     invariants::Before,
     leader::Leader,
-    log::Log,
-    membership::Membership,
     message::{Envelope, Message},
-    outbox::Outbox,
-    rng::Rng,
+    shared::Core,
     status::{RoleName, Status},
-    types::{Entry, HardState, Index, NodeId, Payload, Position, ReadId, Term, Ticket},
+    types::{HardState, Index, NodeId, Payload, Position, ReadId, Term, Ticket},
 };
 
 /// No honest server counts this far; a peer that claims to is not believed, so that no sum overflows.
@@ -82,29 +79,6 @@ pub(crate) enum Next {
     Follow(Option<NodeId>),
     Campaign(Ballot),
     Lead,
-}
-
-/// What all roles share.
-#[derive(Debug)]
-pub(crate) struct Core {
-    pub(crate) config: Config,
-    pub(crate) membership: Membership,
-    pub(crate) rng: Rng,
-    pub(crate) log: Log,
-    pub(crate) outbox: Outbox,
-    pub(crate) commit: Index,
-    /// Given to the caller to apply.
-    pub(crate) applying: Index,
-    /// Confirmed by the caller as applied.
-    pub(crate) applied: Index,
-    /// The latest number of a session, a read round or a question: one numbering, so that none is used twice.
-    pub(crate) number: u64,
-    /// Confirmed reads, each to be served once its index was given to apply.
-    pub(crate) ready: Vec<(Index, ReadId)>,
-    pub(crate) failed: Vec<ReadId>,
-    pub(crate) fetch: Vec<Fetch>,
-    held: bool,
-    ticket: Ticket,
 }
 
 impl Raft {
@@ -191,8 +165,14 @@ impl Raft {
     pub fn propose(&mut self, command: Arc<[u8]>) -> Result<Position, Refusal> {
         self.observed(|raft| match &mut raft.role {
             Role::Leader(leader) => leader.propose(&mut raft.core, Payload::Command(command)),
-            Role::Follower(follower) => Err(Refusal::NotLeader { hint: follower.leader() }),
-            Role::Candidate(_) => Err(Refusal::NotLeader { hint: None }),
+            Role::Follower(follower) => {
+                mark(Mark::ProposalAtFollower);
+                Err(Refusal::NotLeader { hint: follower.leader() })
+            }
+            Role::Candidate(_) => {
+                mark(Mark::ProposalAtCandidate);
+                Err(Refusal::NotLeader { hint: None })
+            }
         })
     }
 
@@ -201,7 +181,10 @@ impl Raft {
         self.observed(|raft| match &mut raft.role {
             Role::Leader(leader) => leader.read(&raft.core, id),
             Role::Follower(follower) => follower.read(&raft.core, id),
-            Role::Candidate(_) => Err(Refusal::NotLeader { hint: None }),
+            Role::Candidate(_) => {
+                mark(Mark::ReadAtCandidate);
+                Err(Refusal::NotLeader { hint: None })
+            }
         })
     }
 
@@ -256,15 +239,24 @@ impl Raft {
         }
         match message {
             Message::PreVote { last } => {
-                let granted = term > core.term() && !self.role.hears_leader(core) && core.would_elect(*last);
-                core.answer_pre_vote(from, term, granted);
+                let granted = self.pre_vote(term, *last);
+                self.core.answer_pre_vote(from, term, granted);
                 return None;
             }
             Message::PreVoteReply { granted: true } => {
-                return (term == core.term().next()).then_some(envelope);
+                if term != core.term().next() {
+                    mark(Mark::PreVoteTooLate);
+                    return None;
+                }
+                return Some(envelope);
             }
             // Stickiness (thesis 4.2.3): who hears a leader does not help to depose it, nor enters the term.
-            Message::Vote { .. } if term > core.term() && self.role.hears_leader(core) => return None,
+            Message::Vote { .. }
+                if term > core.term() && self.role.hears_leader(core) && !mutant(Mutant::VoteAlwaysHeard) =>
+            {
+                mark(Mark::VoteIgnored);
+                return None;
+            }
             _ => {}
         }
         if term < core.term() {
@@ -272,9 +264,33 @@ impl Raft {
             return None;
         }
         if term > core.term() {
+            let replies = !matches!(message, Message::Vote { .. }) && !message.leads();
+            if replies && mutant(Mutant::HigherReplyIgnored) {
+                return None;
+            }
             self.enter(term, envelope.message.leads().then_some(from));
         }
         Some(envelope)
+    }
+
+    /// Whether this server would vote in `term` for a log that ends at `last`.
+    fn pre_vote(&mut self, term: Term, last: Position) -> bool {
+        let refusal = if term <= self.core.term() {
+            Mark::PreVoteForOldTerm
+        } else if self.role.hears_leader(&self.core) {
+            Mark::PreVoteAgainstLeader
+        } else if !self.core.would_elect(last) {
+            Mark::PreVoteWithOldLog
+        } else {
+            return true;
+        };
+        mark(refusal);
+        if let Role::Follower(follower) = &mut self.role
+            && mutant(Mutant::RefusedGiveRest)
+        {
+            follower.voted(&mut self.core);
+        }
+        false
     }
 
     /// Hands a message of the present term to the role. Votes, and hearing of the term's leader, are common to all.
@@ -285,7 +301,11 @@ impl Raft {
         if envelope.message.leads() {
             match &mut self.role {
                 Role::Follower(follower) => follower.hear(envelope.from, &mut self.core),
-                Role::Candidate(_) => self.turn(Next::Follow(Some(envelope.from))),
+                Role::Candidate(_) if mutant(Mutant::CandidateIgnoresLeader) => {}
+                Role::Candidate(_) => {
+                    mark(Mark::CandidateFollows);
+                    self.turn(Next::Follow(Some(envelope.from)));
+                }
                 // Two leaders in a term cannot be: the other one is lying or broken.
                 Role::Leader(_) => return,
             }
@@ -302,8 +322,16 @@ impl Raft {
     /// and only for a log at least as up-to-date as ours (thesis 3.6.1).
     fn vote(&mut self, candidate: NodeId, last: Position) {
         let hard = self.core.outbox.hard();
-        let free = hard.vote.is_none_or(|vote| vote == candidate);
-        let granted = free && self.role.leader(self.core.config.id).is_none() && self.core.would_elect(last);
+        let free = hard.vote.is_none_or(|vote| vote == candidate) || mutant(Mutant::VotesTwice);
+        let granted = if !free || self.role.leader(self.core.config.id).is_some() {
+            mark(Mark::VoteAlreadyGiven);
+            false
+        } else if !self.core.would_elect(last) {
+            mark(Mark::VoteWithOldLog);
+            false
+        } else {
+            true
+        };
         if granted {
             self.core.outbox.set_hard(HardState { vote: Some(candidate), ..hard });
             if let Role::Follower(follower) = &mut self.role {
@@ -316,8 +344,12 @@ impl Raft {
     /// Enters a higher term, in which no vote was given yet.
     fn enter(&mut self, term: Term, leader: Option<NodeId>) {
         assert!(term > self.core.term(), "only a higher term is entered");
-        self.core.outbox.set_hard(HardState { term, vote: None });
-        self.turn(Next::Follow(leader));
+        mark(Mark::HigherTermEntered);
+        let vote = self.core.outbox.hard().vote.filter(|_| mutant(Mutant::VoteOutlivesTerm));
+        self.core.outbox.set_hard(HardState { term, vote });
+        if !(matches!(self.role, Role::Leader(_)) && mutant(Mutant::LeadsOn)) {
+            self.turn(Next::Follow(leader));
+        }
     }
 
     /// Changes the role: the only place that does.
@@ -337,7 +369,12 @@ impl Raft {
             Role::Candidate(_) => Vec::new(),
             Role::Leader(leader) => leader.abandon(),
         };
-        core.failed.extend(failed);
+        if !failed.is_empty() {
+            mark(Mark::ReadsFail);
+        }
+        if !mutant(Mutant::ReadsForgotten) {
+            core.failed.extend(failed);
+        }
         // Alone in the cluster, a candidate needs nobody's answer.
         if let Role::Candidate(candidate) = &self.role {
             let next = candidate.verdict(&self.core);
@@ -371,124 +408,7 @@ impl Role {
         match self {
             Self::Follower(follower) => follower.hears_leader(core),
             Self::Candidate(_) => false,
-            Self::Leader(_) => true,
+            Self::Leader(_) => !mutant(Mutant::LeaderHelpsOthers),
         }
-    }
-}
-
-impl Core {
-    fn new(config: Config, restored: Restored) -> Self {
-        let mut rng = Rng::new(config.seed, config.id.0);
-        let applied = restored.applied.index;
-        let mut log = Log::new(restored.base, restored.discarded.index, restored.entries);
-        log.evict(applied, config.cache_bytes);
-        Self {
-            membership: Membership::new(&config.voters),
-            number: rng.numbering(),
-            rng,
-            log,
-            outbox: Outbox::new(restored.hard),
-            commit: applied,
-            applying: applied,
-            applied,
-            ready: Vec::new(),
-            failed: Vec::new(),
-            fetch: Vec::new(),
-            held: false,
-            ticket: Ticket(0),
-            config,
-        }
-    }
-
-    /// The present term.
-    pub(crate) fn term(&self) -> Term {
-        self.outbox.hard().term
-    }
-
-    /// A number that was never used.
-    pub(crate) fn number(&mut self) -> u64 {
-        self.number += 1;
-        self.number
-    }
-
-    /// Sends a message of the present term, which waits for term and vote to be durable.
-    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
-        self.send_after(to, message, Index(0));
-    }
-
-    /// As [`Core::send`], and waits also for the log to be durable up to `entries`.
-    pub(crate) fn send_after(&mut self, to: NodeId, message: Message, entries: Index) {
-        let envelope = Envelope { from: self.config.id, to, term: self.term(), message };
-        self.outbox.send(envelope, entries, self.log.persisted());
-    }
-
-    /// Whether the log at `last` is at least as up-to-date as ours.
-    fn would_elect(&self, last: Position) -> bool {
-        last.up_to_date_with(self.log.last())
-    }
-
-    /// A granted pre-vote repeats the term it was asked for; a refused one carries ours (thesis 9.6).
-    fn answer_pre_vote(&mut self, to: NodeId, term: Term, granted: bool) {
-        let message = Message::PreVoteReply { granted };
-        if granted {
-            self.outbox.send_unbound(Envelope { from: self.config.id, to, term, message });
-        } else {
-            self.send(to, message);
-        }
-    }
-
-    /// Tells who speaks for an old term which one it is now; replies are not answered.
-    fn answer_old(&mut self, envelope: &Envelope) {
-        let answer = match envelope.message {
-            Message::Vote { .. } => Message::VoteReply { granted: false },
-            Message::Append { session, round, .. } | Message::Heartbeat { session, round, .. } => {
-                Message::HeartbeatReply { session, round }
-            }
-            _ => return,
-        };
-        self.send(envelope.from, answer);
-    }
-
-    /// Learns that the log is committed up to `index`.
-    pub(crate) fn commit_to(&mut self, index: Index) {
-        assert!(index <= self.log.last().index, "only entries that are here are committed here");
-        self.commit = self.commit.max(index);
-    }
-
-    /// Whether memory holds more than it should because applying is slow, or the disk that it waits for.
-    pub(crate) fn is_full(&self) -> bool {
-        let bound = self.config.cache_bytes + 4 * self.config.max_uncommitted_bytes;
-        self.log.bytes() > bound && self.applied < self.commit
-    }
-
-    fn effects(&mut self) -> Effects {
-        let persist = self.write();
-        let until = if self.held { self.applying } else { self.commit.min(self.log.persisted()) };
-        let apply = self.log.page(self.applying, until);
-        self.applying = apply.last().map_or(self.applying, |last| last.position.index);
-        let applying = self.applying;
-        let (now, later) = core::mem::take(&mut self.ready).into_iter().partition(|(at, _)| *at <= applying);
-        self.ready = later;
-        Effects {
-            persist,
-            send: self.outbox.take(),
-            fetch: core::mem::take(&mut self.fetch),
-            apply,
-            reads: Vec::into_iter(now).map(|(_, id)| id).collect(),
-            failed_reads: core::mem::take(&mut self.failed),
-        }
-    }
-
-    /// What the disk was not given yet, as one write.
-    fn write(&mut self) -> Option<Persist> {
-        let hard = self.outbox.hand();
-        let entries: Vec<Entry> = self.log.hand();
-        if hard.is_none() && entries.is_empty() {
-            return None;
-        }
-        self.ticket = Ticket(self.ticket.0 + 1);
-        self.log.writing(self.ticket);
-        self.outbox.writing(self.ticket);
-        Some(Persist { ticket: self.ticket, hard, entries })
     }
 }

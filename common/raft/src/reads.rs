@@ -14,7 +14,10 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use crate::types::{Index, NodeId, ReadId};
+use crate::{
+    instruments::{Mark, Mutant, mark, mutant},
+    types::{Index, NodeId, ReadId},
+};
 
 /// Who asked for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,22 +68,29 @@ impl Rounds {
         if let Asker::Remote(node, _) = asker {
             let same = |old: &&mut Asker| matches!(old, Asker::Remote(from, _) if *from == node);
             if let Some(old) = self.waiting.iter_mut().find(same) {
+                mark(Mark::QuestionReplaced);
                 *old = asker;
                 return;
             }
         }
-        self.waiting.push(asker);
         self.count += 1;
+        if let Some(round) = self.running.back_mut().filter(|_| mutant(Mutant::JoinsRunningRound)) {
+            return round.askers.push(asker);
+        }
+        self.waiting.push(asker);
     }
 
     /// Whether reads wait and no round is under way that would have to end first.
     pub(crate) fn wants_round(&self) -> bool {
+        if !self.running.is_empty() && !self.waiting.is_empty() {
+            mark(Mark::ReadWaitsForRound);
+        }
         !self.waiting.is_empty() && self.running.is_empty()
     }
 
     /// Begins a round under a new number. Waiting reads join it when the leader may already say its commit `index`.
     pub(crate) fn begin(&mut self, index: Option<Index>) -> u64 {
-        self.latest += 1;
+        self.latest += u64::from(!mutant(Mutant::RoundsShareNumber));
         if let (Some(index), false) = (index, self.waiting.is_empty()) {
             let askers = core::mem::take(&mut self.waiting);
             self.running.push_back(Round { number: self.latest, index, askers });
@@ -94,7 +104,9 @@ impl Rounds {
         while self.running.front().is_some_and(|round| round.number <= number) {
             settled.extend(self.running.pop_front());
         }
-        self.count -= settled.iter().map(|round| round.askers.len()).sum::<usize>();
+        if !mutant(Mutant::SettledStayCounted) {
+            self.count -= settled.iter().map(|round| round.askers.len()).sum::<usize>();
+        }
         settled
     }
 
@@ -164,7 +176,9 @@ impl Questions {
 
     /// The reads of question `id`, when that is the one under way.
     pub(crate) fn answered(&mut self, id: u64) -> Vec<ReadId> {
-        if self.asked.as_ref().is_none_or(|question| question.id != id) {
+        let other = |question: &Question| question.id != id && !mutant(Mutant::LateAnswerCounts);
+        if self.asked.as_ref().is_none_or(other) {
+            mark(Mark::AnswerTooLate);
             return Vec::new();
         }
         self.asked.take().map_or(Vec::new(), |question| question.reads)

@@ -3,6 +3,8 @@
 //! `SplitMix64` is enough: the draws spread election timeouts (thesis 3.4) and pick where numberings start. Nothing
 //! here is secret.
 
+use crate::instruments::{Mutant, mutant};
+
 /// A small generator; equal seeds give equal sequences.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
@@ -24,13 +26,13 @@ impl Rng {
 
     /// A timeout from `shortest..2 * shortest`.
     pub(crate) fn timeout(&mut self, shortest: u32) -> u32 {
-        let spread = self.next() % u64::from(shortest.max(1));
+        let spread = if mutant(Mutant::NoJitter) { 0 } else { self.next() % u64::from(shortest.max(1)) };
         shortest.saturating_add(u32::try_from(spread).unwrap_or(0))
     }
 
     /// Where a numbering starts, so that it does not repeat the numbers of an earlier run: 2^32 numbers follow
     /// before another start could be met, and the numbering cannot overflow.
     pub(crate) fn numbering(&mut self) -> u64 {
-        (self.next() >> 33) << 32
+        if mutant(Mutant::NumbersStartOver) { 0 } else { (self.next() >> 33) << 32 }
     }
 }

@@ -3,6 +3,8 @@
 use alloc::sync::Arc;
 use core::fmt;
 
+use crate::instruments::{Mutant, mutant};
+
 /// Identifies a server for the life of a cluster. Zero is never a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
@@ -97,6 +99,12 @@ impl Position {
     /// Whether a log that ends here is at least as up-to-date as one that ends at `other` (thesis 3.6.1):
     /// the later last term wins, and with equal terms the longer log.
     pub fn up_to_date_with(self, other: Self) -> bool {
+        if mutant(Mutant::JudgesByIndex) {
+            return self.index >= other.index;
+        }
+        if mutant(Mutant::JudgesByTerm) {
+            return self.term >= other.term;
+        }
         (self.term, self.index) >= (other.term, other.index)
     }
 }

@@ -1,4 +1,5 @@
-//! A cluster of real `kvd` processes on loopback, to be killed and restarted at will.
+//! A cluster of real `kvd` processes on loopback, to be killed and restarted at will, and to be cut off one another
+//! where a [`Proxy`] stands between them.
 //!
 //! Ports lie outside the kernel's ephemeral range and were free when asked for: a node that is down for a moment
 //! must find its port again, which a passing client's socket could take from the ephemeral range.
@@ -6,18 +7,21 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
+use crate::proxy::Proxy;
+
 /// Real processes under one configuration. Dropping it kills them all and removes their files.
 pub struct Cluster {
     program: PathBuf,
     folder: tempfile::TempDir,
     nodes: Vec<Node>,
+    proxy: Option<Proxy>,
 }
 
 struct Node {
@@ -31,19 +35,35 @@ impl Cluster {
     /// # Panics
     /// When a process cannot be started; this is for tests.
     pub fn start(program: impl Into<PathBuf>, size: usize) -> Self {
+        let addresses = (0..size).map(|_| format!("127.0.0.1:{}", free_port()));
+        Self::configured(program.into(), addresses.map(|address| (address.clone(), address)).collect(), None)
+    }
+
+    /// The same behind a proxy, which has a wire for each directed pair of them and of clients; its chances come from
+    /// the seed.
+    ///
+    /// # Panics
+    /// When a process or the proxy cannot be started.
+    pub fn behind_proxy(program: impl Into<PathBuf>, size: usize, seed: u64) -> Self {
+        let listen: Vec<_> = (0..size).map(|_| SocketAddr::from(([127, 0, 0, 1], free_port()))).collect();
+        let proxy = Proxy::start(seed, &listen, free_port).expect("the proxy can be started");
+        let addresses =
+            listen.iter().zip(1..).map(|(listen, id)| (proxy.front(id).to_string(), listen.to_string()));
+        Self::configured(program.into(), addresses.collect(), Some(proxy))
+    }
+
+    /// Nodes that advertise the first of each two addresses and listen on the second.
+    fn configured(program: PathBuf, addresses: Vec<(String, String)>, proxy: Option<Proxy>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let nodes: Vec<_> = (0..size)
-            .map(|_| Node { address: format!("127.0.0.1:{}", free_port()), process: None })
-            .collect();
         let mut config = String::from("[cluster]\nname = \"test\"\n");
-        for (node, id) in nodes.iter().zip(1..) {
-            let _ = write!(config, "\n[[server]]\nid = {id}\naddress = \"{}\"\n", node.address);
+        for ((address, listen), id) in addresses.iter().zip(1..) {
+            let _ =
+                write!(config, "\n[[server]]\nid = {id}\naddress = \"{address}\"\nlisten = \"{listen}\"\n");
         }
         fs::write(folder.path().join("kvd.toml"), config).expect("the configuration can be written");
-        let mut cluster = Self { program: program.into(), folder, nodes };
-        for id in 1..=size {
-            cluster.restart(id);
-        }
+        let nodes = addresses.into_iter().map(|(address, _)| Node { address, process: None }).collect();
+        let mut cluster = Self { program, folder, nodes, proxy };
+        cluster.revive();
         cluster
     }
 
@@ -66,14 +86,34 @@ impl Cluster {
         node.process = Some(process);
     }
 
-    /// Kills node `id` as a power cut would: no handler runs.
+    /// Starts every node that is down.
+    pub fn revive(&mut self) {
+        for id in self.down() {
+            self.restart(id);
+        }
+    }
+
+    /// Kills node `id` with no chance to do anything more, as `kill -9` does. What it wrote stays, synced or not.
     ///
     /// # Panics
     /// When it is down.
     pub fn kill(&mut self, id: usize) {
-        let mut process = self.nodes[id - 1].process.take().expect("the node runs");
-        process.kill().expect("it can be killed");
-        process.wait().expect("it can be waited for");
+        self.kill_all(&[id]);
+    }
+
+    /// Kills all these nodes before it waits for the end of any.
+    ///
+    /// # Panics
+    /// When one is down.
+    pub fn kill_all(&mut self, ids: &[usize]) {
+        for id in ids {
+            let process = self.nodes[id - 1].process.as_mut().expect("the node runs");
+            process.kill().expect("it can be killed");
+        }
+        for id in ids {
+            let mut process = self.nodes[id - 1].process.take().expect("no node is named twice");
+            process.wait().expect("it can be waited for");
+        }
     }
 
     /// Asks node `id` to stop and waits for it; returns its exit code and how long it took.
@@ -114,12 +154,22 @@ impl Cluster {
         (1..=self.nodes.len()).filter(|id| self.nodes[id - 1].process.is_some()).collect()
     }
 
+    /// The ids of the nodes that do not.
+    pub fn down(&self) -> Vec<usize> {
+        (1..=self.nodes.len()).filter(|id| self.nodes[id - 1].process.is_none()).collect()
+    }
+
+    /// The network between the nodes, where they were started behind one.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
     /// How many nodes there are.
     pub fn size(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Node `id`'s address.
+    /// Node `id`'s address: where others reach it.
     pub fn address(&self, id: usize) -> &str {
         &self.nodes[id - 1].address
     }

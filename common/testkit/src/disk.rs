@@ -2,10 +2,11 @@
 //!
 //! What was written is safe only after [`SimFile::sync_data`], and a name only after [`SimDisk::sync_dir`] of its
 //! directory. [`SimDisk::crash`] settles everything else by a seed: each 512-byte sector of an unsynced write and each
-//! unsynced change of a directory may have happened or not, in any order. A sync that failed leaves what it should
-//! have saved readable but lost for good, whatever later syncs say, as Linux does.
+//! unsynced change of a directory may have happened or not, in any order. A sync that failed has lost what it should have
+//! saved for good, whatever later syncs say, as on Linux; each page of it may still be readable or not.
 //!
-//! Every call on the disk or one of its files is numbered. A test cuts the power or fails at the n-th.
+//! Every call on the disk or one of its files is numbered. A test cuts the power or fails at the n-th, or lets calls
+//! fail by chance ([`Weather`]).
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,12 @@ use std::{
 
 mod image;
 
-use image::{Change, File, Names, Rng};
+use image::{Change, File, Names};
+
+use crate::rng::Rng;
+
+/// The smallest piece of a write that is whole or not at all after a crash; a seed may say up to eight times as much.
+const SECTOR: usize = 512;
 
 /// How [`SimDisk::open`] treats a file that is or is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +33,30 @@ pub enum SimCreate {
     IfAbsent,
     /// It must not exist.
     New,
+}
+
+/// How often calls fail by themselves, each in a million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// Reads that end in an error; the bytes are fine.
+    pub read_errors: u64,
+    /// Syncs that fail and lose what they should have saved.
+    pub sync_errors: u64,
+}
+
+/// What went wrong so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Reads that failed by chance.
+    pub reads: u64,
+    /// Syncs that failed by chance.
+    pub syncs: u64,
+    /// Writes that found no space.
+    pub full: u64,
+    /// Calls in which the power was cut.
+    pub cuts: u64,
+    /// Crashes that lost or tore something that was not synced.
+    pub losses: u64,
 }
 
 /// The disk. Clones are the same disk.
@@ -54,6 +84,16 @@ struct Inner {
     /// Every call fails until the next restart or crash.
     off: bool,
     capacity: Option<u64>,
+    weather: Option<(Weather, Rng)>,
+    failures: Failures,
+}
+
+/// What a call is, as far as it fails by chance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Sync,
+    Other,
 }
 
 /// What is to happen in a call.
@@ -91,6 +131,27 @@ impl SimDisk {
         self.lock().capacity = bytes;
     }
 
+    /// Lets calls fail by chance from now on, drawn from `seed`.
+    pub fn set_weather(&self, weather: Weather, seed: u64) {
+        self.lock().weather = (weather != Weather::default()).then(|| (weather, Rng::new(seed)));
+    }
+
+    /// What went wrong so far.
+    pub fn failures(&self) -> Failures {
+        self.lock().failures
+    }
+
+    /// Bytes of all files together.
+    pub fn used(&self) -> u64 {
+        self.lock().files.values().map(|file| file.content().len() as u64).sum()
+    }
+
+    /// The process dies here and now: no call of what is left of it does anything until [`SimDisk::crash`] or
+    /// [`SimDisk::restart`].
+    pub fn power_off(&self) {
+        self.lock().off = true;
+    }
+
     /// Whether the power was cut.
     pub fn is_off(&self) -> bool {
         self.lock().off
@@ -100,10 +161,12 @@ impl SimDisk {
     pub fn crash(&self, seed: u64) {
         let inner = &mut *self.lock();
         let mut rng = Rng::new(seed);
-        inner.names.crash(&mut rng);
+        let tear = SECTOR << rng.below(4);
+        let mut lost = inner.names.crash(&mut rng);
         for file in inner.files.values_mut() {
-            file.crash(&mut rng);
+            lost |= file.crash(&mut rng, tear);
         }
+        inner.failures.losses += u64::from(lost);
         let linked = inner.names.ids();
         inner.files.retain(|id, _| linked.contains(id));
         inner.boot += 1;
@@ -132,6 +195,8 @@ impl SimDisk {
             fail_at: None,
             off: inner.off,
             capacity: inner.capacity,
+            weather: None,
+            failures: Failures::default(),
         })))
     }
 
@@ -153,7 +218,7 @@ impl SimDisk {
 
     /// Makes a directory and its missing parents.
     pub fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.call(|inner, _| {
+        self.call(Kind::Other, |inner| {
             inner.names.create_dir(path);
             Ok(())
         })
@@ -161,17 +226,17 @@ impl SimDisk {
 
     /// Names in a directory, sorted.
     pub fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.call(|inner, _| inner.names.list(dir))
+        self.call(Kind::Other, |inner| inner.names.list(dir))
     }
 
     /// Whether a file or directory is there.
     pub fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.call(|inner, _| Ok(inner.names.exists(path)))
+        self.call(Kind::Other, |inner| Ok(inner.names.exists(path)))
     }
 
     /// Opens a file for reading and writing.
     pub fn open(&self, path: &Path, create: SimCreate) -> io::Result<SimFile> {
-        self.call(|inner, _| {
+        self.call(Kind::Other, |inner| {
             let id = match (inner.names.find(path), create) {
                 (Some(_), SimCreate::New) => return Err(io::ErrorKind::AlreadyExists.into()),
                 (Some(id), _) => id,
@@ -184,12 +249,12 @@ impl SimDisk {
 
     /// Renames a file atomically, replacing `to`.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(|inner, _| inner.names.rename(from, to))
+        self.call(Kind::Other, |inner| inner.names.rename(from, to))
     }
 
     /// Removes a file.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call(|inner, _| inner.names.remove(path))
+        self.call(Kind::Other, |inner| inner.names.remove(path))
     }
 
     /// Makes the names in a directory durable.
@@ -202,14 +267,14 @@ impl SimDisk {
     }
 
     /// A numbered call. One that fails does nothing; one in which the power is cut is begun and not answered.
-    fn call<T>(&self, act: impl FnOnce(&mut Inner, Fate) -> io::Result<T>) -> io::Result<T> {
+    fn call<T>(&self, kind: Kind, act: impl FnOnce(&mut Inner) -> io::Result<T>) -> io::Result<T> {
         let inner = &mut *self.lock();
-        match inner.fate()? {
+        match inner.fate(kind)? {
             Fate::Fails(kind) => Err(kind.into()),
-            Fate::Works => act(inner, Fate::Works),
+            Fate::Works => act(inner),
             Fate::Cut => {
                 // Its outcome is the crash's to decide; the caller learns nothing.
-                let _ = act(inner, Fate::Cut);
+                let _ = act(inner);
                 Err(power_cut())
             }
         }
@@ -218,7 +283,7 @@ impl SimDisk {
     /// A numbered sync. One that fails loses what it should have saved; one in which the power is cut saves nothing.
     fn sync_call(&self, act: impl FnOnce(&mut Inner, Fate) -> io::Result<()>) -> io::Result<()> {
         let inner = &mut *self.lock();
-        match inner.fate()? {
+        match inner.fate(Kind::Sync)? {
             Fate::Works => act(inner, Fate::Works),
             Fate::Cut => Err(power_cut()),
             Fate::Fails(kind) => {
@@ -232,7 +297,7 @@ impl SimDisk {
 impl SimFile {
     /// Its length.
     pub fn len(&self) -> io::Result<u64> {
-        self.call(|inner, id| Ok(inner.file(id)?.content().len() as u64))
+        self.call(Kind::Other, |inner, id| Ok(inner.file(id)?.content().len() as u64))
     }
 
     /// Whether it has no bytes.
@@ -242,7 +307,7 @@ impl SimFile {
 
     /// Fills `buffer` from `offset`; an error of kind `UnexpectedEof` when the file ends before.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.call(|inner, id| {
+        self.call(Kind::Read, |inner, id| {
             let content = inner.file(id)?.content();
             let bytes = usize::try_from(offset)
                 .ok()
@@ -255,7 +320,7 @@ impl SimFile {
 
     /// Writes all of `bytes` at `offset`, growing the file where needed.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.call(|inner, id| {
+        self.call(Kind::Other, |inner, id| {
             let offset = usize::try_from(offset).map_err(io::Error::other)?;
             inner.room_for(id, offset.saturating_add(bytes.len()))?;
             inner.file(id)?.change(Change::Write(offset, bytes.to_vec()));
@@ -267,14 +332,20 @@ impl SimFile {
     pub fn sync_data(&self) -> io::Result<()> {
         self.disk.sync_call(|inner, fate| {
             inner.alive(self.boot)?;
-            inner.file(self.id)?.sync(fate == Fate::Works);
+            let mut rng = Rng::new(inner.calls);
+            let file = inner.file(self.id)?;
+            if fate == Fate::Works {
+                file.sync();
+            } else {
+                file.fail_sync(&mut rng);
+            }
             Ok(())
         })
     }
 
     /// Cuts or grows (with zeros) to `len`.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        self.call(|inner, id| {
+        self.call(Kind::Other, |inner, id| {
             let len = usize::try_from(len).map_err(io::Error::other)?;
             inner.room_for(id, len)?;
             inner.file(id)?.change(Change::Resize(len));
@@ -282,8 +353,8 @@ impl SimFile {
         })
     }
 
-    fn call<T>(&self, act: impl FnOnce(&mut Inner, u64) -> io::Result<T>) -> io::Result<T> {
-        self.disk.call(|inner, _| {
+    fn call<T>(&self, kind: Kind, act: impl FnOnce(&mut Inner, u64) -> io::Result<T>) -> io::Result<T> {
+        self.disk.call(kind, |inner| {
             inner.alive(self.boot)?;
             act(inner, self.id)
         })
@@ -295,19 +366,32 @@ impl Inner {
         (self.off, self.cut_at, self.fail_at) = (false, None, None);
     }
 
-    fn fate(&mut self) -> io::Result<Fate> {
+    fn fate(&mut self, kind: Kind) -> io::Result<Fate> {
         if self.off {
             return Err(power_cut());
         }
         self.calls += 1;
         if self.cut_at == Some(self.calls) {
             self.off = true;
+            self.failures.cuts += 1;
             return Ok(Fate::Cut);
         }
-        match self.fail_at {
-            Some((call, kind)) if call == self.calls => Ok(Fate::Fails(kind)),
-            _ => Ok(Fate::Works),
+        if let Some((_, error)) = self.fail_at.filter(|(call, _)| *call == self.calls) {
+            return Ok(Fate::Fails(error));
         }
+        Ok(if self.fails_by_chance(kind) { Fate::Fails(io::ErrorKind::Other) } else { Fate::Works })
+    }
+
+    fn fails_by_chance(&mut self, kind: Kind) -> bool {
+        let Some((weather, rng)) = &mut self.weather else { return false };
+        let (often, count) = match kind {
+            Kind::Read => (weather.read_errors, &mut self.failures.reads),
+            Kind::Sync => (weather.sync_errors, &mut self.failures.syncs),
+            Kind::Other => return false,
+        };
+        let fails = rng.chance(often);
+        *count += u64::from(fails);
+        fails
     }
 
     fn alive(&self, boot: u64) -> io::Result<()> {
@@ -325,13 +409,15 @@ impl Inner {
         Ok(self.next_id)
     }
 
-    fn room_for(&self, id: u64, end: usize) -> io::Result<()> {
+    fn room_for(&mut self, id: u64, end: usize) -> io::Result<()> {
         let Some(capacity) = self.capacity else { return Ok(()) };
         let others: usize =
             self.files.iter().filter(|(other, _)| **other != id).map(|(_, file)| file.content().len()).sum();
         let own = self.files.get(&id).map_or(0, |file| file.content().len());
         let needed = others.saturating_add(own.max(end)) as u64;
-        if end > own && needed > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        let full = end > own && needed > capacity;
+        self.failures.full += u64::from(full);
+        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 

@@ -4,6 +4,8 @@
 //! moment and the outcome. Moments are of one monotonic clock. An operation whose outcome is unknown stays open for
 //! ever: it may take effect at any time after it was asked, also long after its client gave up, or never.
 
+use std::fmt;
+
 /// One call of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -93,5 +95,57 @@ impl Call {
     /// Whether it changes anything.
     pub fn is_write(&self) -> bool {
         matches!(self, Self::Set { .. } | Self::Delete { .. })
+    }
+}
+
+/// One line: who asked what, when, and what came of it.
+impl fmt::Display for Operation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, call, invoked, ended, outcome } = self;
+        write!(out, "client {client}: {call} -> {outcome} [{invoked}..")?;
+        if *outcome == Outcome::Unknown { write!(out, "]") } else { write!(out, "{ended}]") }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { key, value } => write!(out, "set {}={}", Text(key), Text(value)),
+            Self::Delete { key } => write!(out, "delete {}", Text(key)),
+            Self::Get { key } => write!(out, "get {}", Text(key)),
+            Self::StaleGet { key } => write!(out, "stale get {}", Text(key)),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written { revision, existed } => {
+                write!(out, "written at {revision}, {}", if *existed { "existed" } else { "was not there" })
+            }
+            Self::Read { found: Some(seen), revision } => write!(
+                out,
+                "{} (revision {}, created {}, version {}) at {revision}",
+                Text(&seen.value),
+                seen.revision,
+                seen.created,
+                seen.version
+            ),
+            Self::Read { found: None, revision } => write!(out, "nothing at {revision}"),
+            Self::NotApplied => write!(out, "not applied"),
+            Self::Unknown => write!(out, "unknown"),
+        }
+    }
+}
+
+/// A key or value as text, shortened.
+pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 40;
+        let shown = &self.0[..self.0.len().min(SHOWN)];
+        write!(out, "{}{}", shown.escape_ascii(), if self.0.len() > SHOWN { "..." } else { "" })
     }
 }

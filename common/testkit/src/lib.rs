@@ -4,4 +4,9 @@
 pub mod cluster;
 pub mod disk;
 pub mod history;
+pub mod linearizability;
+pub mod mutant;
 pub mod programs;
+pub mod proxy;
+pub mod replay;
+pub mod rng;

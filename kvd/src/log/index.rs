@@ -12,6 +12,8 @@
 
 use raft::{Index, Position, Term};
 
+use crate::instruments::{Mark, mark};
+
 /// A place is kept for about every so many bytes of log, so memory is under a thousandth of the disk.
 const STRIDE: u64 = 64 * 1024;
 
@@ -37,8 +39,10 @@ pub(super) struct Places(Vec<Place>);
 impl Places {
     /// Notes a batch that was appended; `replaces` when entries at or after its first were there before.
     pub(super) fn add(&mut self, place: Place, replaces: bool) {
-        while self.0.last().is_some_and(|last| last.first >= place.first) {
-            self.0.pop();
+        while let Some(last) = self.0.pop_if(|last| last.first >= place.first) {
+            if last.segment < place.segment {
+                mark(Mark::LogReplacedAcrossSegments);
+            }
         }
         let near = |last: &Place| {
             last.segment == place.segment && place.offset.saturating_sub(last.offset) < STRIDE && !replaces

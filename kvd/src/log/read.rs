@@ -19,7 +19,10 @@ use super::{
     record::{MARK, Mark, decode_entries},
     segment::{self, Reader},
 };
-use crate::disk::{Create, DiskFile};
+use crate::{
+    disk::{Create, DiskFile},
+    instruments::{Mark as Seen, Mutant, mark, mutant},
+};
 
 impl Log {
     /// Entries `from` to `to`, as many as fit into `max_bytes` and at least one, with the position before the first.
@@ -30,13 +33,16 @@ impl Log {
         self.usable()?;
         let absent = || LogError::Absent { from, to, discarded: self.discarded.index, last: self.last.index };
         if from <= self.discarded.index || from > to || to > self.last.index {
+            mark(Seen::LogReadAbsent);
             return Err(absent());
         }
         let previous = from.previous();
-        let term = self.terms.at(previous).ok_or_else(absent)?;
+        let known = if mutant(Mutant::LogReadsWrongTerm) { from } else { previous };
+        let term = self.terms.at(known).ok_or_else(absent)?;
         let mut taken = Taken { next: from, to, room: max_bytes, entries: Vec::new() };
         while !taken.full() {
             let (place, end) = self.places.find(taken.next).ok_or_else(absent)?;
+            let end = end.filter(|_| !mutant(Mutant::LogReadsPastSegment));
             self.read_from(place, end.unwrap_or(self.last.index.next()), &mut taken)?;
         }
         Ok((Position { index: previous, term }, taken.entries))
@@ -49,6 +55,7 @@ impl Log {
         let (file, salt): (&dyn DiskFile, u64) = if place.segment == self.active.header.sequence {
             (self.active.file.as_ref(), self.active.header.salt)
         } else {
+            mark(Seen::LogReadBack);
             opened =
                 self.disk.open(&self.dir.join(&name), Create::Never).map_err(io("open", name.clone()))?;
             (opened.as_ref(), self.salt_of(place.segment))

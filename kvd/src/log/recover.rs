@@ -28,7 +28,10 @@ use super::{
     segment::{self, Active, FRESH, Reader},
     spare::SPARE,
 };
-use crate::disk::{Create, Disk, DiskFile};
+use crate::{
+    disk::{Create, Disk, DiskFile},
+    instruments::{Mark as Seen, Mutant, mark as saw, mutant},
+};
 
 /// What a scan has learned so far.
 pub(super) struct Scan {
@@ -45,6 +48,8 @@ pub(super) struct Scan {
     pub(super) chain: u32,
     /// Whether the last batch is only a mark that repeats what was known.
     pub(super) settled: bool,
+    /// Where the last batch begins in its segment.
+    last_batch: Option<u64>,
     applied: Position,
 }
 
@@ -65,6 +70,7 @@ pub(super) fn recover(
         headers.push(header(file.as_ref(), sequence)?);
     }
     let Some((first, later)) = headers.split_first() else {
+        saw(Seen::LogBegun);
         let header = first_header(settings);
         let scan = Scan::after(&header, applied);
         scan.check_applied()?;
@@ -79,7 +85,7 @@ pub(super) fn recover(
         closed.push((header, file.len().map_err(io("measure", name))?));
         header = *next;
     }
-    let active = scan.last_segment(disk, dir, header)?;
+    let active = scan.last_segment(disk, dir, header, settings)?;
     scan.check_applied()?;
     Ok((scan, closed, active))
 }
@@ -89,6 +95,7 @@ fn sequences(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, LogError> {
     let names = disk.list(dir).map_err(io("list", "the files"))?;
     for name in [SPARE, FRESH] {
         if names.iter().any(|found| found == name) {
+            saw(Seen::LogUnfinishedRemoved);
             disk.remove(&dir.join(name)).map_err(io("remove", name))?;
         }
     }
@@ -132,7 +139,10 @@ fn header(file: &dyn DiskFile, sequence: u64) -> Result<Header, LogError> {
     match Header::decode(&bytes) {
         Ok(header) if header.sequence == sequence => Ok(header),
         Ok(_) => Err(damaged("the header is another segment's")),
-        Err(BadHeader::Damaged) => Err(damaged("the header's checksum does not match")),
+        Err(BadHeader::Damaged) => {
+            saw(Seen::LogHeaderDamaged);
+            Err(damaged("the header's checksum does not match"))
+        }
         Err(BadHeader::Impossible) => Err(damaged("the header has numbers that no log reaches")),
         Err(BadHeader::Format(found)) => {
             Err(LogError::Format { file: name, found, known: protocol::version::LOG_FORMAT })
@@ -140,11 +150,18 @@ fn header(file: &dyn DiskFile, sequence: u64) -> Result<Header, LogError> {
     }
 }
 
+/// Writes what stands from `from` to `to` over itself, so that the next sync has it to save.
+fn write_again(file: &dyn DiskFile, from: u64, to: u64) -> std::io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).map_err(std::io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    file.write_all_at(&bytes, from)
+}
+
 /// What stands where a batch is expected.
 enum Found {
     Batch(Mark, u32, Vec<Entry>),
     /// Nothing, or something incomplete.
-    Torn(&'static str),
+    Torn(&'static str, Seen),
     /// Its checksums match, but it does not continue the log: no crash does that.
     Wrong(&'static str),
 }
@@ -161,6 +178,7 @@ impl Scan {
             number: header.first,
             chain: header.chain,
             settled: true,
+            last_batch: None,
             applied,
         }
     }
@@ -185,52 +203,80 @@ impl Scan {
                         Place { first: mark.previous.index.next(), segment: header.sequence, offset: at };
                     self.absorb(&mark, crc, entries, place)
                         .map_err(|why| self.damaged(&name, at, why, None))?;
+                    self.last_batch = Some(at);
                     at = at.saturating_add(mark.stride());
                 }
                 Found::Wrong(why) => return Err(self.damaged(&name, at, why, None)),
-                Found::Torn(why) => {
+                Found::Torn(why, tail) => {
                     let later =
                         self.later_mark(&mut reader, at, header.salt).map_err(io("read", name.clone()))?;
-                    if let Some(later) = later {
+                    if let Some(later) = later.filter(|_| !mutant(Mutant::LogCutsDamage)) {
+                        saw(Seen::LogDamagedBeforeMark);
                         return Err(self.damaged(&name, at, why, Some(later.durable)));
                     }
                     if let Some(next) = next {
+                        saw(Seen::LogDamagedBeforeSegment);
                         return Err(self.damaged(&name, at, why, Some(next.previous)));
                     }
+                    saw(tail);
                     return Ok(at);
                 }
             }
         }
     }
 
-    /// Reads the last segment, cuts a torn tail, and syncs: what a killed process left may be readable and not durable.
-    fn last_segment(&mut self, disk: &Arc<dyn Disk>, dir: &Path, header: Header) -> Result<Active, LogError> {
+    /// Reads the last segment, cuts a torn tail, and makes the rest durable: what an ended process left may be readable
+    /// and not on the disk.
+    ///
+    /// A sync alone does not do: where one failed before, the system takes the lost bytes for saved and has nothing to
+    /// do. So whatever no later write proves to be durable is written once more: the last batch, or, when there is
+    /// none, the segment itself, whose name may be lost.
+    fn last_segment(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        header: Header,
+        settings: &Settings,
+    ) -> Result<Active, LogError> {
         let name = segment::name(header.sequence);
         let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name.clone()))?;
         let at = self.segment(file.as_ref(), &header, None)?;
+        let batch = self.last_batch.filter(|_| at > SECTOR as u64);
+        if batch.is_none() && !mutant(Mutant::LogTrustsName) {
+            saw(Seen::LogSegmentBegunAgain);
+            return Active::begin(disk, dir, settings, header, false);
+        }
+        if let Some(batch) = batch.filter(|_| !mutant(Mutant::LogTrustsCache)) {
+            saw(Seen::LogWrittenAgain);
+            write_again(file.as_ref(), batch, at).map_err(io("write again", name.clone()))?;
+        }
         let filled = file.len().map_err(io("measure", name.clone()))?;
         if at.saturating_add(SECTOR as u64) <= filled {
             // The remains of a torn batch begin with its mark; without it they are no batch, whatever is written next.
             file.write_all_at(&[0; SECTOR], at).map_err(io("cut", name.clone()))?;
         }
-        file.sync_data().map_err(io("sync", name.clone()))?;
+        if !mutant(Mutant::LogLeavesUnsynced) {
+            file.sync_data().map_err(io("sync", name.clone()))?;
+        }
         disk.sync_dir(dir).map_err(io("sync the directory of", name))?;
         Ok(Active { header, file, at, filled })
     }
 
     fn batch(&self, reader: &mut Reader<'_>, at: u64, salt: u64) -> std::io::Result<Found> {
-        let Some(bytes) = reader.get(at, MARK as u64)? else { return Ok(Found::Torn("the file ends")) };
+        let Some(bytes) = reader.get(at, MARK as u64)? else {
+            return Ok(Found::Torn("the file ends", Seen::LogTailAtFileEnd));
+        };
         let Some((mark, crc)) = Mark::decode(bytes, salt) else {
-            return Ok(Found::Torn("no intact mark stands there"));
+            return Ok(Found::Torn("no intact mark stands there", Seen::LogTailUnmarked));
         };
         if mark.number != self.number || mark.chain != self.chain {
             return Ok(Found::Wrong("a mark stands there that does not follow the one before"));
         }
         let Some(body) = reader.get(at.saturating_add(MARK as u64), u64::from(mark.body_len))? else {
-            return Ok(Found::Torn("the file ends within a batch"));
+            return Ok(Found::Torn("the file ends within a batch", Seen::LogTailCut));
         };
-        if crc32c::crc32c(body) != mark.body_crc {
-            return Ok(Found::Torn("the checksum of a batch does not match"));
+        if crc32c::crc32c(body) != mark.body_crc && !mutant(Mutant::LogTrustsMark) {
+            return Ok(Found::Torn("the checksum of a batch does not match", Seen::LogTailTorn));
         }
         Ok(match decode_entries(body, &mark) {
             Ok(entries) => Found::Batch(mark, crc, entries),

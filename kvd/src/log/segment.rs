@@ -18,7 +18,10 @@ use super::{
     record::{Header, SECTOR},
     spare::SPARE,
 };
-use crate::disk::{Create, Disk, DiskFile};
+use crate::{
+    disk::{Create, Disk, DiskFile},
+    instruments::{Mark, Mutant, mark, mutant},
+};
 
 /// A segment that is being made, when no spare was ready.
 pub(super) const FRESH: &str = "fresh.tmp";
@@ -66,16 +69,43 @@ impl Active {
             bytes.resize(usize::try_from(chunk).unwrap_or(SECTOR), 0);
         }
         file.write_all_at(&bytes, 0).map_err(io("write", temporary))?;
-        file.sync_data().map_err(io("sync", temporary))?;
+        if !mutant(Mutant::LogNamesUnsynced) {
+            file.sync_data().map_err(io("sync", temporary))?;
+        }
         let filled = file.len().map_err(io("measure", temporary))?;
         let name = name(header.sequence);
         disk.rename(&dir.join(temporary), &dir.join(&name)).map_err(io("rename", temporary))?;
-        disk.sync_dir(dir).map_err(io("sync the directory of", name))?;
+        if !mutant(Mutant::LogSkipsDirectory) {
+            disk.sync_dir(dir).map_err(io("sync the directory of", name))?;
+        }
         Ok(Self { header, file, at: SECTOR as u64, filled })
     }
 
+    /// Writes `bytes` where the next batch goes.
+    pub(super) fn write(&mut self, bytes: &[u8], settings: &Settings) -> Result<(), LogError> {
+        self.grow(self.at.saturating_add(bytes.len() as u64), settings)?;
+        self.file.write_all_at(bytes, self.at).map_err(io("write", name(self.header.sequence)))
+    }
+
+    /// Makes all that was written durable.
+    pub(super) fn sync(&self) -> Result<(), LogError> {
+        if mutant(Mutant::LogSkipsSync) {
+            return Ok(());
+        }
+        let synced = self.file.sync_data();
+        if synced.is_err() {
+            mark(Mark::LogSyncFailed);
+        }
+        let synced = match synced {
+            Err(_) if mutant(Mutant::LogIgnoresFailedSync) => Ok(()),
+            Err(_) if mutant(Mutant::LogRetriesSync) => self.file.sync_data(),
+            synced => synced,
+        };
+        synced.map_err(io("sync", name(self.header.sequence)))
+    }
+
     /// Fills the file with zeros at least up to `end`. The sync of the batch that needs the room covers it.
-    pub(super) fn grow(&mut self, end: u64, settings: &Settings) -> Result<(), LogError> {
+    fn grow(&mut self, end: u64, settings: &Settings) -> Result<(), LogError> {
         if end <= self.filled {
             return Ok(());
         }

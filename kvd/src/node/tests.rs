@@ -41,7 +41,7 @@ impl Nodes {
             let path = folder.path().join(id.to_string());
             let state = State::open(Arc::new(RealDisk), &path, CLUSTER, limits).unwrap();
             let raft = Raft::new(config, Restored::default()).unwrap();
-            Node::new(raft, state, Members::new(CLUSTER, NodeId(id), members.clone()))
+            Node::new(raft, state, Members::new(CLUSTER, NodeId(id), members.clone()), 0)
         });
         Self {
             list: nodes.collect(),

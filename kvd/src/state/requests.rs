@@ -17,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use protocol::{ClusterId, Refused, RequestId};
 
 use super::hash;
+use crate::instruments::{Mark, Mutant, mark, mutant};
 
 mod chunk;
 pub(crate) use chunk::Chunk;
@@ -89,6 +90,8 @@ impl Requests {
             revision = Some(remembered.revision);
             if remembered.revision > self.floor {
                 self.admit(remembered)?;
+            } else {
+                mark(Mark::ChunkStraddles);
             }
         }
         if revision == Some(last) {
@@ -120,17 +123,28 @@ impl Requests {
         index: u64,
         cluster: ClusterId,
     ) -> Verdict {
-        if request.cluster != cluster {
+        if request.cluster != cluster && !mutant(Mutant::RequestsTakeAnyCluster) {
+            mark(Mark::RequestOfAnotherCluster);
             return refused_id("it belongs to another cluster");
         }
         // Below, an id is judged by `learned < revision` of every execution; this keeps that true.
-        if request.learned >= index {
+        if request.learned >= index && !mutant(Mutant::RequestsBelieveFuture) {
+            mark(Mark::RequestFromTheFuture);
             return refused_id("it says to have learned an index that its own write had not reached");
         }
         match self.find(&request.token) {
-            Some(known) if known.operation == operation => Verdict::Repeated(*known),
-            Some(_) => refused_id("it was used before for a different operation"),
-            None if request.learned < self.floor => Verdict::Refused(Refused::Expired),
+            Some(known) if known.operation == operation || mutant(Mutant::RequestsCompareNothing) => {
+                mark(Mark::RequestRepeated);
+                Verdict::Repeated(*known)
+            }
+            Some(_) => {
+                mark(Mark::RequestReused);
+                refused_id("it was used before for a different operation")
+            }
+            None if request.learned < self.floor && !mutant(Mutant::RequestsRunExpired) => {
+                mark(Mark::RequestExpired);
+                Verdict::Refused(Refused::Expired)
+            }
             None => Verdict::New,
         }
     }
@@ -164,12 +178,14 @@ impl Requests {
     }
 
     fn forget_oldest(&mut self) {
-        let oldest =
-            self.window.pop_front().expect("called when the window is over its limit, which is positive");
+        mark(Mark::RequestForgotten);
+        let newest = mutant(Mutant::RequestsForgetNewest);
+        let oldest = if newest { self.window.pop_back() } else { self.window.pop_front() }
+            .expect("called when the window is over its limit, which is positive");
         self.places.remove(&oldest.token);
-        self.first_place += 1;
+        self.first_place += u64::from(!newest);
         self.hash = self.hash.wrapping_sub(element(&oldest));
-        self.floor = oldest.revision;
+        self.floor = oldest.revision - u64::from(mutant(Mutant::RequestsFloorTooLow));
     }
 
     fn pack(&mut self, remembered: &Remembered) {
@@ -184,8 +200,15 @@ impl Requests {
     /// The ids remembered since this was last called, without the chunks that are forgotten already.
     pub(crate) fn take_unflushed(&mut self) -> Vec<Chunk> {
         self.unflushed_bytes = 0;
+        if mutant(Mutant::RequestsUnboundByFlush) {
+            self.places.clear();
+        }
         let mut chunks = std::mem::take(&mut self.unflushed);
+        let count = chunks.len();
         chunks.retain(|chunk| chunk.last() > self.floor);
+        if chunks.len() < count {
+            mark(Mark::ChunkForgotten);
+        }
         chunks
     }
 

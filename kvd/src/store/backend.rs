@@ -9,7 +9,13 @@ use std::{
     },
 };
 
-use crate::disk::DiskFile;
+use crate::{
+    disk::DiskFile,
+    instruments::{Mutant, mutant},
+};
+
+/// redb's page: with any number of them a file can be opened.
+const PAGE: u64 = 4096;
 
 /// One file as redb wants it. It takes no lock: who may open a state directory is settled before, at start.
 pub(crate) struct Backend {
@@ -19,8 +25,19 @@ pub(crate) struct Backend {
 
 impl Backend {
     /// Wraps an open file; the second value follows the file's length for as long as the backend lives.
+    ///
+    /// The length is made durable first, by a change there and back: if the sync after a growth failed, the system shows
+    /// a length that the disk does not have, and setting the same once more does nothing. What redb then wrote beyond
+    /// the disk's end would leave a length after a loss of power with which no store opens. Content needs no such care:
+    /// redb syncs its pages before a header refers to them, and writes the header anew at each opening.
     pub(crate) fn new(file: Box<dyn DiskFile>) -> io::Result<(Self, Arc<AtomicU64>)> {
-        let length = Arc::new(AtomicU64::new(file.len()?));
+        let len = file.len()?;
+        if len > 0 && !mutant(Mutant::StoreTrustsLength) {
+            file.set_len(len.saturating_add(PAGE))?;
+            file.set_len(len)?;
+            file.sync_data()?;
+        }
+        let length = Arc::new(AtomicU64::new(len));
         Ok((Self { file, length: Arc::clone(&length) }, length))
     }
 }

@@ -40,6 +40,14 @@ struct Row {
     status: Result<NodeStatus, EndpointError>,
 }
 
+/// A node for those who judge by their own measure.
+pub(super) struct Node<'a> {
+    pub(super) name: &'a str,
+    pub(super) status: &'a Result<NodeStatus, EndpointError>,
+    /// Entries behind the highest commit index; `None` where the node did not say.
+    pub(super) lag: Option<u64>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Health {
     Ok,
@@ -67,24 +75,50 @@ impl Assessment {
         self.rows.iter().filter_map(|row| row.status.as_ref().ok())
     }
 
-    fn voters(&self) -> usize {
+    /// Members that vote; one, while nobody has named any.
+    pub(super) fn voters(&self) -> usize {
         self.members.len().max(1)
     }
 
-    fn needed(&self) -> usize {
+    /// A quorum.
+    pub(super) fn needed(&self) -> usize {
         self.voters() / 2 + 1
     }
 
-    fn up(&self) -> usize {
+    /// Nodes that answer.
+    pub(super) fn up(&self) -> usize {
         self.statuses().count().min(self.voters())
     }
 
-    fn rev(&self) -> u64 {
+    /// The highest revision anyone has.
+    pub(super) fn rev(&self) -> u64 {
         self.statuses().map(|status| status.applied).max().unwrap_or(0)
     }
 
-    fn committed(&self) -> u64 {
+    /// The highest commit index anyone knows.
+    pub(super) fn committed(&self) -> u64 {
         self.statuses().map(|status| status.committed).max().unwrap_or(0)
+    }
+
+    /// Every node by its name.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        self.rows.iter().map(|row| {
+            let lag = row.status.as_ref().ok().map(|status| self.lag(status));
+            Node { name: &row.name, status: &row.status, lag }
+        })
+    }
+
+    /// Who says of itself that it leads in the newest term: more than one must never be.
+    pub(super) fn leaders(&self) -> Vec<&str> {
+        let leads = |status: &&NodeStatus| status.term == self.term && status.role == Role::Leader;
+        self.statuses().filter(leads).map(|status| status.name.as_str()).collect()
+    }
+
+    /// Whether equal states have different hashes.
+    pub(super) fn diverged(&self) -> bool {
+        let mut hashes = BTreeMap::new();
+        self.statuses()
+            .any(|status| *hashes.entry(status.applied).or_insert(status.state_hash) != status.state_hash)
     }
 
     fn health(&self) -> Health {
@@ -236,13 +270,10 @@ impl Assessment {
         findings
     }
 
-    /// Whether all nodes in the newest term name the same leader and equal states have equal hashes.
-    fn views_agree(&self) -> bool {
-        let mut hashes = BTreeMap::new();
-        self.statuses().all(|status| {
-            let same_leader = status.leader.is_none() || status.leader == self.leader;
-            same_leader && *hashes.entry(status.applied).or_insert(status.state_hash) == status.state_hash
-        })
+    /// Whether all nodes name the same leader and equal states have equal hashes.
+    pub(super) fn views_agree(&self) -> bool {
+        let same = |status: &NodeStatus| status.leader.is_none() || status.leader == self.leader;
+        self.statuses().all(same) && !self.diverged()
     }
 
     fn document(&self, context: &str) -> Document {
@@ -318,7 +349,8 @@ fn rows(views: Vec<NodeView>, members: &[Member]) -> Vec<Row> {
     rows
 }
 
-fn nobody(views: &[NodeView]) -> Failure {
+/// The failure that nobody answered, or that nobody let us in.
+pub(super) fn nobody(views: &[NodeView]) -> Failure {
     let failures = views.iter().filter_map(|view| {
         let error = view.status.as_ref().err()?.clone();
         Some(EndpointFailure { address: view.address.clone(), error })

@@ -219,7 +219,12 @@ impl Exists {
 
 /// Refuses what no server would take, in a server's words, before anything is sent.
 pub(super) fn check_key(key: &OsString) -> Result<(), Failure> {
-    match key.as_bytes().len() {
+    check_key_bytes(key.as_bytes())
+}
+
+/// The same of a key that is part of an argument.
+pub(super) fn check_key_bytes(key: &[u8]) -> Result<(), Failure> {
+    match key.len() {
         0 => Err(Failure::empty_key()),
         size if size > limits::KEY_BYTES => {
             Err(Failure::too_large("key", &size.to_string(), limits::KEY_BYTES as u64))

@@ -60,7 +60,26 @@ fn flags_go_before_and_after_the_command() {
 fn help_shows_exactly_what_there_is_with_an_example_each() {
     let command = Line::command();
     let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-    assert_eq!(names, ["set", "get", "del", "exists", "status", "leader", "version", "bench"]);
+    assert_eq!(
+        names,
+        [
+            "set",
+            "get",
+            "del",
+            "exists",
+            "status",
+            "leader",
+            "ping",
+            "wait",
+            "check",
+            "version",
+            "bench",
+            "explain",
+            "schema",
+            "completion",
+            "man"
+        ]
+    );
     for sub in command.get_subcommands() {
         let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
         let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  kvctl ")).collect();

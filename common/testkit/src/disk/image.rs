@@ -7,42 +7,21 @@ use std::{
 };
 
 use super::parent;
+use crate::rng::Rng;
 
-const SECTOR: usize = 512;
+/// What the system's cache forgets as a whole.
+const PAGE: usize = 4096;
 
-/// A small generator (splitmix64), so that a crash is a function of its seed.
-pub(super) struct Rng(u64);
-
-impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % (bound.max(1) as u64)).unwrap_or(0)
-    }
-
-    /// Which of `count` unsynced changes survive, and in which order: all, none, a prefix, or any in any order.
-    fn survivors(&mut self, count: usize) -> Vec<usize> {
-        match self.below(5) {
-            0 => Vec::new(),
-            1 => (0..count).collect(),
-            2 => (0..self.below(count + 1)).collect(),
-            _ => {
-                let mut kept: Vec<usize> = (0..count).filter(|_| self.below(2) == 0).collect();
-                for i in (1..kept.len()).rev() {
-                    kept.swap(i, self.below(i + 1));
-                }
-                kept
-            }
+/// Which of `count` unsynced changes survive, and in which order: all, none, a prefix, or any in any order.
+fn survivors(rng: &mut Rng, count: usize) -> Vec<usize> {
+    match rng.below(5) {
+        0 => Vec::new(),
+        1 => (0..count).collect(),
+        2 => (0..rng.index(count + 1)).collect(),
+        _ => {
+            let mut kept: Vec<usize> = (0..count).filter(|_| rng.below(2) == 0).collect();
+            rng.shuffle(&mut kept);
+            kept
         }
     }
 }
@@ -72,11 +51,24 @@ impl File {
         self.unsynced.push(change);
     }
 
-    /// A sync that fails drops what it should have saved.
-    pub(super) fn sync(&mut self, works: bool) {
+    pub(super) fn sync(&mut self) {
         for change in std::mem::take(&mut self.unsynced) {
-            if works {
-                apply(&mut self.durable, &change);
+            apply(&mut self.durable, &change);
+        }
+    }
+
+    /// A sync that fails drops what it should have saved. The system takes those pages for saved, so it may forget them
+    /// at any time; then what is on the medium shows again. The length stays as it is seen.
+    pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
+        let changes = std::mem::take(&mut self.unsynced);
+        if rng.below(2) == 0 {
+            return;
+        }
+        let pages: BTreeSet<usize> = changes.iter().flat_map(pages).collect();
+        for page in pages.into_iter().filter(|_| rng.below(2) == 0) {
+            let end = self.visible.len().min((page + 1) * PAGE);
+            for at in page * PAGE..end {
+                self.visible[at] = self.durable.get(at).copied().unwrap_or(0);
             }
         }
     }
@@ -88,12 +80,25 @@ impl File {
         }
     }
 
-    pub(super) fn crash(&mut self, rng: &mut Rng) {
-        let pieces: Vec<Change> = std::mem::take(&mut self.unsynced).into_iter().flat_map(sectors).collect();
-        for kept in rng.survivors(pieces.len()) {
-            apply(&mut self.durable, &pieces[kept]);
+    /// Loses power. An unsynced write survives in pieces of `tear` bytes, each whole or not at all. Whether anything
+    /// was lost.
+    pub(super) fn crash(&mut self, rng: &mut Rng, tear: usize) -> bool {
+        let changes = std::mem::take(&mut self.unsynced);
+        let pieces: Vec<Change> = changes.into_iter().flat_map(|change| torn(change, tear)).collect();
+        let kept = survivors(rng, pieces.len());
+        for &survivor in &kept {
+            apply(&mut self.durable, &pieces[survivor]);
         }
         self.visible.clone_from(&self.durable);
+        kept.len() < pieces.len()
+    }
+}
+
+/// The pages of the system's cache that a change touches.
+fn pages(change: &Change) -> std::ops::Range<usize> {
+    match change {
+        Change::Write(offset, bytes) => offset / PAGE..(offset + bytes.len()).div_ceil(PAGE),
+        Change::Resize(_) => 0..0,
     }
 }
 
@@ -108,13 +113,13 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
     }
 }
 
-/// A write as the sectors that it touches, each of which is atomic.
-fn sectors(change: Change) -> Vec<Change> {
+/// A write as the aligned pieces that it touches, each of which is atomic.
+fn torn(change: Change, tear: usize) -> Vec<Change> {
     let Change::Write(mut offset, bytes) = change else { return vec![change] };
     let mut pieces = Vec::new();
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(rest.len().min(SECTOR - offset % SECTOR));
+        let (piece, after) = rest.split_at(rest.len().min(tear - offset % tear));
         pieces.push(Change::Write(offset, piece.to_vec()));
         offset += piece.len();
         rest = after;
@@ -212,13 +217,16 @@ impl Names {
         Ok(())
     }
 
-    pub(super) fn crash(&mut self, rng: &mut Rng) {
+    /// Loses power: each unsynced change may have happened or not. Whether any did not.
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> bool {
         let unsynced = std::mem::take(&mut self.unsynced);
-        for kept in rng.survivors(unsynced.len()) {
-            self.durable.apply(&unsynced[kept].1);
+        let kept = survivors(rng, unsynced.len());
+        for &survivor in &kept {
+            self.durable.apply(&unsynced[survivor].1);
         }
         self.durable.prune();
         self.visible = self.durable.clone();
+        kept.len() < unsynced.len()
     }
 
     /// Every file that has a name.

@@ -1,0 +1,50 @@
+//! One question to exactly one node, once: no redirect, no retry, nobody else. A health check of a node wants to know
+//! what that node does, where every other call wants its answer from whoever gives it.
+
+use protocol::{Consistency, Refused, Request, RequestFrame, Response};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    Read,
+    error::{EndpointError, EndpointFailure, Error},
+    link::{Answer, Link},
+    nodes::Nodes,
+};
+
+/// A linearizable read of whether `key` is there, served by the node at `address`.
+pub(crate) async fn exists(nodes: &Nodes, address: &str, key: &[u8], until: Instant) -> Result<Read, Error> {
+    let failed = |error| failure(address, error);
+    let link = nodes.link(&address.into(), until).await.map_err(failed)?;
+    let request =
+        Request::Get { key: key.to_vec(), consistency: Consistency::Linearizable, without_value: true };
+    let answer = timeout_at(until, ask(&link, request, until)).await;
+    let late = |_| Error::Deadline { why: format!("{address} did not answer the read") };
+    match answer.map_err(late)?.map_err(failed)? {
+        Ok(Response::Value { found, revision }) => {
+            nodes.learn_index(revision);
+            Ok(Read { found, revision, served_by: link.welcome().node })
+        }
+        Ok(_) => Err(failed(EndpointError::Dropped { reason: "it answered something else".into() })),
+        Err(Refused::NotLeader { leader: None, .. }) => {
+            Err(Error::NoLeader { why: format!("{address} knows none") })
+        }
+        Err(refused @ (Refused::NotLeader { .. } | Refused::NoQuorum)) => {
+            Err(Error::NoLeader { why: format!("{address} said {refused}") })
+        }
+        Err(refused) => Err(Error::Refused(refused)),
+    }
+}
+
+async fn ask(link: &Link, request: Request, until: Instant) -> Answer {
+    let permit = link.permit().await;
+    let left = until.saturating_duration_since(Instant::now()).as_millis();
+    let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
+    let answer = link.send(permit, &mut RequestFrame { id: 0, deadline_ms, request })?;
+    answer.await.unwrap_or_else(|_| Err(EndpointError::Dropped { reason: "closed".into() }))
+}
+
+fn failure(address: &str, error: EndpointError) -> Error {
+    let denied = matches!(error, EndpointError::Tls { .. });
+    let endpoints = vec![EndpointFailure { address: address.to_owned(), error }];
+    if denied { Error::Denied { endpoints } } else { Error::Unreachable { endpoints } }
+}

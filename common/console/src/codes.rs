@@ -1,0 +1,326 @@
+//! Every code a failure can carry, with what it means and what to do: the one list, to which a test holds every place
+//! that makes a failure. A code is never used for anything else and never removed.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+use crate::exit::Exit;
+
+/// One code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `KV-0401`.
+    pub code: &'static str,
+    /// The code in a word.
+    pub name: &'static str,
+    /// With what a command ends that fails so.
+    pub exit: Exit,
+    /// Whether a write may have taken effect all the same.
+    pub may_be_applied: bool,
+    /// What has happened.
+    pub meaning: &'static str,
+    /// What to do.
+    pub next: &'static str,
+}
+
+const fn code(
+    code: &'static str,
+    name: &'static str,
+    exit: Exit,
+    meaning: &'static str,
+    next: &'static str,
+) -> Code {
+    let may_be_applied = matches!(exit, Exit::Unknown);
+    Code { code, name, exit, may_be_applied, meaning, next }
+}
+
+/// All of them, in order.
+pub const CODES: &[Code] = &[
+    code(
+        "KV-0201",
+        "usage",
+        Exit::Usage,
+        "The command line makes no sense. Nobody was asked and nothing was done.",
+        "`kvctl COMMAND --help` shows what there is, with examples.",
+    ),
+    code(
+        "KV-0202",
+        "config",
+        Exit::Usage,
+        "A configuration file or a context is not TOML, or has a key that does not exist.",
+        "The message names the file and the line. A context has endpoints, ca, cert and key.",
+    ),
+    code(
+        "KV-0203",
+        "empty_key",
+        Exit::Usage,
+        "The key is the empty string, often a variable of a script that was never set.",
+        "Give a key of 1 to 4096 bytes; in a script, quote the variable and check it.",
+    ),
+    code(
+        "KV-0204",
+        "no_context",
+        Exit::Usage,
+        "Nothing says which cluster is meant and with which certificates: no context is selected, and not all of --ca, \
+         --cert and --key are given.",
+        "Name a context with -C NAME or -C admin.kvctx, or with KVCTL_CONTEXT. `kvd dev` selects its own.",
+    ),
+    code(
+        "KV-0205",
+        "unknown_context",
+        Exit::Usage,
+        "There is no context of that name in the configuration folder of this user.",
+        "The hint lists those there are; a path to a .kvctx file will do as well. Under sudo and cron HOME is another.",
+    ),
+    code(
+        "KV-0206",
+        "unknown_node",
+        Exit::Usage,
+        "No member of the cluster has that name, id or address.",
+        "`kvctl status` lists the members; HOST:PORT asks a node that no member names.",
+    ),
+    code(
+        "KV-0207",
+        "unknown_code",
+        Exit::Usage,
+        "`kvctl explain` knows no such code.",
+        "`kvctl explain` without a code lists them all; a newer version may know more.",
+    ),
+    code(
+        "KV-0208",
+        "unknown_schema",
+        Exit::Usage,
+        "`kvctl schema` knows no document of that name.",
+        "`kvctl schema` without a name lists them all; a newer version may know more.",
+    ),
+    code(
+        "KV-0209",
+        "unknown_page",
+        Exit::Usage,
+        "`kvctl man` has no page for that command.",
+        "`kvctl --help` lists the commands.",
+    ),
+    code(
+        "KV-0301",
+        "unreachable",
+        Exit::Unreachable,
+        "No endpoint answered, so nothing was sent. `refused`: the host says that nothing listens there. `silent`: \
+         nothing came back, the host is down or a firewall drops UDP. `unresolved`: the name has no address. \
+         `version`: it speaks another version of the protocol.",
+        "Start the nodes, correct the addresses, allow the port for UDP. The same command may then succeed.",
+    ),
+    code(
+        "KV-0401",
+        "no_leader",
+        Exit::NoLeader,
+        "Nodes answered, but none leads, or the leader has no quorum. Nothing was done.",
+        "An election takes about a second: retry. If it stays so, more than half of the voters are gone: `kvctl \
+         status` shows which.",
+    ),
+    code(
+        "KV-0501",
+        "deadline",
+        Exit::Deadline,
+        "The time was up before an answer came. It was a read, or the write was never sent: nothing was done.",
+        "Retry, or give more time with --timeout. `kvctl check latency` shows how slow the cluster is.",
+    ),
+    code(
+        "KV-0502",
+        "busy",
+        Exit::Deadline,
+        "A queue of the node is full. Nothing was done.",
+        "Retry a little later, with fewer requests at once.",
+    ),
+    code(
+        "KV-0503",
+        "wait_expired",
+        Exit::Deadline,
+        "What `kvctl wait` waited for was not so in time. The message ends with what was so last.",
+        "Wait longer with --timeout, or see `kvctl status`.",
+    ),
+    code(
+        "KV-0601",
+        "unknown",
+        Exit::Unknown,
+        "The write was sent and nobody said what became of it: it took effect, it did not, or it still will.",
+        "Repeat the same command with the --request-id of the message. The write is then applied once, whether or not \
+         it had been.",
+    ),
+    code(
+        "KV-0602",
+        "unknown",
+        Exit::Unknown,
+        "The node took the write and lost its place in the log to another leader: it may have taken effect.",
+        "Read the key to see.",
+    ),
+    code(
+        "KV-0701",
+        "denied",
+        Exit::Denied,
+        "Every endpoint failed the TLS handshake: a certificate has expired, or belongs to another cluster. Nothing \
+         was sent.",
+        "Is this the context of that cluster? `kvd pki` issues and renews certificates; look at both clocks as well.",
+    ),
+    code(
+        "KV-0702",
+        "exposed_key",
+        Exit::Denied,
+        "A file that holds a private key can be read by its group or by others, so it was not used.",
+        "chmod 600 FILE; if others may have read it, issue a new certificate.",
+    ),
+    code(
+        "KV-0703",
+        "bad_identity",
+        Exit::Denied,
+        "The certificates or the key are no PEM, or the key does not belong to the certificate.",
+        "Compare the files that ca, cert and key name with those that `kvd pki` wrote.",
+    ),
+    code(
+        "KV-0801",
+        "too_large",
+        Exit::Refused,
+        "The key is longer than 4096 bytes, or the value longer than 512 KiB. Nothing was done.",
+        "Store less, or cut it into several keys.",
+    ),
+    code(
+        "KV-0802",
+        "invalid",
+        Exit::Refused,
+        "The server could not make sense of the request. Nothing was done.",
+        "Are kvctl and kvd of versions that belong together? `kvctl version` and `kvctl status` tell.",
+    ),
+    code(
+        "KV-0803",
+        "expired",
+        Exit::Refused,
+        "The request id is older than what the cluster remembers, so the write was not applied again.",
+        "Read the key to see whether the first one took effect; if not, write without --request-id.",
+    ),
+    code(
+        "KV-0804",
+        "bad_request_id",
+        Exit::Refused,
+        "The request id belongs to another write or to another cluster. Nothing was done.",
+        "Give an id only to a repetition of the very same command on the same cluster.",
+    ),
+    code(
+        "KV-0805",
+        "unavailable",
+        Exit::Refused,
+        "The node serves nothing at the moment, as its words say: for one its disk is full, or it is stopping.",
+        "Ask another node with -e, and see to this one: `kvctl status` shows its trouble.",
+    ),
+    code(
+        "KV-1201",
+        "file",
+        Exit::File,
+        "A local file could not be read or written.",
+        "The message names the file and the reason of the operating system.",
+    ),
+    code(
+        "KV-1202",
+        "stream",
+        Exit::File,
+        "Standard output or input failed, or a local command could not be run. What the command did on the cluster is \
+         done.",
+        "Is the disk full that the output goes to?",
+    ),
+    code(
+        "KV-1301",
+        "interrupted",
+        Exit::Interrupted,
+        "Ctrl-C ended a command that writes nothing.",
+        "Run it again.",
+    ),
+    Code {
+        may_be_applied: true,
+        ..code(
+            "KV-1302",
+            "interrupted",
+            Exit::Interrupted,
+            "Ctrl-C ended a write that may have been sent.",
+            "Read the key to see.",
+        )
+    },
+    code(
+        "KV-1401",
+        "pipe",
+        Exit::Pipe,
+        "Whoever read the output has gone, as `head` does when it has seen enough. Nothing is said of it.",
+        "Nothing; with `set -o pipefail` a script sees it as 141.",
+    ),
+    code(
+        "KV-7001",
+        "internal",
+        Exit::Internal,
+        "The program did not do what its authors meant.",
+        "Please report it with the command and its message.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Each `"KV-…"` of the sources with the string literal behind it.
+    fn used(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                used(&path, found);
+            } else if path.extension().is_some_and(|is| is == "rs")
+                && !["tests.rs", "codes.rs"].iter().any(|name| path.ends_with(name))
+            {
+                let text = fs::read_to_string(&path).unwrap();
+                let product = text.split("#[cfg(test)]").next().unwrap();
+                for after in product.split("\"KV-").skip(1) {
+                    // What cuts or writes codes has only their beginning.
+                    if !after.starts_with(|digit: char| digit.is_ascii_digit()) {
+                        continue;
+                    }
+                    let mut quotes = after.split('"');
+                    let (code, between) = (quotes.next().unwrap(), quotes.next().unwrap());
+                    let name = if between.trim() == "," { quotes.next().unwrap() } else { "" };
+                    found.push((format!("KV-{code}"), name.to_owned()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_of_a_failure_is_explained_and_every_explained_code_is_used() {
+        let mut found = Vec::new();
+        used(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        for (code, name) in &found {
+            let known = CODES.iter().find(|known| known.code == code);
+            let known = known.unwrap_or_else(|| panic!("{code} {name} is not in the list"));
+            assert!(name.is_empty() || known.name == name, "{code} is {} and not {name}", known.name);
+        }
+        for known in CODES {
+            assert!(found.iter().any(|(code, _)| code == known.code), "{} is used nowhere", known.code);
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_ordered_and_begin_with_their_exit() {
+        assert!(CODES.is_sorted_by(|a, b| a.code < b.code));
+        for known in CODES {
+            let exit = match known.exit {
+                Exit::Interrupted => "13".to_owned(),
+                Exit::Pipe => "14".to_owned(),
+                exit => format!("{:02}", exit.code()),
+            };
+            assert_eq!(known.code[3..5], exit, "{}", known.code);
+            assert!(!known.meaning.is_empty() && known.next.ends_with(['.', '?']), "{}", known.code);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The JSON Schemas of all documents the tools print, as files beside this one: they are read by people as well.
+//!
+//! They say what is promised: within a version fields are only added, so none of them forbids what it does not name. A
+//! test validates what the tools really print, and there allows nothing that is not named.
+
+/// Name and text of each, in alphabetical order.
+pub const SCHEMAS: &[(&str, &str)] = &[
+    ("bench", include_str!("schema/bench.json")),
+    ("check", include_str!("schema/check.json")),
+    ("del", include_str!("schema/del.json")),
+    ("error", include_str!("schema/error.json")),
+    ("exists", include_str!("schema/exists.json")),
+    ("explain", include_str!("schema/explain.json")),
+    ("get", include_str!("schema/get.json")),
+    ("leader", include_str!("schema/leader.json")),
+    ("man", include_str!("schema/man.json")),
+    ("ping", include_str!("schema/ping.json")),
+    ("schemas", include_str!("schema/schemas.json")),
+    ("set", include_str!("schema/set.json")),
+    ("status", include_str!("schema/status.json")),
+    ("version", include_str!("schema/version.json")),
+    ("wait", include_str!("schema/wait.json")),
+];

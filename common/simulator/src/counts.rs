@@ -1,0 +1,113 @@
+//! How often each thing happened in a run, by name: every fault and every way out of one. A name that stays at zero
+//! over many seeds says that the instrument does not play that note, and fails the run.
+
+use std::collections::BTreeMap;
+
+/// Everything the simulator itself counts; the production crates have marks of their own. A run of many seeds in which
+/// one of them stays at zero fails.
+pub const NAMES: &[&str] = &[
+    "network: lost",
+    "network: doubled",
+    "network: overtaken",
+    "network: late",
+    "network: queue full",
+    "network: inbox full",
+    "network: cut",
+    "network: connection reset",
+    "partition: in two",
+    "partition: one-way",
+    "partition: leader alone",
+    "partition: leader deaf",
+    "partition: leader mute",
+    "partition: bridge",
+    "partition: chain",
+    "partition: flapping",
+    "server: killed",
+    "server: power lost",
+    "server: ended within a disk call",
+    "server: ended between two actions",
+    "server: stopped",
+    "server: ended by its disk",
+    "server: restarted",
+    "server: paused",
+    "server: all powerless at once",
+    "server: hit as it began to lead",
+    "server: mute as it began to lead",
+    "server: refused to start",
+    "server: log found damaged",
+    "disk: unsynced writes lost",
+    "disk: sync failed",
+    "disk: read failed",
+    "disk: no space",
+    "disk: stalled",
+    "disk: bits flipped",
+    "clock: drifts",
+    "clock: jumped",
+    "client: asked another while the first may answer",
+    "client: lost its connection",
+    "client: abandoned",
+    "client: unknown outcome",
+    "client: settled an unknown outcome",
+    "client: answered from memory",
+    "client: refused as expired",
+    "client: refused as busy",
+    "client: redirected",
+    "client: not applied",
+    "liveness: rest is down",
+    "liveness: rest is cut off",
+    "liveness: rest is heard and deaf",
+    "liveness: rest flaps",
+    "liveness: idle watched",
+];
+
+/// What may happen and need not.
+const RARE: &[&str] = &["history: undecided by search"];
+
+/// Whether a name is of something that is injected, not of what comes of it.
+pub fn is_fault(name: &str) -> bool {
+    let faults = [
+        "network: ",
+        "partition: ",
+        "server: killed",
+        "server: power",
+        "server: paused",
+        "disk: ",
+        "clock: ",
+    ];
+    faults.iter().any(|fault| name.starts_with(fault))
+}
+
+/// The counters of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    /// One more.
+    ///
+    /// # Panics
+    /// When the name is not among [`NAMES`].
+    pub fn add(&mut self, name: &'static str) {
+        self.add_many(name, 1);
+    }
+
+    /// So many more.
+    ///
+    /// # Panics
+    /// As [`Counts::add`].
+    pub fn add_many(&mut self, name: &'static str, many: u64) {
+        assert!(NAMES.contains(&name) || RARE.contains(&name), "`{name}` is among the names");
+        if many > 0 {
+            *self.0.entry(name).or_default() += many;
+        }
+    }
+
+    /// How often it happened.
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// All that happened.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(name, count)| (*name, *count))
+    }
+}

@@ -1,0 +1,455 @@
+//! What must hold of a cluster at every moment, judged from outside: from what servers hand to their disks, say to
+//! each other and answer to clients. No code is shared with what is judged.
+//!
+//! | promise | where |
+//! | --- | --- |
+//! | a term has one leader; a server votes once a term, also across restarts | [`Watch::seen`], [`Watch::sent`] |
+//! | logs that share a position share all before it | `Watch::chain` |
+//! | a leader holds what was committed in earlier terms | [`Watch::seen`] |
+//! | what is committed lies on the disks of a majority, and never changes | `Watch::commits` |
+//! | nothing leaves a server that its disk does not hold yet | [`Watch::sent`] |
+//! | what a leader takes as a follower's match is on that follower's disk | [`Watch::seen`] |
+//! | what was durable is there after a crash | [`Watch::restarted`] |
+//! | what is not committed, and what is not applied, stays within the bounds that were set | `Watch::bounds` |
+//! | terms, commit and applied never fall; states of one index are equal | [`Watch::seen`] |
+//! | an answer is the model's, at its revision, and a request takes effect once | [`Watch::answered`], [`model`] |
+//!
+//! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
+
+pub mod model;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use protocol::{Command, Operation, Response};
+use raft::{AppendOutcome, Entry, Envelope, HardState, Message, Payload, Persist, RoleName, Status};
+
+use self::model::{Model, Verdict};
+use crate::trace::digest;
+
+/// See the module. Servers are numbered from 0; server `n` has the id `n + 1`.
+pub struct Watch {
+    servers: Vec<Seen>,
+    leaders: BTreeMap<u64, usize>,
+    votes: HashMap<(usize, u64), u64>,
+    chains: HashMap<(u64, u64), u64>,
+    committed: Vec<Committed>,
+    hashes: Vec<Option<u64>>,
+    model: Model,
+    bounds: Bounds,
+}
+
+/// What the servers were told to keep within.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Request ids that the state remembers.
+    pub request_ids: usize,
+    /// Entries that are not committed.
+    pub uncommitted: u64,
+    /// Bytes of entries that are committed and not applied.
+    pub unapplied_bytes: u64,
+}
+
+/// One server, as far as it has shown itself.
+#[derive(Default)]
+struct Seen {
+    /// Its log as given to its disk.
+    handed: Vec<Place>,
+    /// Its log as its disk holds it.
+    durable: Vec<Place>,
+    hard: HardState,
+    /// Given to the disk and not durable.
+    pending: VecDeque<Pending>,
+    /// How many of those the disk is at.
+    writing: usize,
+    term: u64,
+    commit: u64,
+    applied: u64,
+    leads: bool,
+    /// How many entries may be not committed while it leads.
+    most_uncommitted: u64,
+}
+
+/// One place of a log; the chain stands for everything up to here.
+#[derive(Clone, Default)]
+struct Place {
+    term: u64,
+    chain: u64,
+    payload: Option<Arc<[u8]>>,
+    /// Bytes of all payloads up to here.
+    bytes: u64,
+}
+
+struct Pending {
+    hard: Option<HardState>,
+    first: u64,
+    places: Vec<Place>,
+}
+
+struct Committed {
+    chain: u64,
+    /// The lowest term in which it was seen to be committed, or of anything before it the highest.
+    by: u64,
+    verdict: Option<Verdict>,
+    command: Option<Command>,
+}
+
+/// A client's attempt, for judging its answer.
+pub struct Asked<'a> {
+    /// The token of a write with its operation; none for a read.
+    pub write: Option<([u8; 16], &'a Operation)>,
+    /// The key of a read.
+    pub key: &'a [u8],
+}
+
+impl Watch {
+    /// Nothing was seen yet of so many servers, which are set up like this.
+    pub fn new(servers: usize, bounds: Bounds) -> Self {
+        Self {
+            servers: (0..servers).map(|_| Seen::default()).collect(),
+            leaders: BTreeMap::new(),
+            votes: HashMap::new(),
+            chains: HashMap::new(),
+            committed: Vec::new(),
+            hashes: Vec::new(),
+            model: Model::new(bounds.request_ids),
+            bounds,
+        }
+    }
+
+    /// How much is committed.
+    pub fn committed(&self) -> u64 {
+        self.committed.len() as u64
+    }
+
+    /// How many entries the disk of `me` holds.
+    pub fn held(&self, me: usize) -> u64 {
+        self.servers[me].durable.len() as u64
+    }
+
+    /// The store as it should be.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Server `me` gives something to its disk.
+    pub fn given(&mut self, me: usize, persist: &Persist) {
+        let first = persist.entries.first().map_or(0, |entry| entry.position.index.0);
+        if first > 0 {
+            let kept = usize::try_from(first - 1).unwrap_or(usize::MAX);
+            assert!(kept <= self.servers[me].handed.len(), "VIOLATION s{me} leaves a gap before {first}");
+            self.servers[me].handed.truncate(kept);
+        }
+        let mut places = Vec::with_capacity(persist.entries.len());
+        for entry in &persist.entries {
+            let place = self.chain(me, self.servers[me].handed.last().cloned(), entry);
+            self.servers[me].handed.push(place.clone());
+            places.push(place);
+        }
+        self.servers[me].pending.push_back(Pending { hard: persist.hard, first, places });
+    }
+
+    fn chain(&mut self, me: usize, before: Option<Place>, entry: &Entry) -> Place {
+        let (index, term) = (entry.position.index.0, entry.position.term.0);
+        let before = before.unwrap_or_default();
+        assert!(term >= before.term, "VIOLATION the terms of s{me}'s log fall at {index}");
+        let payload = match &entry.payload {
+            Payload::Noop => None,
+            Payload::Command(bytes) => Some(Arc::clone(bytes)),
+        };
+        let own = payload.as_ref().map_or(1, |bytes| digest(bytes));
+        let chain = (before.chain ^ own).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ term;
+        let first = *self.chains.entry((index, term)).or_insert(chain);
+        assert_eq!(
+            first, chain,
+            "VIOLATION two logs share {index}@{term} and differ before or in it (s{me})"
+        );
+        let bytes = before.bytes + payload.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        Place { term, chain, payload, bytes }
+    }
+
+    /// The disk of `me` begins with the first `count` of what it was given.
+    pub fn writing(&mut self, me: usize, count: usize) {
+        self.servers[me].writing = count;
+    }
+
+    /// The disk of `me` has finished what it had begun.
+    pub fn written(&mut self, me: usize) {
+        for _ in 0..std::mem::take(&mut self.servers[me].writing) {
+            let Some(pending) = self.servers[me].pending.pop_front() else { break };
+            if let Some(HardState { term, vote: Some(vote) }) = pending.hard {
+                self.vote(me, term.0, vote.0);
+            }
+            let seen = &mut self.servers[me];
+            seen.hard = pending.hard.unwrap_or(seen.hard);
+            if pending.first > 0 {
+                seen.durable.truncate(usize::try_from(pending.first - 1).unwrap_or(usize::MAX));
+                seen.durable.extend(pending.places);
+            }
+        }
+    }
+
+    /// Server `me` opened what its disk held: it must be all that was durable, and nothing that it was never given.
+    pub fn restarted(&mut self, me: usize, found: &kvd::log::Recovered) {
+        let seen = &mut self.servers[me];
+        let writing: Vec<&Pending> = seen.pending.iter().take(seen.writing).collect();
+        let untouched =
+            writing.iter().filter(|pending| pending.first > 0).map(|pending| pending.first - 1).min();
+        let promised = untouched.unwrap_or(u64::MAX).min(seen.durable.len() as u64);
+        let last = found.last.index.0;
+        assert!(last >= promised, "VIOLATION s{me} lost durable entries: {last} left of {promised}");
+        let (before, after) = (seen.hard, found.hard);
+        let kept = after.term > before.term
+            || (after.term == before.term && (before.vote.is_none() || after.vote == before.vote));
+        assert!(kept, "VIOLATION s{me} had {before:?} on disk and came back with {after:?}");
+        let may_end =
+            seen.pending.iter().take(seen.writing).map(|pending| pending.first + pending.places.len() as u64);
+        let most = may_end.max().unwrap_or(0).max(seen.durable.len() as u64 + 1);
+        assert!(last < most, "VIOLATION s{me} found entries up to {last}, which it never wrote");
+        let base = usize::try_from(found.base.index.0).unwrap_or(usize::MAX);
+        assert!(base <= seen.handed.len(), "VIOLATION s{me}'s state is ahead of all it was ever given");
+        let mut log = self.servers[me].durable.clone();
+        log.truncate(base);
+        assert_eq!(log.len(), base, "VIOLATION s{me}'s state is ahead of its log");
+        for entry in &found.entries {
+            let place = self.chain(me, log.last().cloned(), entry);
+            log.push(place);
+        }
+        let state = base.checked_sub(1).map(|at| log[at].chain);
+        if let Some(chain) = state {
+            let committed = self.committed.get(base - 1).map(|committed| committed.chain);
+            assert_eq!(
+                committed,
+                Some(chain),
+                "VIOLATION s{me}'s state holds {base}, which was never committed"
+            );
+        }
+        let applied = base as u64;
+        self.servers[me] = Seen {
+            durable: log.clone(),
+            handed: log,
+            hard: after,
+            term: after.term.0,
+            commit: applied,
+            applied,
+            ..Seen::default()
+        };
+    }
+
+    /// Server `me` ended: what its disk had not begun is gone.
+    pub fn ended(&mut self, me: usize) {
+        let seen = &mut self.servers[me];
+        seen.pending.truncate(seen.writing);
+        seen.leads = false;
+    }
+
+    fn vote(&mut self, me: usize, term: u64, candidate: u64) {
+        let first = *self.votes.entry((me, term)).or_insert(candidate);
+        assert_eq!(first, candidate, "VIOLATION s{me} votes twice in term {term}");
+    }
+
+    /// Server `me` says something to another.
+    pub fn sent(&mut self, me: usize, envelope: &Envelope) {
+        let term = envelope.term.0;
+        let binds =
+            !matches!(envelope.message, Message::PreVote { .. } | Message::PreVoteReply { granted: true });
+        let hard = self.servers[me].hard;
+        assert!(!binds || term <= hard.term.0, "VIOLATION s{me} speaks for term {term}, on disk is {hard:?}");
+        match envelope.message {
+            Message::Vote { .. } => {
+                self.vote(me, term, me as u64 + 1);
+                assert!(
+                    hard.term.0 > term || hard.vote == Some(envelope.from),
+                    "VIOLATION s{me} asks before its own vote is durable"
+                );
+            }
+            Message::VoteReply { granted: true } => {
+                self.vote(me, term, envelope.to.0);
+                assert!(
+                    hard.term.0 > term || hard.vote == Some(envelope.to),
+                    "VIOLATION s{me} grants before its vote is durable"
+                );
+            }
+            Message::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
+                let held = place(&self.servers[me].durable, matched.0).map(|place| place.chain);
+                assert!(
+                    matched.0 == 0 || held.is_some(),
+                    "VIOLATION s{me} acknowledges {matched}, which is not on its disk"
+                );
+                let leader = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
+                let leader = &self.servers[leader];
+                if leader.leads && leader.term == term && matched.0 > 0 {
+                    let theirs = place(&leader.handed, matched.0).map(|place| place.chain);
+                    assert_eq!(
+                        held, theirs,
+                        "VIOLATION s{me} acknowledges {matched}, which its leader has not"
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Server `me` shows itself after a step; `hash` is its state's.
+    pub fn seen(&mut self, me: usize, status: &Status, hash: u64) {
+        let (term, commit, applied) = (status.term.0, status.commit.0, status.applied.0);
+        let seen = &mut self.servers[me];
+        assert!(term >= seen.term, "VIOLATION s{me} falls back from term {} to {term}", seen.term);
+        assert!(commit >= seen.commit, "VIOLATION s{me}'s commit falls from {} to {commit}", seen.commit);
+        assert!(
+            applied >= seen.applied && applied <= commit,
+            "VIOLATION s{me} applied {applied} after {}, committed {commit}",
+            seen.applied
+        );
+        let began = !seen.leads && status.role == RoleName::Leader || seen.term < term;
+        seen.leads = status.role == RoleName::Leader;
+        seen.term = term;
+        if seen.leads {
+            if began {
+                self.began_to_lead(me, term);
+            }
+            self.matches(me, status);
+        }
+        self.commits(me, commit);
+        self.bounds(me, status, began);
+        self.servers[me].applied = applied;
+        let at = usize::try_from(applied).unwrap_or(usize::MAX);
+        if self.hashes.len() <= at {
+            self.hashes.resize(at + 1, None);
+        }
+        let first = *self.hashes[at].get_or_insert(hash);
+        assert_eq!(first, hash, "VIOLATION s{me}'s state at {applied} differs from another's");
+        let on_disk = self.servers[me].durable.len() as u64;
+        assert!(applied <= on_disk, "VIOLATION s{me} applied {applied} of which {on_disk} are on its disk");
+    }
+
+    fn began_to_lead(&mut self, me: usize, term: u64) {
+        let first = *self.leaders.entry(term).or_insert(me);
+        assert_eq!(first, me, "VIOLATION two leaders in term {term}: s{first} and s{me}");
+        let earlier = self.committed.iter().rposition(|committed| committed.by < term);
+        if let Some(at) = earlier {
+            let own = self.servers[me].handed.get(at).map(|place| place.chain);
+            let index = at + 1;
+            assert_eq!(
+                own,
+                Some(self.committed[at].chain),
+                "VIOLATION s{me} leads term {term} without {index}"
+            );
+        }
+    }
+
+    /// A leader takes no more than it may have uncommitted, beyond what it found; and whoever applies slowly takes no
+    /// more than it has room for.
+    fn bounds(&mut self, me: usize, status: &Status, began: bool) {
+        let uncommitted = status.last.index.0 - status.commit.0;
+        let (bounds, seen) = (self.bounds, &mut self.servers[me]);
+        if began {
+            seen.most_uncommitted = bounds.uncommitted.max(uncommitted);
+        }
+        assert!(
+            !seen.leads || uncommitted <= seen.most_uncommitted,
+            "VIOLATION s{me} has {uncommitted} entries that are not committed"
+        );
+        let bytes = |index| place(&seen.handed, index).map_or(0, |place| place.bytes);
+        let unapplied = bytes(status.commit.0) - bytes(status.applied.0);
+        assert!(
+            unapplied <= bounds.unapplied_bytes,
+            "VIOLATION s{me} has {unapplied} bytes that are not applied"
+        );
+    }
+
+    fn matches(&self, me: usize, status: &Status) {
+        let leader = &self.servers[me];
+        for (peer, progress) in &status.progress {
+            let at = usize::try_from(peer.0 - 1).unwrap_or(usize::MAX);
+            let (matched, follower) = (progress.matched.0, &self.servers[at]);
+            if matched == 0 || follower.term > leader.term {
+                continue;
+            }
+            let theirs = place(&follower.durable, matched).map(|place| place.chain);
+            let ours = place(&leader.handed, matched).map(|place| place.chain);
+            assert_eq!(theirs, ours, "VIOLATION s{me} takes {matched} as matched by s{at}");
+        }
+    }
+
+    /// Everything up to `commit` is committed, says `me`.
+    fn commits(&mut self, me: usize, commit: u64) {
+        let from = self.servers[me].commit;
+        self.servers[me].commit = commit;
+        for index in from + 1..=commit {
+            let Some(own) = place(&self.servers[me].handed, index).cloned() else {
+                panic!("VIOLATION s{me} commits {index}, which it does not have")
+            };
+            match self.committed.get(usize::try_from(index - 1).unwrap_or(usize::MAX)) {
+                Some(known) => assert_eq!(known.chain, own.chain, "VIOLATION s{me} commits another {index}"),
+                None => self.record(me, index, &own),
+            }
+        }
+    }
+
+    fn record(&mut self, me: usize, index: u64, own: &Place) {
+        let holds = |seen: &&Seen| place(&seen.durable, index).is_some_and(|place| place.chain == own.chain);
+        let holders = self.servers.iter().filter(holds).count();
+        assert!(
+            holders > self.servers.len() / 2,
+            "VIOLATION s{me} commits {index}, which {holders} disks hold"
+        );
+        let before = self.committed.last().map_or(0, |committed| committed.by);
+        let by = self.servers[me].term.max(before);
+        let command = own
+            .payload
+            .as_ref()
+            .map(|bytes| Command::decode(bytes).expect("VIOLATION a committed command does not decode"));
+        let verdict = command.as_ref().map(|command| self.model.apply(index, command));
+        self.committed.push(Committed { chain: own.chain, by, verdict, command });
+    }
+
+    /// A client is answered that its request was done.
+    pub fn answered(&self, me: usize, asked: &Asked<'_>, response: &Response) {
+        match (response, asked.write) {
+            (Response::Written { revision, existed, deduplicated }, Some((token, operation))) => {
+                let record = self.at(me, *revision);
+                let Some(command) = &record.command else {
+                    panic!("VIOLATION s{me} answers a write with {revision}, where there is none")
+                };
+                assert_eq!(
+                    (command.request.token, &command.operation),
+                    (token, operation),
+                    "VIOLATION s{me} answers another's write at {revision}"
+                );
+                let expected = Verdict::Done { existed: *existed };
+                assert_eq!(
+                    record.verdict,
+                    Some(expected),
+                    "VIOLATION s{me} answers {revision} with existed: {existed}, deduplicated: {deduplicated}"
+                );
+            }
+            (Response::Value { found, revision }, None) => {
+                assert!(*revision <= self.committed(), "VIOLATION s{me} reads at {revision}, not committed");
+                let expected = self.model.at(asked.key, *revision);
+                let shown = found.as_ref();
+                assert_eq!(
+                    shown,
+                    expected,
+                    "VIOLATION s{me} reads {:?} at {revision}",
+                    String::from_utf8_lossy(asked.key)
+                );
+            }
+            _ => panic!("VIOLATION s{me} answers {response:?} to something else"),
+        }
+    }
+
+    fn at(&self, me: usize, revision: u64) -> &Committed {
+        let at = usize::try_from(revision).ok().and_then(|revision| revision.checked_sub(1));
+        let record = at.and_then(|at| self.committed.get(at));
+        record.unwrap_or_else(|| {
+            panic!("VIOLATION s{me} acknowledges {revision} before it is on a majority's disks")
+        })
+    }
+}
+
+fn place(log: &[Place], index: u64) -> Option<&Place> {
+    log.get(usize::try_from(index.checked_sub(1)?).ok()?)
+}

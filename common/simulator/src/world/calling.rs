@@ -1,0 +1,455 @@
+//! Clients: each does one call after another. What a call does next is decided by the production client's own rules
+//! ([`client::retry`]); here is only what that code leaves to its driver: time, connections, and chance.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use client::{
+    EndpointError, EndpointFailure, Error,
+    retry::{Event, Next, Retry, Target as Whom},
+};
+use kvd::event::Caller;
+use protocol::{
+    Consistency, Operation as Change, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame,
+};
+use testkit::{
+    history::{Call as Asked, Operation, Outcome, Seen},
+    rng::Rng,
+};
+
+use super::{Plan, World};
+use crate::{
+    server::{CLUSTER, address, at_address},
+    watch,
+};
+
+/// Who sends the probes of a healed cluster.
+pub(super) const PROBER: usize = usize::MAX;
+
+/// A client.
+pub struct Client {
+    rng: Rng,
+    /// Counts the waits of calls: a timer of an earlier one is void.
+    step: u64,
+    /// Counts the calls.
+    calls: u64,
+    call: Option<Call>,
+    leader: Option<usize>,
+    learned: u64,
+    connected: BTreeSet<usize>,
+}
+
+/// A call under way.
+struct Call {
+    retry: Retry,
+    asked: Asked,
+    request: Request,
+    invoked: u64,
+    until: u64,
+    open: Vec<u64>,
+    settles: bool,
+}
+
+/// What a client waits for.
+#[derive(Clone, Debug)]
+pub enum Timer {
+    /// The next call.
+    Rest,
+    /// An answer that does not come.
+    Silent(usize),
+    /// The end of a pause.
+    Ask(Whom),
+    /// The end of all attempts to connect.
+    Unreachable,
+    /// The end of its patience.
+    Deadline,
+    /// The end of its interest.
+    Abandon,
+}
+
+/// A request on its way.
+pub(super) struct Attempt {
+    client: usize,
+    server: usize,
+    request: Request,
+}
+
+impl Client {
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { rng, step: 0, calls: 0, call: None, leader: None, learned: 0, connected: BTreeSet::new() }
+    }
+
+    fn draw(&mut self, me: usize, options: &crate::options::Options) -> (Asked, Request) {
+        let rng = &mut self.rng;
+        let key = format!("k{}", rng.below(options.keys)).into_bytes();
+        if rng.chance(options.reads) {
+            let stale = rng.chance(options.stale);
+            let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
+            let asked =
+                if stale { Asked::StaleGet { key: key.clone() } } else { Asked::Get { key: key.clone() } };
+            return (asked, Request::Get { key, consistency, without_value: false });
+        }
+        let (asked, operation) = if rng.chance(options.deletes) {
+            (Asked::Delete { key: key.clone() }, Change::Delete { key })
+        } else {
+            let mut value = format!("{me}.{}", self.calls).into_bytes();
+            value.resize(value.len().max(usize::try_from(options.value_bytes).unwrap_or(0)), b' ');
+            (Asked::Set { key: key.clone(), value: value.clone() }, Change::Set { key, value })
+        };
+        // The id is filled in at the first attempt.
+        let request = RequestId { token: [0; 16], learned: 0, cluster: CLUSTER };
+        (asked, Request::Write { request, operation })
+    }
+}
+
+impl World {
+    /// Plans the next call of a client.
+    pub(super) fn rest(&mut self, me: usize) {
+        let client = &mut self.clients[me];
+        let (pause, calls) = (1 + client.rng.below(self.options.think_us), client.calls);
+        self.agenda.after(pause, Plan::Client(me, calls, Timer::Rest));
+    }
+
+    pub(super) fn timer(&mut self, me: usize, stamp: u64, timer: Timer) {
+        let client = &mut self.clients[me];
+        let current = match timer {
+            Timer::Rest | Timer::Deadline | Timer::Abandon => client.calls,
+            Timer::Silent(_) | Timer::Ask(_) | Timer::Unreachable => client.step,
+        };
+        if current != stamp {
+            return;
+        }
+        match timer {
+            Timer::Rest => self.begin(me),
+            Timer::Silent(server) => {
+                self.counts.add("client: asked another while the first may answer");
+                self.clients[me].leader.take_if(|leader| *leader == server);
+                self.happens(me, Event::Silent { address: Arc::from(address(server)) });
+            }
+            Timer::Ask(whom) => self.ask(me, &whom),
+            Timer::Unreachable => {
+                let error =
+                    if client.rng.below(2) == 0 { EndpointError::Refused } else { EndpointError::Silent };
+                let failures = (0..self.servers.len())
+                    .map(|at| EndpointFailure { address: address(at), error: error.clone() })
+                    .collect();
+                self.happens(me, Event::Unreachable(failures));
+            }
+            Timer::Deadline => self.happens(me, Event::DeadlinePassed),
+            Timer::Abandon => {
+                self.counts.add("client: abandoned");
+                self.finish(me, Outcome::Unknown);
+            }
+        }
+    }
+
+    fn begin(&mut self, me: usize) {
+        if self.calm {
+            return;
+        }
+        let client = &mut self.clients[me];
+        client.calls += 1;
+        let (asked, request) = client.draw(me, &self.options);
+        let seed = client.rng.bits();
+        let retry = if asked.is_write() { Retry::write(seed, None) } else { Retry::read(seed) };
+        self.call(me, retry, asked, request, None);
+    }
+
+    /// A moment for the history: later than every one before, for what falls on one moment of the clock is in order too.
+    fn moment(&mut self) -> u64 {
+        self.moment = (self.moment + 1).max(self.agenda.now() * 1000);
+        self.moment
+    }
+
+    /// Begins a call, or goes on with one whose outcome is unknown.
+    fn call(&mut self, me: usize, retry: Retry, asked: Asked, request: Request, invoked: Option<u64>) {
+        let now = self.agenda.now();
+        let client = &mut self.clients[me];
+        let patience = self.options.patience_ms * 1000;
+        let until = now + patience;
+        self.agenda.after(patience, Plan::Client(me, client.calls, Timer::Deadline));
+        if client.rng.chance(self.options.abandons) {
+            let soon = client.rng.below(patience);
+            self.agenda.after(soon, Plan::Client(me, client.calls, Timer::Abandon));
+        }
+        let settles = invoked.is_some();
+        let invoked = invoked.unwrap_or_else(|| self.moment());
+        let client = &mut self.clients[me];
+        client.call = Some(Call { retry, asked, request, invoked, until, open: Vec::new(), settles });
+        self.ask(me, &Whom::Preferred);
+    }
+
+    /// Something happened to the call of a client.
+    fn happens(&mut self, me: usize, event: Event) {
+        let now = self.agenda.now();
+        let Some(call) = self.clients[me].call.as_mut() else { return };
+        let left = Duration::from_micros(call.until.saturating_sub(now));
+        match call.retry.step(event, left) {
+            Next::Done(response) => self.finish(me, outcome_of(response)),
+            Next::Fail(error) => {
+                if matches!(error, Error::Refused(Refused::Expired)) {
+                    self.counts.add("client: refused as expired");
+                }
+                let unknown = error.outcome() == client::Outcome::Unknown;
+                self.finish(me, if unknown { Outcome::Unknown } else { Outcome::NotApplied });
+            }
+            Next::Ask(whom) => self.ask(me, &whom),
+            Next::Wait { pause, then } => {
+                let client = &mut self.clients[me];
+                client.step += 1;
+                let pause = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+                self.agenda.after(pause, Plan::Client(me, client.step, Timer::Ask(then)));
+            }
+        }
+    }
+
+    fn ask(&mut self, me: usize, whom: &Whom) {
+        let Some(server) = self.choose(me, whom) else {
+            let client = &mut self.clients[me];
+            client.step += 1;
+            let (delay, step) = (1 + client.rng.below(5000), client.step);
+            return self.agenda.after(delay, Plan::Client(me, step, Timer::Unreachable));
+        };
+        self.attempted += 1;
+        let (number, now) = (self.attempted, self.agenda.now());
+        let applied = self.servers[server].up().map_or(0, |process| process.node.applied());
+        let client = &mut self.clients[me];
+        if client.connected.insert(server) {
+            client.learned = client.learned.max(applied);
+        }
+        client.step += 1;
+        let Some(call) = client.call.as_mut() else { return };
+        let (learned, rng) = (client.learned, &mut client.rng);
+        if let Request::Write { request, .. } = &mut call.request {
+            *request = call.retry.request(|| {
+                let mut token = [0; 16];
+                token[..8].copy_from_slice(&rng.bits().to_le_bytes());
+                token[8..].copy_from_slice(&rng.bits().to_le_bytes());
+                RequestId { token, learned, cluster: CLUSTER }
+            });
+        }
+        call.retry.sent();
+        call.open.push(number);
+        let left = call.until.saturating_sub(now);
+        let deadline_ms = u32::try_from((left - left / 10) / 1000).unwrap_or(u32::MAX).max(1);
+        let patience = u64::try_from(call.retry.patience().as_micros()).unwrap_or(u64::MAX);
+        self.agenda.after(patience, Plan::Client(me, client.step, Timer::Silent(server)));
+        let request = call.request.clone();
+        self.trace.say(now, || format!("c{me} asks s{server} #{number}: {}", told(&request)));
+        self.post(me, server, number, deadline_ms, request);
+    }
+
+    /// Puts a request on its way; it may not arrive.
+    pub(super) fn post(
+        &mut self,
+        client: usize,
+        server: usize,
+        number: u64,
+        deadline_ms: u32,
+        request: Request,
+    ) {
+        self.attempts.insert(number, Attempt { client, server, request: request.clone() });
+        if !self.hears(client, server) {
+            return;
+        }
+        let frame = Box::new(RequestFrame { id: number, deadline_ms, request });
+        let caller = Caller { connection: client as u64, request: number };
+        let delay = self.options.latency_us + self.rng.below(self.options.latency_us);
+        self.agenda.after(delay, Plan::Request { to: server, caller, frame });
+    }
+
+    /// The number of a new attempt.
+    pub(super) fn number(&mut self) -> u64 {
+        self.attempted += 1;
+        self.attempted
+    }
+
+    /// Whether client and server are on one side of a partition.
+    fn hears(&self, client: usize, server: usize) -> bool {
+        let Some(sides) = self.sides.filter(|_| client != PROBER) else { return true };
+        sides >> (client % 32) & 1 == sides >> (32 + server) & 1
+    }
+
+    /// Which server a call goes to: one that can be connected to, or to which there is a connection that looks well.
+    fn choose(&mut self, me: usize, whom: &Whom) -> Option<usize> {
+        let there: Vec<usize> = (0..self.servers.len())
+            .filter(|at| self.servers[*at].up().is_some())
+            .filter(|at| self.clients[me].connected.contains(at) || self.hears(me, *at))
+            .collect();
+        let client = &mut self.clients[me];
+        let anyone = |client: &mut Client, but: Option<usize>| {
+            let others: Vec<usize> = there.iter().copied().filter(|at| Some(*at) != but).collect();
+            client.rng.pick(if others.is_empty() { &there } else { &others }).copied()
+        };
+        let writes = client.call.as_ref().is_some_and(|call| call.asked.is_write());
+        match whom {
+            Whom::Preferred => match client.leader.filter(|leader| writes && there.contains(leader)) {
+                Some(leader) => Some(leader),
+                None => anyone(client, None),
+            },
+            Whom::Leader { address, .. } => {
+                let leader = at_address(address);
+                if there.contains(&leader) {
+                    return Some(leader);
+                }
+                if let Some(call) = client.call.as_mut() {
+                    call.retry.missed(address);
+                }
+                anyone(client, Some(leader))
+            }
+            Whom::NotAt(address) => anyone(client, Some(at_address(address))),
+        }
+    }
+
+    /// Judges an answer as it leaves a server.
+    pub(super) fn judge(&mut self, me: usize, frame: &ResponseFrame) {
+        let Some(attempt) = self.attempts.get(&frame.id) else { return };
+        assert_eq!(attempt.server, me, "VIOLATION s{me} answers what another was asked");
+        if let Ok(response) = &frame.result {
+            let asked = match &attempt.request {
+                Request::Write { request, operation } => {
+                    watch::Asked { write: Some((request.token, operation)), key: &[] }
+                }
+                Request::Get { key, .. } => watch::Asked { write: None, key },
+                Request::Status => return,
+            };
+            self.watch.answered(me, &asked, response);
+        }
+    }
+
+    pub(super) fn answer(&mut self, from: usize, me: usize, frame: ResponseFrame) {
+        let Some(attempt) = self.attempts.remove(&frame.id) else { return };
+        if attempt.client == PROBER {
+            return self.probed(&attempt.request, frame.result);
+        }
+        if !self.hears(me, from) {
+            return;
+        }
+        let client = &mut self.clients[me];
+        match &frame.result {
+            Ok(Response::Written { revision, deduplicated, .. }) => {
+                if *deduplicated {
+                    self.counts.add("client: answered from memory");
+                }
+                client.leader = Some(from);
+                client.learned = client.learned.max(*revision);
+            }
+            Ok(Response::Value { revision, .. }) => client.learned = client.learned.max(*revision),
+            Err(Refused::NotLeader { address: Some(address), .. }) => {
+                self.counts.add("client: redirected");
+                client.leader = Some(at_address(address));
+            }
+            Err(Refused::NotLeader { .. }) => _ = client.leader.take_if(|leader| *leader == from),
+            Err(Refused::Busy { .. }) => self.counts.add("client: refused as busy"),
+            Ok(Response::Status(_)) | Err(_) => {}
+        }
+        let client = &mut self.clients[me];
+        let Some(call) = client.call.as_mut() else { return };
+        let Some(at) = call.open.iter().position(|open| *open == frame.id) else { return };
+        call.open.swap_remove(at);
+        self.happens(me, Event::Answered { address: Arc::from(address(from)), result: frame.result });
+    }
+
+    /// The connections of clients to `server` are gone; each finds out after a while.
+    pub(super) fn drop_clients(&mut self, server: usize) {
+        for me in 0..self.clients.len() {
+            let client = &mut self.clients[me];
+            client.connected.remove(&server);
+            let attempts = &self.attempts;
+            let open = client.call.iter().flat_map(|call| &call.open);
+            let gone: Vec<u64> = open
+                .copied()
+                .filter(|number| attempts.get(number).is_some_and(|attempt| attempt.server == server))
+                .collect();
+            let delay = client.rng.below(1_000_000);
+            if !gone.is_empty() {
+                self.agenda.after(delay, Plan::Dropped(me, gone));
+            }
+        }
+    }
+
+    pub(super) fn dropped(&mut self, me: usize, attempts: &[u64]) {
+        for number in attempts {
+            let Some(call) = self.clients[me].call.as_mut() else { return };
+            let Some(at) = call.open.iter().position(|open| open == number) else { continue };
+            call.open.swap_remove(at);
+            let server = self.attempts.remove(number).map_or(0, |attempt| attempt.server);
+            self.counts.add("client: lost its connection");
+            self.clients[me].leader.take_if(|leader| *leader == server);
+            let error = EndpointError::Dropped { reason: "reset".to_owned() };
+            self.happens(me, Event::Dropped { address: Arc::from(address(server)), error });
+        }
+    }
+
+    /// Ends the call of a client, or goes on with it when its outcome is to be settled.
+    fn finish(&mut self, me: usize, outcome: Outcome) {
+        let now = self.agenda.now();
+        let client = &mut self.clients[me];
+        let Some(call) = client.call.take() else { return };
+        client.step += 1;
+        client.calls += 1;
+        let write = call.asked.is_write();
+        if outcome == Outcome::Unknown && write {
+            self.counts.add("client: unknown outcome");
+            if let Request::Write { request, .. } = call.request
+                && request.token != [0; 16]
+                && !self.calm
+                && client.rng.chance(self.options.settles)
+            {
+                let retry = Retry::write(client.rng.bits(), Some(request));
+                return self.call(me, retry, call.asked, call.request, Some(call.invoked));
+            }
+        }
+        self.trace.say(now, || format!("c{me} learns of {:?}: {outcome:?}", call.asked));
+        if call.settles && matches!(outcome, Outcome::Written { .. }) {
+            self.counts.add("client: settled an unknown outcome");
+        }
+        if outcome == Outcome::NotApplied {
+            self.counts.add("client: not applied");
+        }
+        // A call that settles an earlier one cannot say that that one did nothing.
+        let outcome = if call.settles && outcome == Outcome::NotApplied { Outcome::Unknown } else { outcome };
+        if write || matches!(outcome, Outcome::Read { .. }) {
+            let (invoked, ended) = (call.invoked, self.moment());
+            self.history.push(Operation { client: me as u64, call: call.asked, invoked, ended, outcome });
+        }
+        self.rest(me);
+    }
+
+    /// Ends all calls: what is open stays unknown.
+    pub(super) fn hang_up(&mut self) {
+        for me in 0..self.clients.len() {
+            self.finish(me, Outcome::Unknown);
+        }
+    }
+}
+
+fn outcome_of(response: Response) -> Outcome {
+    match response {
+        Response::Written { revision, existed, .. } => Outcome::Written { revision, existed },
+        Response::Value { found, revision } => {
+            let seen = |found: protocol::response::Found| Seen {
+                value: found.value,
+                revision: found.revision,
+                created: found.created,
+                version: found.version,
+            };
+            Outcome::Read { found: found.map(seen), revision }
+        }
+        Response::Status(_) => Outcome::NotApplied,
+    }
+}
+
+fn told(request: &Request) -> String {
+    match request {
+        Request::Write { operation: Change::Set { key, value }, .. } => {
+            format!("set {} to {}", String::from_utf8_lossy(key), String::from_utf8_lossy(value).trim_end())
+        }
+        Request::Write { operation: Change::Delete { key }, .. } => {
+            format!("delete {}", String::from_utf8_lossy(key))
+        }
+        Request::Get { key, consistency, .. } => {
+            format!("get {} {consistency:?}", String::from_utf8_lossy(key))
+        }
+        Request::Status => "status".to_owned(),
+    }
+}

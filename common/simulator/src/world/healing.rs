@@ -1,0 +1,273 @@
+//! The end of faults: a random quorum is healed, the rest stays broken for good, and what Raft promises of such a
+//! cluster must come true in time: writes, then agreement, then peace.
+
+use std::collections::BTreeSet;
+
+use protocol::{Consistency, Operation, Refused, Request, RequestId, Response};
+use raft::RoleName;
+use testkit::{linearizability, replay};
+
+use super::{Plan, World, calling::PROBER, harming::Harm};
+use crate::{
+    network::Cuts,
+    server::{CLUSTER, ELECTION_TICKS, TICK},
+};
+
+/// The shortest election timeout, in microseconds.
+const TIMEOUT: u64 = ELECTION_TICKS as u64 * TICK;
+/// A new write commits within so many of them.
+const WRITE_WITHIN: u64 = 10;
+/// The quorum agrees within so many.
+const AGREE_WITHIN: u64 = 50;
+/// An idle cluster holds no election for so many.
+const PEACE_FOR: u64 = 1000;
+
+impl World {
+    /// Ends all faults for a quorum and watches it come back.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn heal(&mut self) {
+        let core = self.choose_core();
+        self.hang_up_all_faults(&core);
+        let again = self.rng.below(2) == 0;
+        for &me in &core {
+            // One half of the runs starts from a loss of power of the whole quorum, the other from where it is.
+            if again && self.servers[me].up().is_some() {
+                self.lose_power(me);
+            }
+        }
+        if !again {
+            self.run(self.agenda.now() + (self.options.stall_ms + self.options.spike_ms) * 1000);
+        }
+        let began = self.agenda.now();
+        self.trace.say(began, || format!("{core:?} are healed; the others stay broken"));
+        let slack = self.time_to_catch_up(&core);
+        self.probe_until(&core, began + WRITE_WITHIN * TIMEOUT + slack);
+        self.run_until(began + AGREE_WITHIN * TIMEOUT + slack, |world| world.agrees(&core));
+        assert!(
+            self.agrees(&core),
+            "VIOLATION {core:?} do not agree within {AGREE_WITHIN} timeouts: {}",
+            self.standings(&core)
+        );
+        if self.options.idle == 1 {
+            self.keep_peace(&core);
+        }
+        self.read_everything(&core);
+    }
+
+    /// At least a quorum of the servers whose disks are sound.
+    fn choose_core(&mut self) -> Vec<usize> {
+        let mut sound: Vec<usize> = (0..self.servers.len()).filter(|at| !self.servers[*at].rotten).collect();
+        self.rng.shuffle(&mut sound);
+        let quorum = self.servers.len() / 2 + 1;
+        let most = sound.len();
+        let count = usize::try_from(self.rng.between(quorum as u64, most as u64)).unwrap_or(quorum);
+        sound.truncate(count);
+        sound.sort_unstable();
+        sound
+    }
+
+    fn hang_up_all_faults(&mut self, core: &[usize]) {
+        self.calm = true;
+        self.hang_up();
+        self.flapping = None;
+        self.sides = None;
+        let mut mood = self.options.clone();
+        for name in
+            ["loss", "duplicates", "reorders", "spikes", "link_queue", "stalls", "sync_errors", "read_errors"]
+        {
+            mood.set(name, 0);
+        }
+        if self.options.hopeless == 1 {
+            mood.loss = 1_000_000;
+        }
+        self.set_mood(mood);
+        self.lasting = self.break_the_rest(core);
+        let cuts = self.lasting.clone();
+        self.network.cut(cuts);
+        for &me in core {
+            let target = self.target(me);
+            self.servers[me].medium.sim.set_capacity(None);
+            self.servers[me].medium.sim.cut_power_at(0);
+            self.lost[me] = false;
+            if let Some(process) = self.servers[me].process() {
+                process.fuse = None;
+                self.resume(target);
+            } else {
+                self.agenda.after(0, Plan::Start(target));
+            }
+        }
+    }
+
+    /// What is broken for good: down, cut off, heard but deaf, or there and gone all the time. Returns the lasting cuts.
+    fn break_the_rest(&mut self, core: &[usize]) -> Cuts {
+        let mut cuts = Cuts::new();
+        let rest: Vec<usize> = (0..self.servers.len()).filter(|at| !core.contains(at)).collect();
+        for me in rest {
+            let others = || (0..self.servers.len()).filter(move |other| *other != me);
+            let from: Vec<_> = others().map(|other| (me, other)).collect();
+            let to: Vec<_> = others().map(|other| (other, me)).collect();
+            match self.rng.below(4) {
+                0 => {
+                    self.counts.add("liveness: rest is down");
+                    self.lost[me] = true;
+                    if self.servers[me].up().is_some() {
+                        self.crash(me);
+                    }
+                }
+                1 => {
+                    self.counts.add("liveness: rest is cut off");
+                    cuts.extend(from.iter().chain(&to));
+                }
+                2 => {
+                    self.counts.add("liveness: rest is heard and deaf");
+                    cuts.extend(to);
+                }
+                _ => {
+                    self.counts.add("liveness: rest flaps");
+                    let flapping: BTreeSet<_> = from.into_iter().chain(to).collect();
+                    self.flapping.get_or_insert_default().extend(flapping);
+                    self.agenda.after(1, Plan::Harm(Harm::Flap));
+                }
+            }
+        }
+        cuts
+    }
+
+    /// A quorum in which one lags has to wait for it, and what came before a write is committed before it; with the tiny
+    /// appends of some seeds entries go one by one. What that takes comes on top.
+    fn time_to_catch_up(&self, core: &[usize]) -> u64 {
+        let held = core.iter().map(|at| self.watch.held(*at));
+        let common = held.clone().min().unwrap_or(0).min(self.watch.committed());
+        let missing = held.max().unwrap_or(0) - common;
+        let each = 4 * self.options.latency_us + 6 * self.options.sync_us + 6 * self.options.loop_us;
+        missing * each
+    }
+
+    fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
+        while self.agenda.now() < until && !done(self) {
+            self.run((self.agenda.now() + TICK).min(until));
+        }
+    }
+
+    /// Sends a write to every server every few milliseconds, until one is acknowledged: the leader may be one of those
+    /// that come and go.
+    fn probe_until(&mut self, core: &[usize], until: u64) {
+        self.probed = false;
+        while self.agenda.now() < until && !self.probed {
+            for me in 0..self.servers.len() {
+                let mut token = [0xff; 16];
+                let number = self.number();
+                token[..8].copy_from_slice(&number.to_le_bytes());
+                let learned = self.watch.committed();
+                let request = RequestId { token, learned, cluster: CLUSTER };
+                let operation =
+                    Operation::Set { key: b"probe".to_vec(), value: number.to_string().into_bytes() };
+                self.post(PROBER, me, number, 1000, Request::Write { request, operation });
+            }
+            self.run((self.agenda.now() + 5 * TICK).min(until));
+        }
+        assert!(self.probed, "VIOLATION no write within {WRITE_WITHIN} timeouts: {}", self.standings(core));
+    }
+
+    pub(super) fn probed(&mut self, request: &Request, result: Result<Response, Refused>) {
+        match (request, result) {
+            (Request::Write { .. }, Ok(_)) => self.probed = true,
+            (Request::Get { .. }, Ok(_)) => self.reads_due -= 1,
+            (Request::Get { .. }, Err(refused)) => panic!("VIOLATION a stale read is refused: {refused}"),
+            _ => {}
+        }
+    }
+
+    /// Whether the core is of one mind: everything that is there is committed and applied.
+    fn agrees(&self, core: &[usize]) -> bool {
+        let views: Option<BTreeSet<_>> = core
+            .iter()
+            .map(|at| {
+                let process = self.servers[*at].up()?;
+                let status = process.node.consensus();
+                let whole = status.commit == status.last.index && status.applied == status.commit;
+                whole.then(|| (status.term, status.applied, status.leader, process.node.state_hash()))
+            })
+            .collect();
+        views.is_some_and(|views| views.len() == 1 && views.iter().all(|view| view.2.is_some()))
+    }
+
+    fn standings(&self, core: &[usize]) -> String {
+        let view = |at: &usize| match self.servers[*at].up() {
+            None => format!("s{at} is down"),
+            Some(process) => format!("s{at} {:?}", process.node.consensus()),
+        };
+        core.iter().map(view).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Nothing is asked, so nothing changes. Where one of the broken leads, through a link that comes and goes, it is
+    /// first cut off for good: it would be deposed sooner or later.
+    fn keep_peace(&mut self, core: &[usize]) {
+        self.counts.add("liveness: idle watched");
+        if self.leader().is_none_or(|leader| !core.contains(&leader)) {
+            let all = || 0..self.servers.len();
+            let apart = |(from, to): &(usize, usize)| !core.contains(from) || !core.contains(to);
+            let cuts = all().flat_map(|from| all().map(move |to| (from, to))).filter(apart).collect();
+            self.flapping = None;
+            self.network.cut(cuts);
+            self.run(self.agenda.now() + AGREE_WITHIN * TIMEOUT);
+        }
+        let terms = |world: &Self| -> Vec<_> {
+            let standing = |at: &usize| world.servers[*at].up().map(|process| process.node.standing());
+            core.iter().map(standing).collect()
+        };
+        let before = terms(self);
+        self.run(self.agenda.now() + PEACE_FOR * TIMEOUT);
+        assert_eq!(terms(self), before, "VIOLATION an idle cluster does not keep its peace");
+        let leads = |standing: &Option<kvd::event::Standing>| {
+            standing.is_some_and(|standing| standing.role == RoleName::Leader)
+        };
+        assert_eq!(
+            before.iter().filter(|standing| leads(standing)).count(),
+            1,
+            "VIOLATION an idle cluster has a leader"
+        );
+    }
+
+    /// Judges what clients saw, by two checkers that know nothing of each other, and adds up what the disks did.
+    ///
+    /// # Panics
+    /// When a history cannot be explained.
+    pub fn settle_accounts(&mut self) {
+        for server in &self.servers {
+            let failures = server.medium.sim.failures();
+            self.counts.add_many("disk: unsynced writes lost", failures.losses);
+            self.counts.add_many("disk: sync failed", failures.syncs);
+            self.counts.add_many("disk: read failed", failures.reads);
+            self.counts.add_many("disk: no space", failures.full);
+        }
+        if let Err(violation) = replay::check(&self.history) {
+            panic!("VIOLATION {violation}");
+        }
+        match linearizability::check(&self.history, linearizability::Limits::default()) {
+            Ok(()) => {}
+            Err(linearizability::Violation::Undecided { .. }) => {
+                self.counts.add("history: undecided by search");
+            }
+            Err(violation) => panic!("VIOLATION {violation}"),
+        }
+    }
+
+    /// Reads every key at every server of the core; each answer is judged where it leaves.
+    fn read_everything(&mut self, core: &[usize]) {
+        let keys: Vec<Vec<u8>> = self.watch.model().keys().map(<[u8]>::to_vec).collect();
+        self.reads_due = 0;
+        for &me in core {
+            for key in keys.clone() {
+                let number = self.number();
+                self.reads_due += 1;
+                let request = Request::Get { key, consistency: Consistency::Stale, without_value: false };
+                self.post(PROBER, me, number, 60_000, request);
+            }
+        }
+        self.run(self.agenda.now() + 10 * TIMEOUT);
+        assert_eq!(self.reads_due, 0, "VIOLATION reads of the end were not answered");
+    }
+}

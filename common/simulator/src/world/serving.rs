@@ -1,0 +1,375 @@
+//! The loop of a server and the two threads under it, as `kvd`'s driver and log thread run them, in simulated time.
+//!
+//! Whatever came while the loop or a disk was busy is its next batch. A batch of the log takes as long as a sync does;
+//! what it does to the disk is done at its beginning or at its end, so that a crash in between finds either.
+
+use kvd::{
+    event::{Action, Caller, Event},
+    log_thread::{self, BATCH, LogTask, perform},
+    state::StateError,
+};
+use protocol::{PeerFrame, RequestFrame, ResponseFrame};
+use raft::{Envelope, NodeId, RoleName};
+
+use super::{Plan, Target, World};
+use crate::{
+    network::Fate,
+    server::{CLUSTER, LogWork, Process, StoreWork, TICK},
+    trace::digest,
+};
+
+/// Most messages of one queue that the loop takes at once.
+const TAKEN: usize = 1024;
+
+impl World {
+    /// The process that `plan` is for; none when it has ended, or when it is paused and takes the plan up later.
+    fn serving(&mut self, target: Target, plan: Plan) -> Option<&mut Process> {
+        let server = &mut self.servers[target.server];
+        if server.boot != target.boot {
+            return None;
+        }
+        let process = server.process()?;
+        if process.paused {
+            process.held.push(plan);
+            return None;
+        }
+        Some(process)
+    }
+
+    pub(super) fn target(&self, server: usize) -> Target {
+        Target { server, boot: self.servers[server].boot }
+    }
+
+    /// Sees to it that the loop of `server` runs soon.
+    fn wake(&mut self, server: usize) {
+        let target = self.target(server);
+        let delay = 1 + self.rng.below(self.mood.loop_us);
+        if let Some(process) = self.servers[server].process()
+            && !std::mem::replace(&mut process.awake, true)
+        {
+            self.agenda.after(delay, Plan::Loop(target));
+        }
+    }
+
+    pub(super) fn tick(&mut self, target: Target) {
+        let now = self.agenda.now();
+        let time = self.servers[target.server].time(now);
+        let Some(process) = self.serving(target, Plan::Tick(target)) else { return };
+        process.inbox.done.push(Event::Tick(time));
+        let speed = self.servers[target.server].clock.0.max(1);
+        self.agenda.after(TICK * 1_000_000 / speed, Plan::Tick(target));
+        self.wake(target.server);
+    }
+
+    pub(super) fn unreachable(&mut self, target: Target, peer: NodeId) {
+        if let Some(process) = self.serving(target, Plan::Unreachable(target, peer)) {
+            process.inbox.done.push(Event::Unreachable(peer));
+            self.wake(target.server);
+        }
+    }
+
+    /// As `kvd` receives from a peer: whatever does not decode, or is not from whom it says, is not taken.
+    pub(super) fn arrives(&mut self, from: usize, to: usize, frame: &[u8]) {
+        self.network.arrived(from, to);
+        let now = self.agenda.now();
+        self.trace.note(now, (from * 16 + to) as u64, digest(frame));
+        let most = usize::try_from(self.options.inbox).unwrap_or(usize::MAX);
+        let Some(process) = self.servers[to].process() else { return };
+        let decoded = PeerFrame::decode(frame).expect("VIOLATION a frame does not decode");
+        assert_eq!(decoded.cluster, CLUSTER, "VIOLATION a frame of another cluster");
+        if process.inbox.peers.len() >= most {
+            self.counts.add("network: inbox full");
+            return;
+        }
+        let envelope = decoded.envelope;
+        self.trace.say(now, || format!("s{from} → s{to}  term {} {:?}", envelope.term, brief(&envelope)));
+        process.inbox.peers.push_back(envelope);
+        self.wake(to);
+    }
+
+    pub(super) fn request(&mut self, to: usize, caller: Caller, frame: RequestFrame) {
+        let now = self.agenda.now();
+        let Some(process) = self.servers[to].process() else { return };
+        process.inbox.clients.push_back((caller, frame, now));
+        self.wake(to);
+    }
+
+    /// One turn of the driver's loop.
+    pub(super) fn run_loop(&mut self, target: Target) {
+        let now = self.agenda.now();
+        let Some(process) = self.serving(target, Plan::Loop(target)) else { return };
+        process.awake = false;
+        let result = take_in(process, now);
+        self.trace.note(now, 30, target.server as u64);
+        if let Err(error) = result.and_then(|()| self.act(target)) {
+            self.gives_up(target.server, &error.to_string());
+        }
+        self.notice_power(target);
+    }
+
+    /// Does what the node wants done, until it wants nothing more or the server ends in the middle of it.
+    fn act(&mut self, target: Target) -> Result<(), StateError> {
+        let Some(process) = self.servers[target.server].process() else { return Ok(()) };
+        let mut actions = process.node.actions()?;
+        for action in &actions {
+            match action {
+                Action::Persist(persist) => self.watch.given(target.server, persist),
+                Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
+                _ => {}
+            }
+        }
+        self.show(target);
+        if self.options.shuffle == 1 {
+            self.shuffle(&mut actions);
+        }
+        for action in actions {
+            if !self.is_on(target) || self.burns_down(target) {
+                return Ok(());
+            }
+            self.do_one(target, action);
+        }
+        Ok(())
+    }
+
+    /// Anything may be done in any order, save for writes of the log among themselves.
+    fn shuffle(&mut self, actions: &mut Vec<Action>) {
+        let (mut writes, mut rest): (Vec<_>, Vec<_>) =
+            std::mem::take(actions).into_iter().partition(|action| matches!(action, Action::Persist(_)));
+        self.rng.shuffle(&mut rest);
+        for write in writes.drain(..).rev() {
+            let at = self.rng.index(
+                rest.iter().position(|action| matches!(action, Action::Persist(_))).unwrap_or(rest.len()) + 1,
+            );
+            rest.insert(at, write);
+        }
+        *actions = rest;
+    }
+
+    fn is_on(&self, target: Target) -> bool {
+        self.servers[target.server].boot == target.boot && self.servers[target.server].up().is_some()
+    }
+
+    /// Whether the server was to end after so many more actions, and now does.
+    fn burns_down(&mut self, target: Target) -> bool {
+        let Some(process) = self.servers[target.server].process() else { return false };
+        let Some(left) = process.fuse.as_mut() else { return false };
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return false;
+        }
+        self.counts.add("server: ended between two actions");
+        self.crash(target.server);
+        true
+    }
+
+    fn do_one(&mut self, target: Target, action: Action) {
+        let (me, now) = (target.server, self.agenda.now());
+        match action {
+            Action::Persist(persist) => self.queue_log(target, LogTask::Persist(persist)),
+            Action::Fetch(fetch) => self.queue_log(target, LogTask::Fetch(fetch)),
+            Action::Send(envelope) => self.send(target, envelope),
+            Action::Reply { connection, frame } => self.reply(me, connection, frame),
+            Action::Flush(flush) => {
+                let early = self.rng.below(2) == 0;
+                let work = if early {
+                    match flush.run() {
+                        Ok(flushed) => StoreWork::Done(Box::new(flushed)),
+                        Err(error) => return self.gives_up(me, &error.to_string()),
+                    }
+                } else {
+                    StoreWork::Later(Box::new(flush))
+                };
+                if let Some(process) = self.servers[me].process() {
+                    process.flush = Some(work);
+                }
+                let time = self.sync_time() + self.sync_time();
+                self.agenda.after(time, Plan::StoreDone(target));
+            }
+            Action::Changed(standing) => {
+                self.trace.note(now, 31, standing.term.0);
+                self.trace.say(now, || {
+                    format!(
+                        "s{me} is now {:?} in term {}, leader {:?}",
+                        standing.role, standing.term, standing.leader
+                    )
+                });
+            }
+        }
+    }
+
+    fn send(&mut self, target: Target, envelope: Envelope) {
+        let (me, now, to) = (target.server, self.agenda.now(), envelope.to);
+        self.watch.sent(me, &envelope);
+        let at = usize::try_from(to.0 - 1).unwrap_or(0);
+        match self.network.send(me, at, now, &self.mood, &mut self.counts) {
+            Fate::Arrives(delays) => {
+                let frame = PeerFrame { cluster: CLUSTER, group: 0, envelope }.encode();
+                let frame = std::sync::Arc::from(frame);
+                for delay in delays {
+                    let frame = std::sync::Arc::clone(&frame);
+                    self.agenda.after(delay, Plan::Arrives { from: me, to: at, frame });
+                }
+            }
+            Fate::Lost => {}
+            Fate::Full => self.agenda.after(0, Plan::Unreachable(target, to)),
+        }
+    }
+
+    fn reply(&mut self, me: usize, connection: u64, frame: ResponseFrame) {
+        let now = self.agenda.now();
+        self.judge(me, &frame);
+        self.trace.note(now, 32, frame.id);
+        self.trace.say(now, || format!("s{me} answers #{}: {:?}", frame.id, frame.result));
+        let client = usize::try_from(connection).unwrap_or(usize::MAX);
+        let delay = self.options.latency_us + self.rng.below(self.options.latency_us);
+        self.agenda.after(delay, Plan::Answer { from: me, client, frame: Box::new(frame) });
+    }
+
+    fn show(&mut self, target: Target) {
+        let server = &self.servers[target.server];
+        if let Some(process) = server.up().filter(|_| server.boot == target.boot) {
+            let status = process.node.consensus();
+            self.watch.seen(target.server, &status, process.node.state_hash());
+        }
+    }
+
+    fn queue_log(&mut self, target: Target, task: LogTask) {
+        if let Some(process) = self.servers[target.server].process() {
+            process.tasks.push_back(task);
+        }
+        self.begin_log(target);
+    }
+
+    /// Lets the log's thread take up what waits, if it is free.
+    fn begin_log(&mut self, target: Target) {
+        let early = self.rng.below(2) == 0;
+        let Some(process) = self.servers[target.server].process() else { return };
+        if process.log_work.is_some() || process.tasks.is_empty() {
+            return;
+        }
+        let count = process.tasks.len().min(BATCH);
+        let batch: Vec<LogTask> = process.tasks.drain(..count).collect();
+        let work = if early {
+            match self.write_log(target, batch) {
+                Some(events) => LogWork::Done(events),
+                None => return,
+            }
+        } else {
+            LogWork::Later(batch)
+        };
+        if let Some(process) = self.servers[target.server].process() {
+            process.log_work = Some(work);
+        }
+        let time = self.sync_time();
+        self.agenda.after(time, Plan::LogDone(target));
+    }
+
+    /// Does a batch; none when the server did not survive it.
+    fn write_log(&mut self, target: Target, batch: Vec<LogTask>) -> Option<Vec<Event>> {
+        let writes = batch.iter().filter(|task| matches!(task, LogTask::Persist(_))).count();
+        self.watch.writing(target.server, writes);
+        let process = self.servers[target.server].process()?;
+        process.batches += 1;
+        match perform(&mut process.log, batch) {
+            Ok(events) => {
+                self.watch.written(target.server);
+                if self.notice_power(target) { None } else { Some(events) }
+            }
+            Err(error) => {
+                self.gives_up(target.server, &error.to_string());
+                None
+            }
+        }
+    }
+
+    pub(super) fn log_done(&mut self, target: Target) {
+        let Some(process) = self.serving(target, Plan::LogDone(target)) else { return };
+        let events = match process.log_work.take() {
+            Some(LogWork::Done(events)) => events,
+            Some(LogWork::Later(batch)) => match self.write_log(target, batch) {
+                Some(events) => events,
+                None => return,
+            },
+            None => return,
+        };
+        let Some(process) = self.servers[target.server].process() else { return };
+        process.inbox.done.extend(events);
+        let (idle, batches) = (process.tasks.is_empty(), process.batches);
+        self.wake(target.server);
+        if idle {
+            let pause = u64::try_from(log_thread::IDLE.as_micros()).unwrap_or(u64::MAX);
+            self.agenda.after(pause, Plan::Idle(target, batches));
+        } else {
+            self.begin_log(target);
+        }
+    }
+
+    pub(super) fn idle(&mut self, target: Target, batches: u64) {
+        let Some(process) = self.serving(target, Plan::Idle(target, batches)) else { return };
+        if process.batches != batches || process.log_work.is_some() {
+            return;
+        }
+        if let Err(error) = process.log.settle() {
+            self.gives_up(target.server, &error.to_string());
+        }
+        self.notice_power(target);
+    }
+
+    pub(super) fn store_done(&mut self, target: Target) {
+        let Some(process) = self.serving(target, Plan::StoreDone(target)) else { return };
+        let flushed = match process.flush.take() {
+            Some(StoreWork::Done(flushed)) => Ok(*flushed),
+            Some(StoreWork::Later(flush)) => flush.run(),
+            None => return,
+        };
+        match flushed {
+            Ok(flushed) => {
+                process.inbox.done.push(Event::Flushed(flushed));
+                self.wake(target.server);
+            }
+            Err(error) => self.gives_up(target.server, &error.to_string()),
+        }
+        self.notice_power(target);
+    }
+
+    /// How long a sync takes.
+    fn sync_time(&mut self) -> u64 {
+        let usual = self.options.sync_us + self.rng.below(self.options.sync_us);
+        if self.rng.chance(self.mood.stalls) {
+            self.counts.add("disk: stalled");
+            return usual + self.rng.below(self.options.stall_ms * 1000);
+        }
+        usual
+    }
+}
+
+/// What waits for the loop goes into the node, in the driver's order.
+fn take_in(process: &mut Process, now: u64) -> Result<(), StateError> {
+    for event in std::mem::take(&mut process.inbox.done) {
+        process.node.handle(event)?;
+    }
+    let peers = process.inbox.peers.len().min(TAKEN);
+    for envelope in process.inbox.peers.drain(..peers) {
+        process.node.handle(Event::Peer(envelope))?;
+    }
+    let clients = process.inbox.clients.len().min(TAKEN);
+    for (caller, mut frame, asked) in process.inbox.clients.drain(..clients) {
+        let waited = u32::try_from((now - asked) / 1000).unwrap_or(u32::MAX);
+        frame.deadline_ms = frame.deadline_ms.saturating_sub(waited);
+        process.node.handle(Event::Client { caller, frame })?;
+    }
+    Ok(())
+}
+
+/// A message without its payloads.
+fn brief(envelope: &Envelope) -> String {
+    match &envelope.message {
+        raft::Message::Append { session, previous, entries, commit, round } => {
+            format!(
+                "Append after {previous}: {} entries, commit {commit}, round {round}, session {session}",
+                entries.len()
+            )
+        }
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! Every document the tools print, held to the schema the tools print. The validator is this file's own, knows the few
+//! words the schemas use and refuses all others, so that no word goes unchecked. What a schema does not name must not
+//! be there: a field that is added must be added to the schema.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use serde_json::Value;
+
+use crate::trial::Trial;
+
+/// What is wrong with `value`, empty where nothing is.
+fn faults(schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |what: String| faults.push(format!("{at}: {what}"));
+    for (word, rule) in schema.as_object().expect("a schema is an object") {
+        match word.as_str() {
+            "type" => {
+                let allowed = rule.as_array().cloned().unwrap_or_else(|| vec![rule.clone()]);
+                if !allowed.iter().any(|kind| is_a(value, kind.as_str().unwrap())) {
+                    fault(format!("{value} is not {rule}"));
+                }
+            }
+            "const" if value != rule => fault(format!("{value} is not {rule}")),
+            "enum" if !rule.as_array().unwrap().contains(value) => {
+                fault(format!("{value} is none of {rule}"));
+            }
+            "const" | "enum" | "$schema" | "title" | "description" => {}
+            "required" => {
+                for name in rule.as_array().unwrap() {
+                    if value.is_object() && value.get(name.as_str().unwrap()).is_none() {
+                        fault(format!("{name} is missing"));
+                    }
+                }
+            }
+            "properties" => {
+                for (name, field) in value.as_object().into_iter().flatten() {
+                    match rule.get(name) {
+                        Some(rule) => faults_of(rule, field, &format!("{at}.{name}"), &mut fault),
+                        None => fault(format!("{name} is not in the schema")),
+                    }
+                }
+            }
+            "items" => {
+                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                    faults_of(rule, item, &format!("{at}[{index}]"), &mut fault);
+                }
+            }
+            "allOf" => {
+                rule.as_array().unwrap().iter().for_each(|rule| faults_of(rule, value, at, &mut fault));
+            }
+            "anyOf" => {
+                if !rule.as_array().unwrap().iter().any(|rule| faults_in(rule, value).is_empty()) {
+                    fault(format!("none of {rule} holds"));
+                }
+            }
+            other => panic!("this validator does not know {other:?}"),
+        }
+    }
+    faults
+}
+
+fn faults_in(schema: &Value, value: &Value) -> Vec<String> {
+    faults(schema, value, "$")
+}
+
+fn faults_of(schema: &Value, value: &Value, at: &str, fault: &mut dyn FnMut(String)) {
+    faults(schema, value, at).into_iter().for_each(fault);
+}
+
+fn is_a(value: &Value, kind: &str) -> bool {
+    match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "number" => value.is_number(),
+        "integer" => value.is_i64() || value.is_u64(),
+        other => panic!("no type {other:?}"),
+    }
+}
+
+/// Validates what commands print and remembers which documents it has seen.
+struct Golden<'a> {
+    trial: &'a Trial,
+    seen: RefCell<BTreeSet<String>>,
+}
+
+impl Golden<'_> {
+    fn schema(&self, name: &str) -> Value {
+        let ran = self.trial.kvctl(&["schema", name]);
+        serde_json::from_slice(&ran.out).unwrap_or_else(|error| panic!("{name}: {error}: {ran:?}"))
+    }
+
+    /// Runs a command whose document must be `name` and valid.
+    fn holds(&self, name: &str, words: &[&str]) -> Value {
+        let (_, document) = self.trial.json(words);
+        assert_eq!(document["schema"], format!("kvctl.{name}/v1"), "{words:?}: {document}");
+        let faults = faults_in(&self.schema(name), &document);
+        assert!(faults.is_empty(), "{words:?}: {faults:?} in {document}");
+        self.seen.borrow_mut().insert(name.to_owned());
+        document
+    }
+}
+
+#[test]
+fn every_document_is_as_its_schema_says() {
+    let mut trial = Trial::start(3);
+    let binary = trial.file("binary", b"\xff\0");
+    let golden = Golden { trial: &trial, seen: RefCell::default() };
+    golden.holds("set", &["set", "k", "v"]);
+    golden.holds("set", &["set", "b", "--file", &binary]);
+    golden.holds("get", &["get", "k"]);
+    assert!(golden.holds("get", &["get", "b"]).get("value_b64").is_some());
+    golden.holds("get", &["get", "none", "--consistency", "stale"]);
+    golden.holds("get", &["get", "none", "--default", "x"]);
+    golden.holds("exists", &["exists", "k"]);
+    golden.holds("del", &["del", "k"]);
+    golden.holds("del", &["del", "k"]);
+    golden.holds("status", &["status"]);
+    golden.holds("leader", &["leader"]);
+    golden.holds("version", &["version"]);
+    golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
+    golden.holds("ping", &["ping"]);
+    golden.holds("wait", &["wait", "healthy"]);
+    for check in ["live", "ready", "cluster", "replication", "disk", "cert", "latency", "all", "key"] {
+        let key: &[&str] = if check == "key" { &["b"] } else { &[] };
+        golden.holds("check", &[&["check", check], key].concat());
+    }
+    golden.holds("check", &["check", "nonsense"]);
+    golden.holds("explain", &["explain"]);
+    golden.holds("explain", &["explain", "KV-0601"]);
+    let pages = trial.home().join("pages");
+    std::fs::create_dir(&pages).unwrap();
+    golden.holds("man", &["man", "--dir", pages.to_str().unwrap()]);
+    let names = golden.holds("schemas", &["schema"]);
+    golden.holds("error", &["get"]);
+    golden.holds("error", &["get", "k", "-e", "127.0.0.1:1", "-t", "300ms"]);
+    golden.holds("error", &["explain", "KV-9999"]);
+
+    let all: BTreeSet<String> =
+        names["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    assert_eq!(golden.seen.take(), all, "every schema has been held against a document");
+
+    let dead = trial.followers()[0];
+    trial.cluster.kill(dead);
+    let golden = Golden { trial: &trial, seen: RefCell::default() };
+    golden.holds("status", &["status"]);
+    golden.holds("ping", &["ping"]);
+    golden.holds("check", &["check", "all"]);
+}
+
+#[test]
+fn the_validator_sees_what_is_wrong() {
+    let schema: Value = serde_json::from_str(
+        r#"{"type":"object","properties":{"a":{"type":["integer","null"]},"b":{"enum":["x"]},"s":{"const":"y"},
+            "l":{"type":"array","items":{"type":"object","properties":{"c":{"type":"string"}},"required":["c"]}}},
+            "required":["s"],"anyOf":[{"required":["a"]},{"required":["b"]}]}"#,
+    )
+    .unwrap();
+    let faults = |text: &str| faults_in(&schema, &serde_json::from_str(text).unwrap()).len();
+    assert_eq!(faults(r#"{"s":"y","a":null,"l":[{"c":"z"}]}"#), 0);
+    for bad in [
+        r#"{"s":"y","a":1.5}"#,
+        r#"{"s":"z","a":1}"#,
+        r#"{"a":1}"#,
+        r#"{"s":"y"}"#,
+        r#"{"s":"y","b":"w"}"#,
+        r#"{"s":"y","a":1,"more":1}"#,
+        r#"{"s":"y","a":1,"l":[{}]}"#,
+        r#"{"s":"y","a":1,"l":[{"c":1}]}"#,
+    ] {
+        assert_eq!(faults(bad), 1, "{bad}");
+    }
+    let unknown = serde_json::json!({"pattern": "x"});
+    assert!(std::panic::catch_unwind(|| faults_in(&unknown, &Value::Null)).is_err());
+}
