@@ -29,7 +29,7 @@ pub(super) struct Hunt {
     /// Only these mutants.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Only the recorded seed of each.
+    /// Only the recorded seed of each; a mutant without one is named and left out.
     #[arg(long)]
     recorded: bool,
     /// Record the seed that found each.
@@ -50,10 +50,14 @@ struct Death {
 
 impl Hunt {
     pub(super) fn run(self) -> Result<bool, String> {
-        let names = self.names()?;
+        let mut names = self.names()?;
         let known = if self.recorded { recorded()? } else { BTreeMap::new() };
-        if let Some(missing) = names.iter().find(|name| self.recorded && !known.contains_key(*name)) {
-            return Err(format!("no seed is recorded for `{missing}`; run `simulator mutants --record`"));
+        if self.recorded {
+            for name in names.extract_if(.., |name| !known.contains_key(name)) {
+                show(&format!(
+                    "{name:<40} has no recorded seed: hunt it with `simulator mutants --only {name} --record`"
+                ));
+            }
         }
         let first = self.first.unwrap_or_else(fresh_seed);
         let (taken, deaths) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
