@@ -225,11 +225,10 @@ impl World {
     pub(super) fn probed(&mut self, from: usize, request: &Request, result: Result<Response, Refused>) {
         match (request, result) {
             (Request::Write { .. }, Ok(_)) => self.probed = true,
-            (Request::Get { consistency: Consistency::Linearizable, .. }, result) => {
-                if result.is_ok() {
-                    self.unread.remove(&from);
-                }
+            (Request::Get { consistency: Consistency::Linearizable, .. }, Ok(_)) => {
+                _ = self.unread.remove(&from);
             }
+            (Request::Get { consistency: Consistency::Linearizable, .. }, Err(_)) => {}
             (Request::Get { .. }, Ok(_)) => self.reads_due -= 1,
             (Request::Get { .. }, Err(refused)) => panic!("VIOLATION a stale read is refused: {refused}"),
             _ => {}

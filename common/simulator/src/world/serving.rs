@@ -282,7 +282,9 @@ impl World {
         match perform(&mut process.log, batch) {
             Ok(mut events) => {
                 self.watch.written(target.server);
-                events.iter_mut().for_each(|event| self.spoil(event));
+                for event in &mut events {
+                    self.spoil(event);
+                }
                 if self.notice_power(target) { None } else { Some(events) }
             }
             Err(error) => {
