@@ -66,10 +66,8 @@ raft::instruments! {
         SnapshotInstalled: "a received state is made current",
         SnapshotUnwanted: "a state is offered that is of no use, or cannot be taken now",
         SnapshotCut: "a state that comes in ends early",
-        SnapshotTooMany: "a state is not sent: too many are under way",
         SnapshotHoldsLog: "segments stay for a follower that is sent the state",
         CompactionAsked: "the log is discarded because somebody asked for it",
-        CompactionBusy: "a wish to discard the log is refused: too many wait",
         ClockSetBack: "the replicated clock follows a stamp below its own time",
     }
     mutants {

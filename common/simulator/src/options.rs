@@ -176,10 +176,16 @@ options! {
     keep_entries: |rng| one_of(rng, &[0, 5, 100, 100_000]);
     /// Bytes that the log may take before they go too.
     keep_bytes: |rng| one_of(rng, &[16 << 10, 100 << 10, 1 << 30]);
+    /// Whether every other server keeps all of its log.
+    uneven: |rng| rng.between(0, 1);
     /// Mean time between two wishes to discard the log of a server, in milliseconds.
     compactions: |rng| half(rng, 300, 10_000);
     /// Most followers that are sent the state at one time.
     snapshots: |rng| one_of(rng, &[1, 2, 2]);
+    /// Longest time that a block of a state takes, and making it current, in microseconds.
+    stream_us: |rng| one_of(rng, &[0, 0, 20_000, 400_000]);
+    /// States that a server makes current and then ends, soon.
+    upsets: |rng| half(rng, 300_000, 1_000_000);
     /// Blocks of a state at which its stream is cut.
     stream_cuts: |rng| half(rng, 10_000, 300_000);
     /// Blocks of a state that are damaged on their way.

@@ -242,8 +242,11 @@ pub fn core(me: usize, options: &Options, seed: u64) -> raft::Config {
     }
 }
 
-/// How much of its log a server keeps.
-pub fn keeping(options: &Options) -> Keeping {
+/// How much of its log server `me` keeps.
+pub fn keeping(me: usize, options: &Options) -> Keeping {
+    if options.uneven == 1 && me.is_multiple_of(2) {
+        return Keeping { entries: u64::MAX, bytes: u64::MAX };
+    }
     Keeping { entries: options.keep_entries, bytes: options.keep_bytes }
 }
 

@@ -95,7 +95,6 @@ impl Node {
     /// The core wants a state to be sent.
     pub(super) fn send_snapshot(&mut self, peer: NodeId, session: u64) -> Result<(), StateError> {
         if self.forgetting.sending.len() >= MOST_SENDING {
-            mark(Mark::SnapshotTooMany);
             self.raft.snapshot_sent(peer, session, None);
             return Ok(());
         }
@@ -213,7 +212,6 @@ impl Node {
     /// Somebody asks for the log to be discarded as far as that goes.
     pub(super) fn compact(&mut self, caller: Caller, deadline_ms: u64) {
         if self.forgetting.compacting.len() >= MOST_COMPACTING {
-            mark(Mark::CompactionBusy);
             let what = "the queue of wishes to discard the log".to_owned();
             return self.reply(caller, Err(Refused::Busy { what }));
         }

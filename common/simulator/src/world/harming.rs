@@ -59,7 +59,7 @@ const KINDS: [(Harm, &str); 9] = [
 ];
 
 /// Options that rest in some moods.
-const MOODY: [&str; 21] = [
+const MOODY: [&str; 22] = [
     "trips",
     "deposals",
     "usurps",
@@ -81,6 +81,7 @@ const MOODY: [&str; 21] = [
     "jumps",
     "stream_cuts",
     "stream_damage",
+    "upsets",
 ];
 
 impl World {
@@ -279,6 +280,21 @@ impl World {
             0 | 1 => self.crash(me),
             2 => self.isolate(me, true),
             _ => self.pause(me),
+        }
+    }
+
+    /// A server whose state was replaced drops its log next; it is hit before, while, or after it does.
+    pub(super) fn greet_state(&mut self, me: usize) {
+        if self.calm || !self.rng.chance(self.mood.upsets) {
+            return;
+        }
+        self.counts.add("server: hit as its state was replaced");
+        if self.rng.below(2) == 0 {
+            return self.trip(me, 14);
+        }
+        let actions = self.rng.between(1, 4);
+        if let Some(process) = self.servers[me].process() {
+            process.fuse = Some(actions);
         }
     }
 

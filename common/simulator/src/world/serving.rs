@@ -354,6 +354,7 @@ impl World {
             return;
         };
         let Some(task) = process.store_tasks.pop_front() else { return };
+        let slow = matches!(task, StoreTask::Install(_));
         let work = if early {
             let Some(event) = self.write_store(target, task) else { return };
             StoreWork::Done(event.map(Box::new))
@@ -363,7 +364,8 @@ impl World {
         if let Some(process) = self.servers[me].process() {
             process.store_work = Some(work);
         }
-        let time = self.sync_time(me).saturating_add(self.sync_time(me));
+        let pause = if slow { self.rng.below(self.mood.stream_us + 1) } else { 0 };
+        let time = self.sync_time(me).saturating_add(self.sync_time(me)).saturating_add(pause);
         self.agenda.after(time, Plan::StoreDone(target));
     }
 
@@ -379,7 +381,13 @@ impl World {
                     self.watch.installed(me, installed.position().index.0);
                     self.servers[me].installed = Some(installed.position().index.0);
                 }
-                if self.notice_power(target) { None } else { Some(event) }
+                if self.notice_power(target) {
+                    return None;
+                }
+                if matches!(event, Some(Event::Installed(_))) {
+                    self.greet_state(me);
+                }
+                Some(event)
             }
             Err(error) => {
                 self.gives_up(me, &error.to_string());

@@ -156,7 +156,7 @@ impl World {
         if self.notice_power(target) {
             return self.cut_stream(number, stream);
         }
-        let time = self.sync_time(to);
+        let time = self.sync_time(to).saturating_add(self.rng.below(self.mood.stream_us + 1));
         match taken {
             Ok(Progress::More(receiving)) => {
                 stream.stage = Stage::Coming(receiving);
