@@ -215,7 +215,12 @@ pub(crate) async fn serve(
         connection.close(4, "busy: too many states are offered");
         return;
     };
-    match tokio::time::timeout(LIFE, take(writer, reader, &peer, &gate)).await {
+    let taken = tokio::time::timeout(LIFE, take(writer, reader, &peer, &gate)).await;
+    if matches!(taken, Ok(Ok(()))) {
+        // The other end closes the connection once it has read the answer; an end from here could overtake that.
+        let _ = tokio::time::timeout(PATIENCE, connection.closed()).await;
+    }
+    match taken {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(peer, %error, "a state that was offered was not taken"),
         Err(_) => {
@@ -255,8 +260,6 @@ async fn take(
     };
     writer.write(&[Bytes::copy_from_slice(&[if installed { TAKEN } else { 0 }])]).await?;
     writer.finish();
-    // The other end closes the connection once it has read that.
-    let _ = tokio::time::timeout(PATIENCE, reader.next(SNAPSHOT_BLOCK_BYTES)).await;
     Ok(())
 }
 
