@@ -27,7 +27,7 @@ const HANG_WITHIN: u64 = 12;
 const PEACE_FOR: u64 = 1000;
 
 /// Faults that end.
-const NOT_IN_CALM: [&str; 11] = [
+const NOT_IN_CALM: [&str; 10] = [
     "loss",
     "duplicates",
     "reorders",
@@ -36,12 +36,15 @@ const NOT_IN_CALM: [&str; 11] = [
     "stalls",
     "sync_errors",
     "read_errors",
-    "stream_cuts",
     "stream_damage",
     "stream_us",
 ];
 /// Reads for a follower go on to fail, so often at most: the one that it waits for must be asked again.
 const FETCH_ERRORS: u64 = 50_000;
+/// Streams go on to be cut, so often at most: the state must be sent again.
+const STREAM_CUTS: u64 = 30_000;
+/// Where what one lacks was discarded by another, it may take so many more until the state was sent.
+const STATE_WITHIN: u64 = 10;
 
 impl World {
     /// Ends all faults for a quorum and watches it come back.
@@ -112,6 +115,7 @@ impl World {
             mood.set(name, 0);
         }
         mood.fetch_errors = mood.fetch_errors.min(FETCH_ERRORS);
+        mood.stream_cuts = mood.stream_cuts.min(STREAM_CUTS);
         if self.options.hopeless == 1 {
             mood.loss = 1_000_000;
         }
@@ -182,7 +186,10 @@ impl World {
         let missing = held.max().unwrap_or(0) - common;
         let each = 4 * self.options.latency_us + 6 * self.options.sync_us + 6 * self.options.loop_us;
         let asked_again = HEARTBEAT * 2 * self.mood.fetch_errors / 1_000_000;
-        missing * (each + asked_again)
+        let discarded =
+            |at: &usize| self.servers[*at].up().map_or(0, |process| process.log.discarded().index.0);
+        let gone = core.iter().map(discarded).max().unwrap_or(0) > common;
+        missing * (each + asked_again) + if gone { STATE_WITHIN * TIMEOUT } else { 0 }
     }
 
     fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
