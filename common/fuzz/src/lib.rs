@@ -9,6 +9,7 @@
 //! | `config` | a configuration, in TOML or JSON | what is accepted is what `docs/operations.md` allows |
 //! | `context` | a context or the choice of one | the four settings are there |
 //! | `command` | words for `kvctl`, `kvd`, and a line for `kvshell` | a value or a message |
+//! | `state` | the blocks of a state that a peer sends | it is refused, or whole and opens |
 //! | `stored` | rows, request ids, identity records | encoded and decoded again they are the same |
 //!
 //! The same functions run in two ways. With the feature `libfuzzer` and the flags that `common/fuzz/run` gives to the
@@ -30,6 +31,7 @@ mod mend;
 mod peer;
 mod seal;
 mod server;
+mod state;
 #[cfg(feature = "libfuzzer")]
 mod stored;
 
@@ -51,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run },
     Target { name: "context", run: context::run },
     Target { name: "command", run: command::run },
+    Target { name: "state", run: state::run },
     #[cfg(feature = "libfuzzer")]
     Target { name: "stored", run: stored::run },
 ];

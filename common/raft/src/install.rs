@@ -46,11 +46,6 @@ impl Raft {
     pub fn snapshot_installed(&mut self, at: Position) {
         self.observed(|raft| raft.core.install(at));
     }
-
-    /// The state that was accepted could not be made current after all; the old one is.
-    pub fn snapshot_abandoned(&mut self) {
-        self.core.installing = false;
-    }
 }
 
 impl Core {

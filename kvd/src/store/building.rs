@@ -17,6 +17,9 @@ use crate::{
 /// So many bytes are one commit: what is not committed takes memory.
 const COMMIT: usize = 16 * 1024 * 1024;
 
+/// Most facts that a store may have of its own: they are kept in memory until the end.
+const MOST_FACTS: usize = 64;
+
 /// See the module.
 pub(crate) struct Building {
     store: Store,
@@ -64,6 +67,9 @@ impl Building {
     fn fact(&mut self, name: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
         let name = std::str::from_utf8(name).map_err(|_| SnapshotError::Content("the name of a fact"))?;
         let value = value.try_into().map_err(|_| SnapshotError::Content("the value of a fact"))?;
+        if self.facts.len() >= MOST_FACTS {
+            return Err(SnapshotError::Content("it has more facts of its own than any state"));
+        }
         self.facts.push((name.to_owned(), u128::from_le_bytes(value)));
         Ok(())
     }

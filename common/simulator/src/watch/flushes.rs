@@ -19,6 +19,8 @@ struct Progress {
     /// The keys changed since a flush was begun last.
     changed: BTreeSet<Vec<u8>>,
     runs: bool,
+    /// Whether another state is about to take the place of this one, which is then not written any more.
+    replaced: bool,
 }
 
 impl Flushes {
@@ -33,9 +35,14 @@ impl Flushes {
 
     /// Server `me` wants nothing to be written now.
     pub(super) fn not_begun(&self, me: usize) {
-        let Progress { changed, runs, .. } = &self.servers[me];
-        let due = !runs && changed.len() >= self.most;
+        let Progress { changed, runs, replaced, .. } = &self.servers[me];
+        let due = !runs && !replaced && changed.len() >= self.most;
         assert!(!due, "VIOLATION s{me} has an overlay of {} keys and flushes nothing", changed.len());
+    }
+
+    /// Server `me` is about to have another's state.
+    pub(super) fn replaced(&mut self, me: usize) {
+        self.servers[me].replaced = true;
     }
 
     /// Server `me` says that everything up to `index` is in its file.

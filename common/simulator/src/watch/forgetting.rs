@@ -34,6 +34,11 @@ impl Watch {
         );
     }
 
+    /// Server `me` wants another's state to be made current, and writes its own down no more.
+    pub fn replaces(&mut self, me: usize) {
+        self.flushes.replaced(me);
+    }
+
     /// Server `me` is about to make the state at `index` current.
     pub fn installing(&mut self, me: usize, index: u64) {
         let before = self.flushes.durable(me);

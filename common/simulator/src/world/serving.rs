@@ -118,6 +118,7 @@ impl World {
         for action in &actions {
             match action {
                 Action::Persist(persist) => self.watch.given(target.server, persist),
+                Action::Install(_) => self.watch.replaces(target.server),
                 Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
                 Action::Send(Envelope { message: Message::VoteReply { granted: true }, .. }) => {
                     self.greet_voter(target);
