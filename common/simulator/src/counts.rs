@@ -79,7 +79,7 @@ pub const NAMES: &[&str] = &[
 pub const UNDECIDED: &str = "history: undecided by search";
 
 /// What may happen and need not.
-const RARE: &[&str] = &[UNDECIDED];
+const RARE: &[&str] = &[UNDECIDED, "liveness: leader behind in terms"];
 
 /// Whether a name is of something that is injected, not of what comes of it: a message into a cut or a full queue is not
 /// one fault more.

@@ -62,8 +62,10 @@ options! {
     /// Whether the healed cluster is then watched idle for a thousand election timeouts.
     idle: |rng| u64::from(rng.chance(200_000));
 
-    /// Longest time that healing waits for a quorum of which the one with the newest log is behind in terms, in seconds.
+    /// Longest time that healing waits for servers that are hard to unite, in seconds.
     discord: |rng| half(rng, 20, 60);
+    /// Which: 0, a quorum of which the one with the newest log is behind in terms; 1, a leader that is behind in terms.
+    discord_kind: |rng| rng.between(0, 1);
     /// Whether a cluster that is healed as a whole must then work over a bridge or along a chain.
     partial: |rng| u64::from(rng.chance(500_000));
     /// Whether the healed network loses everything: no seed says so; it is how a failure is tried out.

@@ -7,7 +7,7 @@
 //! | logs that share a position share all before it | `Watch::chain` |
 //! | a leader holds what was committed in earlier terms | [`Watch::seen`] |
 //! | what is committed lies on the disks of a majority, and never changes | `Watch::commits` |
-//! | nothing leaves a server that its disk does not hold yet | [`Watch::sent`] |
+//! | nothing leaves a server that its disk does not hold yet, and nothing of a term that is past | `watch/words.rs` |
 //! | what a leader takes as a follower's match is on that follower's disk | [`Watch::seen`] |
 //! | what was durable is there after a crash | [`Watch::restarted`] |
 //! | what is not committed, and what is not applied, stays within the bounds that were set | `Watch::bounds` |
@@ -22,6 +22,7 @@ mod discord;
 mod elections;
 mod flushes;
 pub mod model;
+mod words;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,7 +30,7 @@ use std::{
 };
 
 use protocol::{Command, Operation, Response};
-use raft::{AppendOutcome, Entry, Envelope, HardState, Message, Payload, Persist, RoleName, Status};
+use raft::{Entry, HardState, Payload, Persist, RoleName, Status};
 
 use self::{
     elections::Elections,
@@ -281,48 +282,6 @@ impl Watch {
         let seen = &mut self.servers[me];
         seen.pending.truncate(seen.writing);
         seen.leads = false;
-    }
-
-    /// Server `me` says something to another.
-    pub fn sent(&mut self, me: usize, envelope: &Envelope) {
-        let term = envelope.term.0;
-        let binds =
-            !matches!(envelope.message, Message::PreVote { .. } | Message::PreVoteReply { granted: true });
-        let hard = self.servers[me].hard;
-        assert!(!binds || term <= hard.term.0, "VIOLATION s{me} speaks for term {term}, on disk is {hard:?}");
-        match envelope.message {
-            Message::Vote { .. } => {
-                self.elections.vote(me, term, me as u64 + 1);
-                assert!(
-                    hard.term.0 > term || hard.vote == Some(envelope.from),
-                    "VIOLATION s{me} asks before its own vote is durable"
-                );
-            }
-            Message::VoteReply { granted: true } => {
-                self.elections.vote(me, term, envelope.to.0);
-                assert!(
-                    hard.term.0 > term || hard.vote == Some(envelope.to),
-                    "VIOLATION s{me} grants before its vote is durable"
-                );
-            }
-            Message::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
-                let held = place(&self.servers[me].durable, matched.0).map(|place| place.chain);
-                assert!(
-                    matched.0 == 0 || held.is_some(),
-                    "VIOLATION s{me} acknowledges {matched}, which is not on its disk"
-                );
-                let leader = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
-                let leader = &self.servers[leader];
-                if leader.leads && leader.term == term && matched.0 > 0 {
-                    let theirs = place(&leader.handed, matched.0).map(|place| place.chain);
-                    assert_eq!(
-                        held, theirs,
-                        "VIOLATION s{me} acknowledges {matched}, which its leader has not"
-                    );
-                }
-            }
-            _ => {}
-        }
     }
 
     /// Server `me` shows itself after a step; `hash` is its state's.

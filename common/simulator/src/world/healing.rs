@@ -41,9 +41,10 @@ impl World {
     /// # Panics
     /// When it does not.
     pub fn heal(&mut self) {
-        let core = self.wait_for_discord().unwrap_or_else(|| self.choose_core());
+        let discord = self.wait_for_discord();
+        let again = discord.is_none() && self.rng.below(2) == 0;
+        let core = discord.unwrap_or_else(|| self.choose_core());
         self.hang_up_all_faults(&core);
-        let again = self.rng.below(2) == 0;
         for &me in &core {
             // One half of the runs starts from a loss of power of the whole quorum, the other from where it is.
             if again && self.servers[me].up().is_some() {
@@ -126,13 +127,34 @@ impl World {
         let until = self.agenda.now() + self.options.discord * 1_000_000;
         while self.agenda.now() < until {
             self.run((self.agenda.now() + TICK / 4).min(until));
-            if let Some(mut core) = self.watch.discord(&self.sound()) {
-                self.counts.add("liveness: newest log behind in terms");
+            let found = match self.options.discord_kind {
+                0 => self
+                    .watch
+                    .discord(&self.sound())
+                    .map(|core| (core, "liveness: newest log behind in terms")),
+                _ => self.left_by_one().map(|core| (core, "liveness: leader behind in terms")),
+            };
+            if let Some((mut core, name)) = found {
+                self.counts.add(name);
                 core.sort_unstable();
                 return Some(core);
             }
         }
         None
+    }
+
+    /// All that are sound, where a majority follows a leader and one of them has left its term behind: it cannot follow,
+    /// nobody elects it, and only by being told can the leader end that.
+    fn left_by_one(&self) -> Option<Vec<usize>> {
+        let sound = self.sound();
+        let leader = self.leader().filter(|leader| sound.contains(leader))?;
+        let standing = |at: usize| self.servers[at].up().map(|process| process.node.standing());
+        let term = standing(leader)?.term;
+        let loyal = (0..self.servers.len()).filter_map(standing).filter(|server| server.term == term).count();
+        let left = |at: &usize| {
+            standing(*at).is_some_and(|server| server.term > term && server.role == RoleName::PreCandidate)
+        };
+        (loyal > self.servers.len() / 2 && sound.iter().any(left)).then_some(sound)
     }
 
     /// The servers whose disks are sound.

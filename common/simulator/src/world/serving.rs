@@ -133,8 +133,11 @@ impl World {
                     self.watch.given(target.server, persist);
                 }
                 Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
-                Action::Send(Envelope { message: Message::VoteReply { granted: true }, .. }) => {
-                    self.greet_voter(target);
+                Action::Send(envelope) => {
+                    self.watch.meant(target.server, envelope);
+                    if matches!(envelope.message, Message::VoteReply { granted: true }) {
+                        self.greet_voter(target);
+                    }
                 }
                 _ => {}
             }
