@@ -91,6 +91,7 @@ fn help_and_version_go_to_stdout() {
             "ping",
             "wait",
             "check",
+            "compact",
             "version",
             "bench",
             "explain",

@@ -25,7 +25,10 @@
 //!   and nothing else.
 //! - An entry that cannot be understood stops the node; it is never skipped.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use protocol::{ClusterId, Command, Operation, Refused, response::Found};
 use raft::{Entry, Payload, Position};
@@ -41,10 +44,12 @@ use crate::{
 
 mod error;
 mod hash;
+mod received;
 pub(crate) mod requests;
 pub(crate) mod row;
 
 pub use error::StateError;
+pub use received::{Install, Installed};
 use requests::{Remembered, Requests, Verdict};
 use row::{Meta, Row};
 
@@ -98,6 +103,8 @@ pub struct WriteOutcome {
 
 /// See the module.
 pub struct State {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
     store: Store,
     base: Base,
     frozen: Option<Frozen>,
@@ -110,6 +117,7 @@ pub struct State {
     limits: StateLimits,
     applied: Position,
     flushed: Position,
+    received: Position,
     stamp_ms: u64,
     rows_hash: u64,
     flush_began_ms: u64,
@@ -138,10 +146,6 @@ pub struct Flushed {
 
 impl State {
     /// Opens the state in `dir` as its last commit left it, or an empty one when there is none.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a state streamed from the leader will need the disk later"
-    )]
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -157,6 +161,9 @@ impl State {
         let requests = store.requests(&header)?;
         Ok(Self {
             base: store.base()?,
+            received: store.received()?,
+            disk,
+            dir: dir.to_owned(),
             store,
             frozen: None,
             retired: Overlay::default(),

@@ -93,7 +93,7 @@ impl Call {
     fn done(self, response: Response) -> Done {
         let request = match self.frame.request {
             Request::Write { request, .. } => Some(request),
-            Request::Get { .. } | Request::Status => None,
+            Request::Get { .. } | Request::Status | Request::CompactLog => None,
         };
         Done { response, served_by: self.answered_by, request }
     }
@@ -220,6 +220,7 @@ impl Call {
             }
             Response::Value { revision, .. } => self.nodes.learn_index(*revision),
             Response::Status(status) => self.nodes.learn_index(status.applied),
+            Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
         }
     }
 
@@ -229,6 +230,7 @@ impl Call {
             (Request::Write { .. }, Response::Written { .. })
                 | (Request::Get { .. }, Response::Value { .. })
                 | (Request::Status, Response::Status(_))
+                | (Request::CompactLog, Response::Compacted { .. })
         )
     }
 }

@@ -344,7 +344,7 @@ impl World {
                     watch::Asked { write: Some((request.token, operation)), key: &[] }
                 }
                 Request::Get { key, .. } => watch::Asked { write: None, key },
-                Request::Status => return,
+                Request::Status | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
         }
@@ -374,7 +374,7 @@ impl World {
             }
             Err(Refused::NotLeader { .. }) => _ = client.leader.take_if(|leader| *leader == from),
             Err(Refused::Busy { .. }) => self.counts.add("client: refused as busy"),
-            Ok(Response::Status(_)) | Err(_) => {}
+            Ok(Response::Status(_) | Response::Compacted { .. }) | Err(_) => {}
         }
         let client = &mut self.clients[me];
         let Some(call) = client.call.as_mut() else { return };
@@ -469,7 +469,7 @@ fn outcome_of(response: Response) -> Outcome {
             };
             Outcome::Read { found: found.map(seen), revision }
         }
-        Response::Status(_) => Outcome::NotApplied,
+        Response::Status(_) | Response::Compacted { .. } => Outcome::NotApplied,
     }
 }
 
@@ -485,5 +485,6 @@ fn told(request: &Request) -> String {
             format!("get {} {consistency:?}", String::from_utf8_lossy(key))
         }
         Request::Status => "status".to_owned(),
+        Request::CompactLog => "compact log".to_owned(),
     }
 }
