@@ -107,11 +107,11 @@ impl World {
             self.gives_up(target.server, &error.to_string());
         }
         self.notice_power(target);
-        self.go_on(target);
+        self.turn_again(target);
     }
 
     /// The next turn follows at once while anything waits.
-    fn go_on(&mut self, target: Target) {
+    fn turn_again(&mut self, target: Target) {
         if self.is_on(target)
             && let Some(process) = self.servers[target.server].process()
             && process.inbox.waits()
