@@ -266,6 +266,7 @@ pub fn bounds(options: &Options) -> watch::Bounds {
     watch::Bounds {
         uncommitted: options.uncommitted,
         unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
-        log_bytes: options.keep_bytes + options.segment_bytes,
+        // The mark of an idle log may begin one segment more, and nothing is discarded before the next flush.
+        log_bytes: options.keep_bytes + 2 * options.segment_bytes,
     }
 }
