@@ -44,9 +44,9 @@ const MOST_COMPACTING: usize = 64;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Forgetting {
-    keeping: Keeping,
+    pub(super) keeping: Keeping,
     /// By whom a state is awaited, in which attempt, and how far it goes.
-    sending: BTreeMap<(NodeId, u64), Position>,
+    pub(super) sending: BTreeMap<(NodeId, u64), Position>,
     incoming: Option<Incoming>,
     compacting: Vec<Compaction>,
     /// For each discarding that the log was told, who waits for it.

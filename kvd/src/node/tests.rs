@@ -1,5 +1,7 @@
 //! The node as its driver sees it: events in, actions out, on a network and a log that the test holds in its hands.
 
+mod forgetting;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use protocol::{ClusterId, RequestId, response::Member};
@@ -22,6 +24,9 @@ struct Nodes {
     slow_disk: Option<usize>,
     /// Flushes that have not run, where the store is held.
     flushes: Option<Vec<crate::state::Flush>>,
+    /// What the log was told to discard, and which states that come in are taken or answered at once.
+    discards: Vec<crate::log::Discard>,
+    taken: Vec<(u64, bool)>,
     now: Time,
     _folder: tempfile::TempDir,
 }
@@ -51,6 +56,8 @@ impl Nodes {
             cut: Vec::new(),
             slow_disk: None,
             flushes: None,
+            discards: Vec::new(),
+            taken: Vec::new(),
             now: Time::default(),
             _folder: folder,
         }
@@ -59,12 +66,19 @@ impl Nodes {
     /// Lets everything happen that does not need time.
     fn settle(&mut self) {
         loop {
+            let mut idle = true;
             for at in 0..self.list.len() {
                 for action in self.list[at].actions().unwrap() {
+                    idle = false;
                     self.act(at, action);
                 }
             }
-            let Some(envelope) = self.network.pop_front() else { return };
+            let Some(envelope) = self.network.pop_front() else {
+                if idle {
+                    return;
+                }
+                continue;
+            };
             let to = usize::try_from(envelope.to.0).unwrap() - 1;
             self.list[to].handle(Event::Peer(envelope)).unwrap();
         }
@@ -86,10 +100,11 @@ impl Nodes {
                 let flushed = flush.run().unwrap();
                 self.list[at].handle(Event::Flushed(flushed)).unwrap();
             }
-            Action::Discard(_) | Action::Retire(_) => {}
-            Action::Fetch(_) | Action::Changed(_) => {}
-            Action::SendSnapshot { .. } | Action::ReceiveSnapshot { .. } => {}
-            Action::AnswerSnapshot { .. } | Action::Install(_) => {}
+            Action::Discard(discard) => self.discards.push(discard),
+            Action::ReceiveSnapshot { transfer, .. } => self.taken.push((transfer.0, true)),
+            Action::AnswerSnapshot { transfer, .. } => self.taken.push((transfer.0, false)),
+            Action::Fetch(_) | Action::Changed(_) | Action::Retire(_) => {}
+            Action::SendSnapshot { .. } | Action::Install(_) => {}
         }
     }
 
