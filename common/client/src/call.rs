@@ -218,18 +218,22 @@ impl Call {
                 self.nodes.learn_index(*revision);
                 self.nodes.learn_leader(None, link.address());
             }
+            Response::Decided(decided) => {
+                self.nodes.learn_index(decided.revision);
+                self.nodes.learn_leader(None, link.address());
+            }
             Response::Value { revision, .. } => self.nodes.learn_index(*revision),
             Response::Status(status) => self.nodes.learn_index(status.applied),
         }
     }
 
     fn fits(&self, response: &Response) -> bool {
-        matches!(
-            (&self.frame.request, response),
-            (Request::Write { .. }, Response::Written { .. })
-                | (Request::Get { .. }, Response::Value { .. })
-                | (Request::Status, Response::Status(_))
-        )
+        match (&self.frame.request, response) {
+            (Request::Write { operation, .. }, Response::Written { .. }) => operation.is_plain(),
+            (Request::Write { operation, .. }, Response::Decided(_)) => !operation.is_plain(),
+            (Request::Get { .. }, Response::Value { .. }) | (Request::Status, Response::Status(_)) => true,
+            _ => false,
+        }
     }
 }
 

@@ -218,6 +218,27 @@ pub const CODES: &[Code] = &[
         "Ask another node with -e, and see to this one: `kvctl status` shows its trouble.",
     ),
     code(
+        "KV-0806",
+        "not_a_number",
+        Exit::Refused,
+        "The key holds something else than the decimal text of a whole number of 64 bits. Nothing was changed.",
+        "Look at it with `kvctl get`; set it to a number, or count in another key.",
+    ),
+    code(
+        "KV-0807",
+        "overflow",
+        Exit::Refused,
+        "The sum would be below -9223372036854775808 or above 9223372036854775807. Nothing was changed.",
+        "Add less, or set the key to a smaller number first.",
+    ),
+    code(
+        "KV-0808",
+        "too_many",
+        Exit::Refused,
+        "More keys are in the prefix or range than --max allows. Nothing was deleted.",
+        "Name fewer keys, or allow more with --max, at most 10000; then repeat it for the rest.",
+    ),
+    code(
         "KV-1201",
         "file",
         Exit::File,

@@ -12,6 +12,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("exists", include_str!("schema/exists.json")),
     ("explain", include_str!("schema/explain.json")),
     ("get", include_str!("schema/get.json")),
+    ("incr", include_str!("schema/incr.json")),
     ("leader", include_str!("schema/leader.json")),
     ("man", include_str!("schema/man.json")),
     ("ping", include_str!("schema/ping.json")),

@@ -4,6 +4,11 @@
 pub const KEY_BYTES: usize = 4 * 1024;
 /// Longest value, in bytes.
 pub const VALUE_BYTES: usize = 512 * 1024;
+/// Keys and values of one write together, those of its conditions included.
+pub const WRITE_BYTES: usize = 768 * 1024;
+/// Most keys that one removal of a range may take. About so many are looked up and hidden in a tenth of a second, in which
+/// the node does nothing else.
+pub const DELETED_KEYS: usize = 10_000;
 /// Longest client frame, length prefix not counted.
 pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
 /// Longest peer frame, length prefix not counted: one append of the largest size.

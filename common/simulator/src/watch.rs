@@ -18,6 +18,7 @@
 //!
 //! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
 
+mod answers;
 mod flushes;
 pub mod model;
 
@@ -26,9 +27,10 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{Command, Operation, Response};
+use protocol::Command;
 use raft::{AppendOutcome, Entry, Envelope, HardState, Message, Payload, Persist, RoleName, Status};
 
+pub use self::answers::Asked;
 use self::{
     flushes::Flushes,
     model::{Model, Verdict},
@@ -103,22 +105,13 @@ struct Committed {
 }
 
 impl Committed {
-    /// The key that it changed.
-    fn changed(&self) -> Option<Vec<u8>> {
-        match (&self.command.as_ref()?.operation, self.verdict?) {
-            (Operation::Set { key, .. }, Verdict::Done { .. })
-            | (Operation::Delete { key }, Verdict::Done { existed: true }) => Some(key.clone()),
-            _ => None,
+    /// The keys that it changed.
+    fn changed(&self) -> Vec<Vec<u8>> {
+        match &self.verdict {
+            Some(Verdict::Done(_, changed)) => changed.clone(),
+            _ => Vec::new(),
         }
     }
-}
-
-/// A client's attempt, for judging its answer.
-pub struct Asked<'a> {
-    /// The token of a write with its operation; none for a read.
-    pub write: Option<([u8; 16], &'a Operation)>,
-    /// The key of a read.
-    pub key: &'a [u8],
 }
 
 impl Watch {
@@ -353,7 +346,7 @@ impl Watch {
         self.bounds(me, status, began);
         let before = std::mem::replace(&mut self.servers[me].applied, applied);
         let news = (before..applied).filter_map(|at| self.committed.get(usize::try_from(at).ok()?));
-        self.flushes.applied(me, news.filter_map(Committed::changed));
+        self.flushes.applied(me, news.flat_map(Committed::changed));
         let at = usize::try_from(applied).unwrap_or(usize::MAX);
         if self.hashes.len() <= at {
             self.hashes.resize(at + 1, None);
@@ -447,49 +440,6 @@ impl Watch {
         }
         let verdict = command.as_ref().map(|command| self.model.apply(index, command));
         self.committed.push(Committed { chain: own.chain, by, verdict, command });
-    }
-
-    /// A client is answered that its request was done.
-    pub fn answered(&self, me: usize, asked: &Asked<'_>, response: &Response) {
-        match (response, asked.write) {
-            (Response::Written { revision, existed, deduplicated }, Some((token, operation))) => {
-                let record = self.at(me, *revision);
-                let Some(command) = &record.command else {
-                    panic!("VIOLATION s{me} answers a write with {revision}, where there is none")
-                };
-                assert_eq!(
-                    (command.request.token, &command.operation),
-                    (token, operation),
-                    "VIOLATION s{me} answers another's write at {revision}"
-                );
-                let expected = Verdict::Done { existed: *existed };
-                assert_eq!(
-                    record.verdict,
-                    Some(expected),
-                    "VIOLATION s{me} answers {revision} with existed: {existed}, deduplicated: {deduplicated}"
-                );
-            }
-            (Response::Value { found, revision }, None) => {
-                assert!(*revision <= self.committed(), "VIOLATION s{me} reads at {revision}, not committed");
-                let expected = self.model.at(asked.key, *revision);
-                let shown = found.as_ref();
-                assert_eq!(
-                    shown,
-                    expected,
-                    "VIOLATION s{me} reads {:?} at {revision}",
-                    String::from_utf8_lossy(asked.key)
-                );
-            }
-            _ => panic!("VIOLATION s{me} answers {response:?} to something else"),
-        }
-    }
-
-    fn at(&self, me: usize, revision: u64) -> &Committed {
-        let at = usize::try_from(revision).ok().and_then(|revision| revision.checked_sub(1));
-        let record = at.and_then(|at| self.committed.get(at));
-        record.unwrap_or_else(|| {
-            panic!("VIOLATION s{me} acknowledges {revision} before it is on a majority's disks")
-        })
     }
 }
 

@@ -42,7 +42,16 @@ fn status() -> NodeStatus {
 /// Every kind of reply and refusal, with the bytes after the id as they must stay.
 fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
     let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 };
+    let decided = |verdict, number, previous| {
+        let revision = 9;
+        let decided = Decided { revision, verdict, number, previous, existed: true, deduplicated: false };
+        Ok(Response::Decided(Box::new(decided)))
+    };
     vec![
+        (decided(Verdict::Done, 4, Some(found.clone())), "521108091804200132090a0176100418032002"),
+        (decided(Verdict::Unmet, 4, None), "52080809100118042001"),
+        (decided(Verdict::TooMany, 0, None), "5206080910042001"),
+        (decided(Verdict::Overflow, u64::MAX, None), "52110809100318ffffffffffffffffff012001"),
         (Ok(Response::Written { revision: 9, existed: true, deduplicated: true }), "1206080910011801"),
         (Ok(Response::Value { found: Some(found), revision: 9 }), "1a0d0a090a01761004180320021009"),
         (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
@@ -103,6 +112,8 @@ fn unknown_kinds_are_refused() {
     assert_eq!(unknown(&[8, 7, 0x4a, 0]), DecodeError::Malformed("unknown response"));
     assert_eq!(unknown(&[8, 7, 0x2a, 2, 0x7a, 0]), DecodeError::Malformed("unknown refusal"));
     assert_eq!(unknown(&[8, 7, 0x22, 2, 0x20, 9]), DecodeError::Malformed("unknown role"));
+    // A decision whose verdict is 5.
+    assert_eq!(unknown(&[8, 7, 0x52, 2, 0x10, 5]), DecodeError::Malformed("unknown verdict"));
     assert_eq!(unknown(&[8, 7, 0x22, 0]), DecodeError::Malformed("cluster id"));
     assert_eq!(Welcome::decode(&[]), Err(DecodeError::Malformed("cluster id")));
 }
@@ -115,6 +126,11 @@ fn results() -> impl Strategy<Value = Result<Response, Refused>> {
         any::<(u64, bool, bool)>().prop_map(|(revision, existed, deduplicated)| {
             Ok(Response::Written { revision, existed, deduplicated })
         }),
+        (prop::sample::select(Verdict::ALL.to_vec()), any::<[u64; 2]>(), prop::option::of(found.clone()))
+            .prop_map(|(verdict, [revision, number], previous)| {
+                let decided = Decided { revision, verdict, number, previous, ..Decided::default() };
+                Ok(Response::Decided(Box::new(decided)))
+            }),
         (prop::option::of(found), any::<u64>())
             .prop_map(|(found, revision)| Ok(Response::Value { found, revision })),
         (any::<[u8; 16]>(), any::<[u64; 4]>(), any::<i64>(), ".{0,9}").prop_map(

@@ -1,8 +1,8 @@
 //! The bytes of replies. Tags are never reused; a new field gets a new tag, which older readers skip, and a new
 //! kind of reply or refusal is one they report as unknown.
 
-use super::{Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
-use crate::{ClusterId, DecodeError, Refused};
+use super::{Decided, Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
+use crate::{ClusterId, DecodeError, Refused, Verdict};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct WelcomeWire {
@@ -34,7 +34,7 @@ struct MemberWire {
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10")]
     kind: Option<Kind>,
 }
 
@@ -48,6 +48,8 @@ enum Kind {
     Status(Box<StatusWire>),
     #[prost(message, tag = "5")]
     Refused(RefusedWire),
+    #[prost(message, tag = "10")]
+    Decided(Box<DecidedWire>),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -58,6 +60,22 @@ struct WrittenWire {
     existed: bool,
     #[prost(bool, tag = "3")]
     deduplicated: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct DecidedWire {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(uint32, tag = "2")]
+    verdict: u32,
+    #[prost(uint64, tag = "3")]
+    number: u64,
+    #[prost(bool, tag = "4")]
+    existed: bool,
+    #[prost(bool, tag = "5")]
+    deduplicated: bool,
+    #[prost(message, optional, tag = "6")]
+    previous: Option<FoundWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -209,6 +227,7 @@ impl From<ResponseFrame> for ResponseWire {
             Ok(Response::Written { revision, existed, deduplicated }) => {
                 Kind::Written(WrittenWire { revision, existed, deduplicated })
             }
+            Ok(Response::Decided(decided)) => Kind::Decided(Box::new((*decided).into())),
             Ok(Response::Value { found, revision }) => {
                 Kind::Value(ValueWire { found: found.map(Into::into), revision })
             }
@@ -227,6 +246,7 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             Kind::Written(WrittenWire { revision, existed, deduplicated }) => {
                 Ok(Response::Written { revision, existed, deduplicated })
             }
+            Kind::Decided(decided) => Ok(Response::Decided(Box::new((*decided).try_into()?))),
             Kind::Value(ValueWire { found, revision }) => {
                 Ok(Response::Value { found: found.map(Into::into), revision })
             }
@@ -236,6 +256,25 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             }
         };
         Ok(Self { id: wire.id, result })
+    }
+}
+
+impl From<Decided> for DecidedWire {
+    fn from(decided: Decided) -> Self {
+        let Decided { revision, verdict, number, existed, deduplicated, previous } = decided;
+        let (verdict, previous) = (u32::from(verdict.code()), previous.map(Into::into));
+        Self { revision, verdict, number, existed, deduplicated, previous }
+    }
+}
+
+impl TryFrom<DecidedWire> for Decided {
+    type Error = DecodeError;
+
+    fn try_from(wire: DecidedWire) -> Result<Self, DecodeError> {
+        let DecidedWire { revision, verdict, number, existed, deduplicated, previous } = wire;
+        let known = u8::try_from(verdict).ok().and_then(Verdict::from_code);
+        let verdict = known.ok_or(DecodeError::Malformed("unknown verdict"))?;
+        Ok(Self { revision, verdict, number, existed, deduplicated, previous: previous.map(Into::into) })
     }
 }
 

@@ -1,0 +1,168 @@
+//! The bytes of operations. A set and a delete are as short as they can be; what is new is a new kind, never a field of
+//! an old one: a version that does not know it must stop, and would skip a field.
+
+use super::{Condition, KeyRange, Operation};
+use crate::DecodeError;
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct OperationWire {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "1")]
+    Set(SetWire),
+    #[prost(message, tag = "2")]
+    Delete(KeyWire),
+    #[prost(message, tag = "3")]
+    Conditional(ConditionalWire),
+    #[prost(message, tag = "4")]
+    Increment(IncrementWire),
+    #[prost(message, tag = "5")]
+    DeleteRange(DeleteRangeWire),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SetWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeyWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ConditionalWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    value: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "3")]
+    condition: Option<ConditionWire>,
+    #[prost(bool, tag = "4")]
+    previous: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ConditionWire {
+    #[prost(oneof = "ConditionKind", tags = "1, 2, 3")]
+    kind: Option<ConditionKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum ConditionKind {
+    #[prost(message, tag = "1")]
+    Absent(EmptyWire),
+    #[prost(uint64, tag = "2")]
+    Revision(u64),
+    #[prost(bytes = "vec", tag = "3")]
+    Value(Vec<u8>),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct EmptyWire {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct IncrementWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(sint64, tag = "2")]
+    by: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct RangeWire {
+    #[prost(bytes = "vec", tag = "1")]
+    from: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    to: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct DeleteRangeWire {
+    #[prost(message, optional, tag = "1")]
+    range: Option<RangeWire>,
+    #[prost(uint32, tag = "2")]
+    most: u32,
+}
+
+impl From<Operation> for OperationWire {
+    fn from(operation: Operation) -> Self {
+        let kind = match operation {
+            Operation::Set { key, value } => Kind::Set(SetWire { key, value }),
+            Operation::Delete { key } => Kind::Delete(KeyWire { key }),
+            Operation::Conditional { key, value, condition, previous } => {
+                Kind::Conditional(ConditionalWire { key, value, condition: condition.into(), previous })
+            }
+            Operation::Increment { key, by } => Kind::Increment(IncrementWire { key, by }),
+            Operation::DeleteRange { range, most } => {
+                Kind::DeleteRange(DeleteRangeWire { range: Some(range.into()), most })
+            }
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<OperationWire> for Operation {
+    type Error = DecodeError;
+
+    fn try_from(wire: OperationWire) -> Result<Self, DecodeError> {
+        match wire.kind.ok_or(DecodeError::Malformed("unknown operation"))? {
+            Kind::Set(SetWire { key, value }) => Ok(Self::Set { key, value }),
+            Kind::Delete(KeyWire { key }) => Ok(Self::Delete { key }),
+            Kind::Conditional(ConditionalWire { key, value, condition, previous }) => {
+                let condition = condition.map_or(Ok(Condition::Always), TryInto::try_into)?;
+                Ok(Self::Conditional { key, value, condition, previous })
+            }
+            Kind::Increment(IncrementWire { key, by }) => Ok(Self::Increment { key, by }),
+            Kind::DeleteRange(DeleteRangeWire { range, most }) => {
+                let range = range.ok_or(DecodeError::Malformed("removal without a range"))?.into();
+                Ok(Self::DeleteRange { range, most })
+            }
+        }
+    }
+}
+
+impl From<Condition> for Option<ConditionWire> {
+    fn from(condition: Condition) -> Self {
+        let kind = match condition {
+            Condition::Always => return None,
+            Condition::Absent => ConditionKind::Absent(EmptyWire {}),
+            Condition::Revision(revision) => ConditionKind::Revision(revision),
+            Condition::Value(value) => ConditionKind::Value(value),
+        };
+        Some(ConditionWire { kind: Some(kind) })
+    }
+}
+
+impl TryFrom<ConditionWire> for Condition {
+    type Error = DecodeError;
+
+    /// A condition that this version does not know must not pass for none.
+    fn try_from(wire: ConditionWire) -> Result<Self, DecodeError> {
+        Ok(match wire.kind.ok_or(DecodeError::Malformed("unknown condition"))? {
+            ConditionKind::Absent(EmptyWire {}) => Self::Absent,
+            ConditionKind::Revision(revision) => Self::Revision(revision),
+            ConditionKind::Value(value) => Self::Value(value),
+        })
+    }
+}
+
+impl From<KeyRange> for RangeWire {
+    fn from(KeyRange { from, to }: KeyRange) -> Self {
+        Self { from, to }
+    }
+}
+
+impl From<RangeWire> for KeyRange {
+    fn from(RangeWire { from, to }: RangeWire) -> Self {
+        Self { from, to }
+    }
+}

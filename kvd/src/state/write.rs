@@ -1,0 +1,216 @@
+//! Writes that are more than a set or a delete: judged and worked out first, and done then, all of it or nothing.
+//!
+//! What is worked out is a [`Plan`]. Whatever can fail (a row that cannot be read) fails before anything is changed.
+
+use std::ops::ControlFlow;
+
+use protocol::{Condition, Decided, KeyRange, Operation, Verdict};
+
+use super::{
+    Outcome, State, StateError, WriteOutcome, hash,
+    requests::Remembered,
+    row::{Meta, Row},
+};
+use crate::instruments::{Mark, Mutant, mark, mutant};
+
+/// What is to be answered, and what is to be done.
+#[derive(Default)]
+struct Plan {
+    decided: Decided,
+    changes: Vec<Change>,
+}
+
+/// One key is to have this row, or none.
+struct Change {
+    key: Vec<u8>,
+    before: Option<Meta>,
+    row: Option<Row>,
+}
+
+impl Outcome {
+    /// What is remembered of it under the id of its request.
+    pub(super) fn remembered(&self, token: [u8; 16], operation: u64) -> Remembered {
+        match self {
+            Self::Written(WriteOutcome { revision, existed, .. }) => Remembered {
+                token,
+                revision: *revision,
+                operation,
+                number: 0,
+                existed: *existed,
+                verdict: Verdict::Done,
+            },
+            Self::Decided(decided) => {
+                let Decided { revision, number, existed, verdict, .. } = **decided;
+                Remembered { token, revision, operation, number, existed, verdict }
+            }
+        }
+    }
+}
+
+impl State {
+    /// The answer to a request that was judged before: what is remembered of it.
+    pub(super) fn repeated(
+        &mut self,
+        revision: u64,
+        first: Remembered,
+        operation: &Operation,
+    ) -> Result<Outcome, StateError> {
+        let Remembered { number, existed, verdict, .. } = first;
+        let revision = if mutant(Mutant::RequestsRepeatAnew) { revision } else { first.revision };
+        if operation.is_plain() {
+            return Ok(Outcome::Written(WriteOutcome { revision, existed, deduplicated: true }));
+        }
+        if matches!(operation, Operation::Conditional { previous: true, .. }) {
+            mark(Mark::PreviousForgotten);
+        }
+        let mut decided =
+            Decided { revision, verdict, number, existed, deduplicated: true, ..Decided::default() };
+        if mutant(Mutant::RequestsJudgeAgain) && verdict == Verdict::Unmet {
+            decided.verdict = self.plan(revision, operation.clone())?.decided.verdict;
+        }
+        Ok(Outcome::Decided(Box::new(decided)))
+    }
+
+    /// Judges a write and does what it comes to.
+    pub(super) fn decide(&mut self, revision: u64, operation: Operation) -> Result<Decided, StateError> {
+        let Plan { decided, changes } = self.plan(revision, operation)?;
+        for Change { key, before, row } in changes {
+            self.replace(&key, before, row);
+        }
+        Ok(decided)
+    }
+
+    fn plan(&self, revision: u64, operation: Operation) -> Result<Plan, StateError> {
+        let mut plan = match operation {
+            Operation::Conditional { key, value, condition, previous } => {
+                self.plan_conditional(revision, key, value, &condition, previous)?
+            }
+            Operation::Increment { key, by } => self.plan_increment(revision, key, by)?,
+            Operation::DeleteRange { range, most } => self.plan_delete_range(&range, most)?,
+            Operation::Set { .. } | Operation::Delete { .. } => {
+                unreachable!("a set and a delete need no plan")
+            }
+        };
+        plan.decided.revision = revision;
+        Ok(plan)
+    }
+
+    fn plan_conditional(
+        &self,
+        revision: u64,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+        condition: &Condition,
+        previous: bool,
+    ) -> Result<Plan, StateError> {
+        let seen = self.see(&key, |meta, value| {
+            let shown = previous.then(|| meta.found(value));
+            (meta, holds(condition, meta, value), shown)
+        })?;
+        let (before, is_met, previous) = match seen {
+            Some((meta, is_met, shown)) => (Some(meta), is_met, shown),
+            None => (None, holds_absent(condition), None),
+        };
+        let is_met = is_met || mutant(Mutant::StateTrustsProposal);
+        let mut plan = Plan::default();
+        plan.decided.number = before.map_or(0, |before| before.revision);
+        plan.decided.existed = before.is_some();
+        plan.decided.previous = previous;
+        if is_met {
+            let row = value.map(|value| self.row(&key, before, revision, value));
+            plan.changes.push(Change { key, before, row });
+            return Ok(plan);
+        }
+        mark(Mark::ConditionUnmet);
+        plan.decided.verdict = Verdict::Unmet;
+        if let Some(before) = before.filter(|_| mutant(Mutant::StateBumpsUnmet)) {
+            let value = self.get(&key)?.map(|found| found.value).unwrap_or_default();
+            let meta = Meta { version: before.version + 1, ..before };
+            plan.changes.push(Change { key, before: Some(before), row: Some(Row { meta, value }) });
+        }
+        Ok(plan)
+    }
+
+    fn plan_increment(&self, revision: u64, key: Vec<u8>, by: i64) -> Result<Plan, StateError> {
+        let seen = self.see(&key, |meta, value| (meta, number(value)))?;
+        let before = seen.map(|(meta, _)| meta);
+        let mut plan = Plan::default();
+        plan.decided.existed = before.is_some();
+        let Some(addend) = seen.map_or(Some(0), |(_, number)| number) else {
+            mark(Mark::SumOfNoNumber);
+            plan.decided.verdict = Verdict::NotANumber;
+            plan.decided.number = before.map_or(0, |before| before.revision);
+            return Ok(plan);
+        };
+        let sum = addend.checked_add(by);
+        let Some(sum) = sum.or(mutant(Mutant::StateWrapsSum).then(|| addend.wrapping_add(by))) else {
+            mark(Mark::SumOverflows);
+            plan.decided.verdict = Verdict::Overflow;
+            plan.decided.number = addend.cast_unsigned();
+            return Ok(plan);
+        };
+        plan.decided.number = sum.cast_unsigned();
+        let row = self.row(&key, before, revision, sum.to_string().into_bytes());
+        plan.changes.push(Change { key, before, row: Some(row) });
+        Ok(plan)
+    }
+
+    fn plan_delete_range(&self, range: &KeyRange, most: u32) -> Result<Plan, StateError> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut plan = Plan::default();
+        let mut too_many = false;
+        self.scan(range, |key, meta, _| {
+            too_many = plan.changes.len() == most;
+            if too_many {
+                return ControlFlow::Break(());
+            }
+            plan.changes.push(Change { key: key.to_vec(), before: Some(meta), row: None });
+            ControlFlow::Continue(())
+        })?;
+        plan.decided.existed = !plan.changes.is_empty();
+        if too_many {
+            mark(Mark::RangeTooLarge);
+            plan.decided.verdict = Verdict::TooMany;
+            if !mutant(Mutant::StateRemovesSome) {
+                plan.changes.clear();
+            }
+            return Ok(plan);
+        }
+        plan.decided.number = plan.changes.len() as u64;
+        Ok(plan)
+    }
+
+    fn row(&self, key: &[u8], before: Option<Meta>, revision: u64, value: Vec<u8>) -> Row {
+        Row { meta: self.written(before, revision, hash::content(key, &value)), value }
+    }
+
+    /// Whether a write would be done if it were applied now: only a bug asks before that.
+    pub(crate) fn meets(&self, operation: &Operation) -> bool {
+        let Operation::Conditional { key, condition, .. } = operation else { return true };
+        let seen = self.see(key, |meta, value| holds(condition, meta, value));
+        seen.is_ok_and(|seen| seen.unwrap_or_else(|| holds_absent(condition)))
+    }
+}
+
+fn holds(condition: &Condition, meta: Meta, value: &[u8]) -> bool {
+    match condition {
+        Condition::Always => true,
+        Condition::Absent => false,
+        Condition::Revision(revision) => *revision == meta.revision,
+        Condition::Value(expected) => expected == value,
+    }
+}
+
+/// The same where the key is not there.
+fn holds_absent(condition: &Condition) -> bool {
+    match condition {
+        Condition::Always | Condition::Absent => true,
+        Condition::Revision(_) => mutant(Mutant::StateMeetsAbsent),
+        Condition::Value(_) => false,
+    }
+}
+
+/// The number that a value is the text of.
+fn number(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
