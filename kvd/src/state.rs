@@ -44,6 +44,7 @@ mod hash;
 pub(crate) mod requests;
 pub(crate) mod row;
 mod scan;
+mod transaction;
 mod write;
 
 pub use error::StateError;
@@ -254,8 +255,10 @@ impl State {
         };
         // The one fallible step comes first.
         let before = self.before(&key)?;
-        let row = value.map(|value| Row { meta: self.written(before, revision, content), value });
-        self.replace(&key, before, row);
+        let slot = value.map_or(Slot::Deleted, |value| {
+            Slot::Row(Arc::new(Row { meta: self.written(before, revision, content), value }))
+        });
+        self.replace(&key, before, slot);
         Ok(Outcome::Written(WriteOutcome { revision, existed: before.is_some(), deduplicated: false }))
     }
 
@@ -279,15 +282,17 @@ impl State {
     }
 
     /// Puts a row, or nothing, where `before` was.
-    fn replace(&mut self, key: &[u8], before: Option<Meta>, row: Option<Row>) {
+    fn replace(&mut self, key: &[u8], before: Option<Meta>, slot: Slot) {
         if let Some(before) = before {
             self.rows_hash = self.rows_hash.wrapping_sub(before.element());
         }
-        if let Some(row) = row {
-            self.rows_hash = self.rows_hash.wrapping_add(row.meta.element());
-            self.active.put(key, Slot::Row(Arc::new(row)));
-        } else if before.is_some() {
-            self.active.put(key, Slot::Deleted);
+        match slot {
+            Slot::Row(row) => {
+                self.rows_hash = self.rows_hash.wrapping_add(row.meta.element());
+                self.active.put(key, Slot::Row(row));
+            }
+            Slot::Deleted if before.is_some() => self.active.put(key, Slot::Deleted),
+            Slot::Deleted => {}
         }
     }
 

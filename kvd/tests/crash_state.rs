@@ -13,7 +13,10 @@ use kvd::{
     disk::Disk,
     state::{Outcome, State, StateError, StateLimits, WriteOutcome},
 };
-use protocol::{ClusterId, Command, Condition, KeyRange, Operation, Refused, RequestId, response::Found};
+use protocol::{
+    ClusterId, Command, Condition, KeyRange, Operation, Refused, RequestId, Transaction, operation::Action,
+    response::Found,
+};
 use raft::{Entry, Payload, Position};
 use testkit::disk::SimDisk;
 
@@ -53,6 +56,11 @@ fn operation(index: u64, value_bytes: usize) -> Operation {
         // Some hold and some do not, and a retry must hear the same of both.
         5 => {
             Operation::Conditional { key, value: Some(value), condition: Condition::Absent, previous: false }
+        }
+        1 => {
+            let next = Action::Set { key: self::key(index * 5 + 1), value: value.clone() };
+            let then = vec![Action::Set { key, value }, next];
+            Operation::Transaction(Transaction { then, ..Transaction::default() })
         }
         9 => Operation::DeleteRange { range: KeyRange::prefix(b"key "), most: 5 },
         _ => Operation::Set { key, value },
@@ -185,13 +193,20 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
             rows.insert(key, Found { value, revision, created: revision, version: 1 });
         }
         Operation::Conditional { .. } | Operation::DeleteRange { .. } | Operation::Increment { .. } => {}
-        Operation::Set { key, value } => {
-            let (created, version) =
-                rows.get(&key).map_or((revision, 1), |row| (row.created, row.version + 1));
-            rows.insert(key, Found { value, revision, created, version });
+        Operation::Set { key, value } => put(&mut rows, revision, key, value),
+        Operation::Transaction(transaction) => {
+            for action in transaction.then {
+                let Action::Set { key, value } = action else { unreachable!("the story has no other") };
+                put(&mut rows, revision, key, value);
+            }
         }
     }
     rows
+}
+
+fn put(rows: &mut BTreeMap<Vec<u8>, Found>, revision: u64, key: Vec<u8>, value: Vec<u8>) {
+    let (created, version) = rows.get(&key).map_or((revision, 1), |row| (row.created, row.version + 1));
+    rows.insert(key, Found { value, revision, created, version });
 }
 
 /// Cuts at each call in turn until the story ends before the cut; how many cuts that were.

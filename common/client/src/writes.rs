@@ -5,7 +5,7 @@
 //! answered from memory, without the rows that the first answer would have shown.
 
 use protocol::{
-    ClusterId, Condition, Decided, KeyRange, Operation, Request, RequestId, Response, Verdict,
+    ClusterId, Condition, Decided, KeyRange, Operation, Request, RequestId, Response, Transaction, Verdict,
     response::Found,
 };
 
@@ -98,6 +98,18 @@ impl Client {
         request: Option<RequestId>,
     ) -> Result<Judged, Error> {
         self.judge(Operation::DeleteRange { range, most }, request).await
+    }
+
+    /// Compares keys and does one of two lists of reads and writes, all of it at one revision. [`Verdict::Done`] is the list
+    /// `then`, [`Verdict::Unmet`] the other; on [`Verdict::TooLarge`] nothing was changed, because the reads find more than
+    /// an answer holds. [`Decided::results`] has one entry for each action of the list, none where the answer is from
+    /// memory: read again then.
+    pub async fn transact(
+        &self,
+        transaction: Transaction,
+        request: Option<RequestId>,
+    ) -> Result<Judged, Error> {
+        self.judge(Operation::Transaction(transaction), request).await
     }
 
     async fn write(&self, operation: Operation, given: Option<RequestId>) -> Result<Written, Error> {

@@ -239,6 +239,13 @@ pub const CODES: &[Code] = &[
         "Name fewer keys, or allow more with --max, at most 10000; then repeat it for the rest.",
     ),
     code(
+        "KV-0809",
+        "too_much",
+        Exit::Refused,
+        "What the reads of the transaction find is more than 768 KiB. Nothing was changed.",
+        "Read fewer keys in it, or read them before and compare their revisions in it.",
+    ),
+    code(
         "KV-1201",
         "file",
         Exit::File,

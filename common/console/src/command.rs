@@ -23,6 +23,7 @@ mod increment;
 mod install;
 mod ping;
 mod remove;
+mod transact;
 mod wait;
 mod write;
 
@@ -119,6 +120,8 @@ pub enum Command {
     Del(remove::Del),
     /// Add to a number
     Incr(increment::Incr),
+    /// Compare keys, and read and write as that comes out, all at once
+    Txn(transact::Txn),
     /// Say whether a key is there
     Exists(data::Exists),
     /// Ask every node how it is
@@ -152,6 +155,7 @@ impl Command {
             Self::Get(get) => data::check_key(&get.key),
             Self::Del(del) => del.prepare(),
             Self::Incr(incr) => incr.prepare(),
+            Self::Txn(txn) => txn.prepare(),
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
@@ -174,6 +178,7 @@ impl Command {
             Self::Get(get) => get.run(session).await,
             Self::Del(del) => del.run(session).await,
             Self::Incr(incr) => incr.run(session).await,
+            Self::Txn(txn) => txn.run(session).await,
             Self::Exists(exists) => exists.run(session).await,
             Self::Status(status) => status.run(session).await,
             Self::Leader(leader) => leader.run(session).await,
@@ -190,7 +195,7 @@ impl Command {
 
     /// Whether it changes keys.
     pub fn writes(&self) -> bool {
-        matches!(self, Self::Set(_) | Self::Del(_) | Self::Incr(_) | Self::Bench(_))
+        matches!(self, Self::Set(_) | Self::Del(_) | Self::Incr(_) | Self::Txn(_) | Self::Bench(_))
     }
 
     /// The format that the command itself asks for.

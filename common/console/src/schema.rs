@@ -19,6 +19,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("schemas", include_str!("schema/schemas.json")),
     ("set", include_str!("schema/set.json")),
     ("status", include_str!("schema/status.json")),
+    ("txn", include_str!("schema/txn.json")),
     ("version", include_str!("schema/version.json")),
     ("wait", include_str!("schema/wait.json")),
 ];

@@ -41,7 +41,7 @@ pub mod version;
 pub use command::Command;
 pub use error::{DecodeError, Refused};
 pub use identity::{ClusterId, RequestId};
-pub use operation::{Condition, KeyRange, Operation, Verdict};
+pub use operation::{Condition, KeyRange, Operation, Transaction, Verdict};
 pub use peer::PeerFrame;
 pub use request::{Consistency, Request, RequestFrame};
 pub use response::{Decided, NodeStatus, Response, ResponseFrame, Role, Welcome};

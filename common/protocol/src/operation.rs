@@ -15,8 +15,10 @@ use crate::{
     limits,
 };
 
+mod transaction;
 mod wire;
 
+pub use transaction::{Action, Compare, Operand, Relation, Transaction};
 pub(crate) use wire::OperationWire;
 
 /// What a command does to the state.
@@ -60,6 +62,8 @@ pub enum Operation {
         /// At most [`limits::DELETED_KEYS`], and not zero.
         most: u32,
     },
+    /// Compares keys, and reads and writes others as that comes out.
+    Transaction(Transaction),
 }
 
 /// What must be so of a key for a write to be done.
@@ -117,7 +121,8 @@ pub enum Verdict {
     /// It was done.
     #[default]
     Done,
-    /// Its condition did not hold; nothing was changed.
+    /// Its condition did not hold and nothing was changed; or the compares of a transaction did not all hold, and the other
+    /// list was done.
     Unmet,
     /// The value to be added to is no number; nothing was changed.
     NotANumber,
@@ -125,11 +130,14 @@ pub enum Verdict {
     Overflow,
     /// More keys are in the range than were to be removed; nothing was changed.
     TooMany,
+    /// What the reads of a transaction found is more than [`limits::RESULT_BYTES`]; nothing was changed.
+    TooLarge,
 }
 
 impl Verdict {
     /// All of them, each in the place of its [`Verdict::code`].
-    pub const ALL: [Self; 5] = [Self::Done, Self::Unmet, Self::NotANumber, Self::Overflow, Self::TooMany];
+    pub const ALL: [Self; 6] =
+        [Self::Done, Self::Unmet, Self::NotANumber, Self::Overflow, Self::TooMany, Self::TooLarge];
 
     /// Its number on wire and disk.
     pub fn code(self) -> u8 {
@@ -139,6 +147,7 @@ impl Verdict {
             Self::NotANumber => 2,
             Self::Overflow => 3,
             Self::TooMany => 4,
+            Self::TooLarge => 5,
         }
     }
 
@@ -171,6 +180,7 @@ impl Operation {
                 let value = value.as_ref().map_or(0, Vec::len);
                 within("write", total([key.len(), value, expected]), limits::WRITE_BYTES)
             }
+            Self::Transaction(transaction) => transaction.check(),
             Self::DeleteRange { range, most } => {
                 range.check()?;
                 if *most == 0 {

@@ -82,6 +82,7 @@ pub struct Decided {
     /// | [`Operation::Conditional`](crate::Operation::Conditional) | the revision that had written the key last, zero where it was absent |
     /// | [`Operation::Increment`](crate::Operation::Increment) | the sum, or on [`Verdict::Overflow`] what is there, as an `i64` of the same bits; on [`Verdict::NotANumber`] the revision that wrote what is there |
     /// | [`Operation::DeleteRange`](crate::Operation::DeleteRange) | how many keys were removed |
+    /// | [`Operation::Transaction`](crate::Operation::Transaction) | zero |
     pub number: u64,
     /// Whether the key was there before; for a range, whether any was.
     pub existed: bool,
@@ -89,6 +90,27 @@ pub struct Decided {
     pub deduplicated: bool,
     /// The row before, where it was asked for, the key was there, and this is not a remembered outcome.
     pub previous: Option<Found>,
+    /// What each action of a transaction came to, in the order of its list; none of a remembered outcome.
+    pub results: Vec<Done>,
+}
+
+/// What one action of a transaction came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// A set or a delete.
+    Written {
+        /// Whether the key was there before it.
+        existed: bool,
+    },
+    /// A read of one key.
+    Read(Option<Found>),
+    /// A read of a range.
+    Rows {
+        /// Key and row, in the order of the keys.
+        rows: Vec<(Vec<u8>, Found)>,
+        /// Whether the range has more than were to be read.
+        more: bool,
+    },
 }
 
 impl Decided {

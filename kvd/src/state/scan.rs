@@ -4,26 +4,34 @@ use std::{iter::Peekable, ops::ControlFlow};
 
 use protocol::KeyRange;
 
-use super::{State, StateError, row::Meta};
+use super::{State, StateError, row::Meta, write::Changes};
 use crate::{
     instruments::{Mutant, mutant},
-    store::overlay::Slot,
+    store::overlay::{Slot, bounds},
 };
 
+/// What one layer knows of a range.
+type Layer<'a> = Box<dyn Iterator<Item = (&'a [u8], &'a Slot)> + 'a>;
+
 impl State {
-    /// Shows the rows of a range to `see`, in the order of the keys, until it has seen enough.
+    /// Shows the rows of a range to `see`, in the order of the keys, until it has seen enough. The `changes` are worked
+    /// out and not done yet, and lie over everything else.
     pub(super) fn scan(
         &self,
+        changes: &Changes,
         range: &KeyRange,
         mut see: impl FnMut(&[u8], Meta, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         if range.is_empty() {
             return Ok(());
         }
-        let frozen = self.frozen.as_ref().filter(|_| !mutant(Mutant::StateScansOneLayer));
-        let newest_first = [Some(&self.active), frozen.map(|frozen| &frozen.rows)];
-        let mut layers: Vec<_> =
-            newest_first.into_iter().flatten().map(|layer| layer.range(range).peekable()).collect();
+        let changes = changes.range::<[u8], _>(bounds(range));
+        let changes = changes.map(|(key, change)| (key.as_slice(), &change.slot));
+        let mut newest_first: Vec<Layer<'_>> = vec![Box::new(changes), Box::new(self.active.range(range))];
+        if let Some(frozen) = self.frozen.as_ref().filter(|_| !mutant(Mutant::StateScansOneLayer)) {
+            newest_first.push(Box::new(frozen.rows.range(range)));
+        }
+        let mut layers: Vec<_> = newest_first.into_iter().map(Iterator::peekable).collect();
         let mut stored = self.base.range(range)?;
         let mut below = stored.next().transpose()?;
         loop {
@@ -55,10 +63,7 @@ impl State {
 }
 
 /// What the first of the layers says that knows `key`; all of them move on behind it.
-fn decisive<'a>(
-    layers: &mut [Peekable<impl Iterator<Item = (&'a [u8], &'a Slot)>>],
-    key: &[u8],
-) -> Option<&'a Slot> {
+fn decisive<'a>(layers: &mut [Peekable<Layer<'a>>], key: &[u8]) -> Option<&'a Slot> {
     let mut decisive = None;
     for layer in layers {
         if let Some((_, slot)) = layer.next_if(|(next, _)| *next == key) {

@@ -2,7 +2,7 @@
 //!
 //! What is worked out is a [`Plan`]. Whatever can fail (a row that cannot be read) fails before anything is changed.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use protocol::{Condition, Decided, KeyRange, Operation, Verdict};
 
@@ -11,20 +11,34 @@ use super::{
     requests::Remembered,
     row::{Meta, Row},
 };
-use crate::instruments::{Mark, Mutant, mark, mutant};
+use crate::{
+    instruments::{Mark, Mutant, mark, mutant},
+    store::overlay::Slot,
+};
 
 /// What is to be answered, and what is to be done.
 #[derive(Default)]
-struct Plan {
-    decided: Decided,
-    changes: Vec<Change>,
+pub(super) struct Plan {
+    pub(super) decided: Decided,
+    pub(super) changes: Changes,
 }
 
+/// Changes by key.
+pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
+
 /// One key is to have this row, or none.
-struct Change {
-    key: Vec<u8>,
+pub(super) struct Change {
+    /// What its row says in the state.
     before: Option<Meta>,
-    row: Option<Row>,
+    pub(super) slot: Slot,
+}
+
+impl Plan {
+    /// Plans that a key, whose row says `before` in the state, will have another, or none.
+    fn change(&mut self, key: Vec<u8>, before: Option<Meta>, row: Option<Row>) {
+        let slot = row.map_or(Slot::Deleted, |row| Slot::Row(Arc::new(row)));
+        self.changes.insert(key, Change { before, slot });
+    }
 }
 
 impl Outcome {
@@ -74,8 +88,11 @@ impl State {
     /// Judges a write and does what it comes to.
     pub(super) fn decide(&mut self, revision: u64, operation: Operation) -> Result<Decided, StateError> {
         let Plan { decided, changes } = self.plan(revision, operation)?;
-        for Change { key, before, row } in changes {
-            self.replace(&key, before, row);
+        let half = changes.len() / 2;
+        for (at, (key, Change { before, slot })) in changes.into_iter().enumerate() {
+            if !mutant(Mutant::StateChangesHalf) || at >= half {
+                self.replace(&key, before, slot);
+            }
         }
         Ok(decided)
     }
@@ -87,6 +104,7 @@ impl State {
             }
             Operation::Increment { key, by } => self.plan_increment(revision, key, by)?,
             Operation::DeleteRange { range, most } => self.plan_delete_range(&range, most)?,
+            Operation::Transaction(transaction) => self.plan_transaction(revision, transaction)?,
             Operation::Set { .. } | Operation::Delete { .. } => {
                 unreachable!("a set and a delete need no plan")
             }
@@ -118,7 +136,7 @@ impl State {
         plan.decided.previous = previous;
         if is_met {
             let row = value.map(|value| self.row(&key, before, revision, value));
-            plan.changes.push(Change { key, before, row });
+            plan.change(key, before, row);
             return Ok(plan);
         }
         mark(Mark::ConditionUnmet);
@@ -126,7 +144,7 @@ impl State {
         if let Some(before) = before.filter(|_| mutant(Mutant::StateBumpsUnmet)) {
             let value = self.get(&key)?.map(|found| found.value).unwrap_or_default();
             let meta = Meta { version: before.version + 1, ..before };
-            plan.changes.push(Change { key, before: Some(before), row: Some(Row { meta, value }) });
+            plan.change(key, Some(before), Some(Row { meta, value }));
         }
         Ok(plan)
     }
@@ -151,7 +169,7 @@ impl State {
         };
         plan.decided.number = sum.cast_unsigned();
         let row = self.row(&key, before, revision, sum.to_string().into_bytes());
-        plan.changes.push(Change { key, before, row: Some(row) });
+        plan.change(key, before, Some(row));
         Ok(plan)
     }
 
@@ -159,12 +177,12 @@ impl State {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut plan = Plan::default();
         let mut too_many = false;
-        self.scan(range, |key, meta, _| {
+        self.scan(&Changes::new(), range, |key, meta, _| {
             too_many = plan.changes.len() == most;
             if too_many {
                 return ControlFlow::Break(());
             }
-            plan.changes.push(Change { key: key.to_vec(), before: Some(meta), row: None });
+            plan.change(key.to_vec(), Some(meta), None);
             ControlFlow::Continue(())
         })?;
         plan.decided.existed = !plan.changes.is_empty();
@@ -178,6 +196,27 @@ impl State {
         }
         plan.decided.number = plan.changes.len() as u64;
         Ok(plan)
+    }
+
+    /// Plans a step of several: the key may have been changed by an earlier one. Whether it was there before.
+    pub(super) fn plan_step(
+        &self,
+        plan: &mut Plan,
+        revision: u64,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    ) -> Result<bool, StateError> {
+        let (before, latest) = match plan.changes.get(&key) {
+            Some(Change { before, slot: Slot::Row(row) }) => (*before, Some(row.meta)),
+            Some(Change { before, slot: Slot::Deleted }) => (*before, None),
+            None => {
+                let before = self.before(&key)?;
+                (before, before)
+            }
+        };
+        let row = value.map(|value| self.row(&key, latest, revision, value));
+        plan.change(key, before, row);
+        Ok(latest.is_some())
     }
 
     fn row(&self, key: &[u8], before: Option<Meta>, revision: u64, value: Vec<u8>) -> Row {

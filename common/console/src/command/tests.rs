@@ -92,6 +92,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "get",
             "del",
             "incr",
+            "txn",
             "exists",
             "status",
             "leader",

@@ -96,7 +96,7 @@ impl Set {
     pub(super) fn prepare(&mut self) -> Result<(), Failure> {
         check_key(&self.key)?;
         if let Some(file) = &self.file {
-            self.loaded = load(file)?;
+            self.loaded = load("value", file, limits::VALUE_BYTES)?;
         }
         check_value(self.bytes().len())?;
         self.expect.check()
@@ -178,8 +178,8 @@ fn check_value(size: usize) -> Result<(), Failure> {
 }
 
 /// The bytes of a file or of stdin; never more than one past the limit is read.
-fn load(file: &Path) -> Result<Vec<u8>, Failure> {
-    let limit = limits::VALUE_BYTES as u64;
+pub(super) fn load(what: &str, file: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let limit = limit as u64;
     let one_more = limit.saturating_add(1);
     let mut bytes = Vec::new();
     let result = if file == Path::new("-") {
@@ -189,7 +189,7 @@ fn load(file: &Path) -> Result<Vec<u8>, Failure> {
     };
     result.map_err(|error| Failure::file("read", file, &error))?;
     if bytes.len() as u64 > limit {
-        return Err(Failure::too_large("value", &format!("more than {limit}"), limit));
+        return Err(Failure::too_large(what, &format!("more than {limit}"), limit));
     }
     Ok(bytes)
 }

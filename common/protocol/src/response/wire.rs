@@ -1,8 +1,12 @@
 //! The bytes of replies. Tags are never reused; a new field gets a new tag, which older readers skip, and a new
 //! kind of reply or refusal is one they report as unknown.
 
-use super::{Decided, Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
-use crate::{ClusterId, DecodeError, Refused, Verdict};
+use super::{Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
+use crate::{ClusterId, DecodeError, Refused};
+
+mod decided;
+
+use decided::DecidedWire;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct WelcomeWire {
@@ -60,22 +64,6 @@ struct WrittenWire {
     existed: bool,
     #[prost(bool, tag = "3")]
     deduplicated: bool,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct DecidedWire {
-    #[prost(uint64, tag = "1")]
-    revision: u64,
-    #[prost(uint32, tag = "2")]
-    verdict: u32,
-    #[prost(uint64, tag = "3")]
-    number: u64,
-    #[prost(bool, tag = "4")]
-    existed: bool,
-    #[prost(bool, tag = "5")]
-    deduplicated: bool,
-    #[prost(message, optional, tag = "6")]
-    previous: Option<FoundWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -256,25 +244,6 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             }
         };
         Ok(Self { id: wire.id, result })
-    }
-}
-
-impl From<Decided> for DecidedWire {
-    fn from(decided: Decided) -> Self {
-        let Decided { revision, verdict, number, existed, deduplicated, previous } = decided;
-        let (verdict, previous) = (u32::from(verdict.code()), previous.map(Into::into));
-        Self { revision, verdict, number, existed, deduplicated, previous }
-    }
-}
-
-impl TryFrom<DecidedWire> for Decided {
-    type Error = DecodeError;
-
-    fn try_from(wire: DecidedWire) -> Result<Self, DecodeError> {
-        let DecidedWire { revision, verdict, number, existed, deduplicated, previous } = wire;
-        let known = u8::try_from(verdict).ok().and_then(Verdict::from_code);
-        let verdict = known.ok_or(DecodeError::Malformed("unknown verdict"))?;
-        Ok(Self { revision, verdict, number, existed, deduplicated, previous: previous.map(Into::into) })
     }
 }
 

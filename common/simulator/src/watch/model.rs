@@ -6,7 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use protocol::{Command, Condition, Decided, KeyRange, Operation, Verdict as Judgement, response::Found};
+use protocol::{
+    Command, Condition, Decided, KeyRange, Operation, Transaction, Verdict as Judgement,
+    operation::{Action, Compare, Operand, Relation},
+    response::{Done, Found},
+};
 
 use crate::server::CLUSTER;
 
@@ -108,6 +112,10 @@ impl Model {
                 decided.previous = row.filter(|_| *previous);
                 return (Told::Judged(Box::new(decided)), changed);
             }
+            Operation::Transaction(transaction) => {
+                let changed = self.transact(&mut decided, transaction);
+                return (Told::Judged(Box::new(decided)), changed);
+            }
             Operation::Increment { key, by } => {
                 let changed = self.add(&mut decided, key, *by);
                 return (Told::Judged(Box::new(decided)), changed);
@@ -149,6 +157,62 @@ impl Model {
         self.put(decided.revision, key, Some(sum.to_string().into_bytes()))
     }
 
+    /// Does a transaction on a copy of the rows that are there, and takes the copy over where its reads found no more than
+    /// they may; the keys that it changed.
+    fn transact(&mut self, decided: &mut Decided, transaction: &Transaction) -> Vec<Vec<u8>> {
+        let is_met = transaction.compares.iter().all(|compare| compares(compare, self.row(&compare.key)));
+        decided.verdict = if is_met { Judgement::Done } else { Judgement::Unmet };
+        let list = if is_met { &transaction.then } else { &transaction.otherwise };
+        let mut now: BTreeMap<Vec<u8>, Found> = BTreeMap::new();
+        for key in self.rows.keys() {
+            if let Some(row) = self.row(key) {
+                now.insert(key.clone(), row.clone());
+            }
+        }
+        let (mut writes, mut bytes) = (Vec::new(), 0);
+        for action in list {
+            let before = action.written().and_then(|key| now.get(key).cloned());
+            let done = match action {
+                Action::Set { key, value } => {
+                    let revision = decided.revision;
+                    let (created, version) =
+                        before.as_ref().map_or((revision, 1), |row| (row.created, row.version + 1));
+                    let row = Found { value: value.clone(), revision, created, version };
+                    now.insert(key.clone(), row);
+                    writes.push((key, Some(value)));
+                    Done::Written { existed: before.is_some() }
+                }
+                Action::Delete { key } => {
+                    now.remove(key);
+                    writes.push((key, None));
+                    Done::Written { existed: before.is_some() }
+                }
+                Action::Get { key } => {
+                    let found = now.get(key).cloned();
+                    bytes += found.as_ref().map_or(0, |row| 64 + row.value.len());
+                    Done::Read(found)
+                }
+                Action::Range { range, limit } => {
+                    let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+                    let all = now.iter().filter(|(key, _)| is_in(range, key));
+                    let rows: Vec<_> =
+                        all.clone().take(limit).map(|(k, row)| (k.clone(), row.clone())).collect();
+                    bytes += rows.iter().map(|(key, row)| 64 + key.len() + row.value.len()).sum::<usize>();
+                    Done::Rows { more: all.count() > rows.len(), rows }
+                }
+            };
+            decided.results.push(done);
+        }
+        if bytes > 768 * 1024 {
+            *decided =
+                Decided { revision: decided.revision, verdict: Judgement::TooLarge, ..Decided::default() };
+            return Vec::new();
+        }
+        let put =
+            |(key, value): (&Vec<u8>, Option<&Vec<u8>>)| self.put(decided.revision, key, value.cloned());
+        writes.into_iter().flat_map(put).collect()
+    }
+
     /// Writes or removes a key; the keys that this changed.
     fn put(&mut self, revision: u64, key: &[u8], value: Option<Vec<u8>>) -> Vec<Vec<u8>> {
         let rows = self.rows.entry(key.to_vec()).or_default();
@@ -167,8 +231,12 @@ impl Model {
 
     /// The keys of a range that are there.
     fn keys_in(&self, range: &KeyRange) -> Vec<Vec<u8>> {
-        let is_in = |key: &&Vec<u8>| **key >= range.from && range.to.as_ref().is_none_or(|to| *key < to);
-        self.rows.keys().filter(is_in).filter(|key| self.row(key).is_some()).cloned().collect()
+        self.rows
+            .keys()
+            .filter(|key| is_in(range, key))
+            .filter(|key| self.row(key).is_some())
+            .cloned()
+            .collect()
     }
 
     /// The row of `key` as it was at `revision`.
@@ -190,5 +258,28 @@ fn is_met(condition: &Condition, row: Option<&Found>) -> bool {
         (Condition::Revision(revision), Some(row)) => row.revision == *revision,
         (Condition::Value(value), Some(row)) => row.value == *value,
         _ => false,
+    }
+}
+
+fn is_in(range: &KeyRange, key: &[u8]) -> bool {
+    key >= range.from.as_slice() && range.to.as_ref().is_none_or(|to| key < to.as_slice())
+}
+
+/// A compare, spelt out: what is there, or the zero that stands for nothing.
+fn compares(Compare { relation, operand, .. }: &Compare, row: Option<&Found>) -> bool {
+    let order = match operand {
+        Operand::Present => return row.is_some() == (*relation == Relation::Equal),
+        Operand::Revision(revision) => row.map_or(0, |row| row.revision).cmp(revision),
+        Operand::Version(version) => row.map_or(0, |row| row.version).cmp(version),
+        Operand::Value(value) => match row {
+            Some(row) => row.value.cmp(value),
+            None => return *relation == Relation::NotEqual,
+        },
+    };
+    match relation {
+        Relation::Equal => order.is_eq(),
+        Relation::NotEqual => order.is_ne(),
+        Relation::Less => order.is_lt(),
+        Relation::Greater => order.is_gt(),
     }
 }

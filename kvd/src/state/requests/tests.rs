@@ -176,7 +176,7 @@ fn the_bytes_of_a_chunk_are_a_promise_to_the_disk() {
 fn a_verdict_that_is_not_known_is_refused_and_hashes_tell_verdicts_apart() {
     let (chunk, _) = Chunk::begin(&written(1, 10));
     let mut bytes = chunk.bytes().to_vec();
-    bytes[8] = 1 | 5 << 2;
+    bytes[8] = 1 | u8::try_from(protocol::Verdict::ALL.len()).unwrap() << 2;
     assert!(Requests::new(4, 0).load(10, &bytes).is_err());
     let hash = |verdict| {
         let mut requests = Requests::new(4, 0);

@@ -1,7 +1,11 @@
 //! The state beside a plain map that knows nothing of overlays: equal after every step, whenever flushes begin, end
 //! or are lost in a restart.
 
-use protocol::{Condition, KeyRange, Verdict as Judgement};
+use protocol::{
+    Condition, KeyRange, Transaction, Verdict as Judgement,
+    operation::{Action, Compare, Operand, Relation},
+    response::Done,
+};
 
 use super::*;
 
@@ -35,13 +39,33 @@ fn operations() -> impl Strategy<Value = Operation> {
         let range = KeyRange { from: from.into(), to: to.map(Into::into) };
         Operation::DeleteRange { range, most }
     });
+    let transaction = transactions();
     prop_oneof![
+        2 => transaction.prop_map(Operation::Transaction),
         6 => (key.clone(), value).prop_map(|(key, value)| set(key, value)),
         2 => key.clone().prop_map(delete),
         3 => conditional,
         2 => (key, by).prop_map(|(key, by)| Operation::Increment { key: key.into(), by }),
         1 => range,
     ]
+}
+
+fn transactions() -> impl Strategy<Value = Transaction> {
+    let key = || prop::sample::select(vec!["a", "b", "c", "d", "e", "f"]).prop_map(Into::into);
+    let compare = (key(), prop::sample::select(Relation::ALL.to_vec()), 0..4_u64)
+        .prop_map(|(key, relation, version)| Compare { key, relation, operand: Operand::Version(version) });
+    let range = (key(), prop::option::of(key()), 0..4_u32)
+        .prop_map(|(from, to, limit)| Action::Range { range: KeyRange { from, to }, limit });
+    let action = prop_oneof![
+        3 => (key(), prop::sample::select(vec![b"".to_vec(), b"7".to_vec()]))
+            .prop_map(|(key, value)| Action::Set { key, value }),
+        1 => key().prop_map(|key| Action::Delete { key }),
+        1 => key().prop_map(|key| Action::Get { key }),
+        2 => range,
+    ];
+    let list = || prop::collection::vec(action.clone(), 0..5);
+    (prop::collection::vec(compare, 0..3), list(), list())
+        .prop_map(|(compares, then, otherwise)| Transaction { compares, then, otherwise })
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -131,10 +155,9 @@ impl Model {
                     }
                 }
             }
+            Operation::Transaction(transaction) => self.transact(&mut decided, transaction),
             Operation::DeleteRange { range, most } => {
-                let is_in =
-                    |key: &&Vec<u8>| **key >= range.from && range.to.as_ref().is_none_or(|to| *key < to);
-                let keys: Vec<Vec<u8>> = self.rows.keys().filter(is_in).cloned().collect();
+                let keys: Vec<Vec<u8>> = self.rows.keys().filter(|key| is_in(range, key)).cloned().collect();
                 decided.existed = !keys.is_empty();
                 if keys.len() > usize::try_from(*most).unwrap() {
                     decided.verdict = Judgement::TooMany;
@@ -145,6 +168,32 @@ impl Model {
             }
         }
         Outcome::Decided(Box::new(decided))
+    }
+
+    fn transact(&mut self, decided: &mut Decided, transaction: &Transaction) {
+        let holds = |compare: &Compare| {
+            let Operand::Version(version) = compare.operand else { panic!("not drawn") };
+            compare.relation.holds(&self.rows.get(&compare.key).map_or(0, |row| row.version), &version)
+        };
+        let is_met = transaction.compares.iter().all(holds);
+        decided.verdict = if is_met { Judgement::Done } else { Judgement::Unmet };
+        for action in if is_met { &transaction.then } else { &transaction.otherwise } {
+            decided.results.push(match action {
+                Action::Set { key, value } => {
+                    Done::Written { existed: self.put(decided.revision, key, Some(value)) }
+                }
+                Action::Delete { key } => Done::Written { existed: self.put(decided.revision, key, None) },
+                Action::Get { key } => Done::Read(self.rows.get(key).cloned()),
+                Action::Range { range, limit } => {
+                    let limit = usize::try_from(*limit).unwrap();
+                    let mut rows: Vec<_> = self.rows.clone().into_iter().collect();
+                    rows.retain(|(key, _)| is_in(range, key));
+                    let more = rows.len() > limit;
+                    rows.truncate(limit);
+                    Done::Rows { rows, more }
+                }
+            });
+        }
     }
 
     fn put(&mut self, revision: u64, key: &[u8], value: Option<&Vec<u8>>) -> bool {
@@ -162,12 +211,17 @@ fn written(revision: u64, existed: bool) -> Outcome {
     Outcome::Written(WriteOutcome { revision, existed, deduplicated: false })
 }
 
+fn is_in(range: &KeyRange, key: &[u8]) -> bool {
+    key >= range.from.as_slice() && range.to.as_ref().is_none_or(|to| key < to.as_slice())
+}
+
 /// What a repetition hears.
 fn again(outcome: &Outcome) -> Outcome {
     match outcome {
         Outcome::Written(written) => Outcome::Written(WriteOutcome { deduplicated: true, ..*written }),
         Outcome::Decided(decided) => {
-            let decided = Decided { deduplicated: true, previous: None, ..(**decided).clone() };
+            let decided =
+                Decided { deduplicated: true, previous: None, results: Vec::new(), ..(**decided).clone() };
             Outcome::Decided(Box::new(decided))
         }
     }

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    Condition, Consistency, Decided, KeyRange, Operation as Change, Request, RequestId, Response, Verdict,
+    Condition, Consistency, Decided, KeyRange, Operation as Change, Request, RequestId, Response,
+    Transaction, Verdict,
+    operation::{Action, Compare, Operand, Relation},
 };
 use testkit::{
     history::{Call as Asked, Expects, Outcome, Seen},
@@ -126,6 +128,8 @@ impl Client {
             draw_count(rng)
         } else if rng.chance(options.removals) {
             draw_many(rng)
+        } else if rng.chance(options.transactions) {
+            write(Change::Transaction(draw_transaction(rng, &self.known, options.keys)))
         } else {
             return None;
         };
@@ -164,6 +168,57 @@ fn draw_many(rng: &mut Rng) -> Request {
     }
 }
 
+/// Compares keys of any family, and writes those of which no history is kept.
+fn draw_transaction(rng: &mut Rng, known: &Known, keys: u64) -> Transaction {
+    let compares = (0..rng.below(3)).map(|_| draw_compare(rng, known, keys)).collect();
+    if rng.below(20) == 0 {
+        let range = KeyRange::prefix(b"");
+        let everything = Action::Range { range, limit: 1000 };
+        let mut then = vec![Action::Set { key: b"t0".to_vec(), value: b"read all".to_vec() }];
+        then.resize(128, everything);
+        return Transaction { compares, otherwise: then.clone(), then };
+    }
+    let then = (0..1 + rng.below(5)).collect::<Vec<_>>();
+    Transaction { compares, then: draw_actions(rng, then.len()), otherwise: draw_actions(rng, 2) }
+}
+
+fn draw_compare(rng: &mut Rng, known: &Known, keys: u64) -> Compare {
+    let key = match rng.below(3) {
+        0 => format!("k{}", rng.below(keys)),
+        1 => format!("n{}", rng.below(3)),
+        _ => format!("t{}", rng.below(MANY)),
+    };
+    let (key, seen) = (key.clone().into_bytes(), known.0.get(key.as_bytes()));
+    let relation = *rng.pick(&Relation::ALL).unwrap_or(&Relation::Equal);
+    let operand = match (rng.below(4), seen) {
+        (0, Some((revision, _))) => Operand::Revision(*revision),
+        (1, Some((_, Some(value)))) => Operand::Value(value.clone()),
+        (2, _) => Operand::Version(rng.below(4)),
+        (3, _) => Operand::Value(rng.below(1000).to_string().into_bytes()),
+        _ => return Compare { key, relation: Relation::ALL[rng.index(2)], operand: Operand::Present },
+    };
+    Compare { key, relation, operand }
+}
+
+/// Steps that write no key twice, in any order.
+fn draw_actions(rng: &mut Rng, count: usize) -> Vec<Action> {
+    let mut keys: Vec<Vec<u8>> = (0..MANY).map(|at| format!("t{at}").into_bytes()).collect();
+    rng.shuffle(&mut keys);
+    let mut actions = Vec::new();
+    for (key, other) in keys.clone().into_iter().zip(keys.into_iter().rev()).take(count) {
+        actions.push(match rng.below(6) {
+            0..3 => Action::Set { key, value: rng.below(1000).to_string().into_bytes() },
+            3 => Action::Delete { key },
+            4 => Action::Get { key: other },
+            _ => Action::Range {
+                range: KeyRange::prefix(b"t"),
+                limit: 1 + u32::try_from(rng.below(MANY)).unwrap_or(0),
+            },
+        });
+    }
+    actions
+}
+
 fn get(key: Vec<u8>, rng: &mut Rng) -> Request {
     let consistency = if rng.below(4) == 0 { Consistency::Stale } else { Consistency::Linearizable };
     Request::Get { key, consistency, without_value: false }
@@ -197,6 +252,7 @@ pub(super) fn decision(decided: &Decided) -> &'static str {
         (false, Verdict::Done) => "client: judged and done",
         (false, Verdict::Unmet) => "client: condition did not hold",
         (false, Verdict::NotANumber | Verdict::Overflow) => "client: nothing was added",
+        (false, Verdict::TooLarge) => "client: transaction found too much",
         (false, Verdict::TooMany) => "client: too many keys to remove",
     }
 }
@@ -232,7 +288,11 @@ pub(super) fn told(request: &Request) -> String {
         Request::Write { operation: Change::Delete { key }, .. } => {
             format!("delete {}", String::from_utf8_lossy(key))
         }
-        Request::Write { operation: other, .. } => format!("{other:?}"),
+        Request::Write { operation: other, .. } => {
+            let mut told = format!("{other:?}");
+            told.truncate(300);
+            told
+        }
         Request::Get { key, consistency, .. } => {
             format!("get {} {consistency:?}", String::from_utf8_lossy(key))
         }
