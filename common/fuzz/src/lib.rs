@@ -30,7 +30,6 @@ mod mend;
 mod peer;
 mod seal;
 mod server;
-#[cfg(feature = "libfuzzer")]
 mod stored;
 
 /// One decoder, or a few that read the same bytes.
@@ -51,6 +50,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run },
     Target { name: "context", run: context::run },
     Target { name: "command", run: command::run },
-    #[cfg(feature = "libfuzzer")]
     Target { name: "stored", run: stored::run },
 ];

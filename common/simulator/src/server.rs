@@ -91,6 +91,13 @@ pub struct Inbox {
     pub clients: VecDeque<(Caller, RequestFrame, u64)>,
 }
 
+impl Inbox {
+    /// Whether the loop has something to take in.
+    pub fn waits(&self) -> bool {
+        !(self.done.is_empty() && self.peers.is_empty() && self.clients.is_empty())
+    }
+}
+
 /// A batch of the log: done at its beginning or at its end, told at its end.
 pub enum LogWork {
     /// It is done when it ends.
