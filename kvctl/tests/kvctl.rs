@@ -93,6 +93,7 @@ fn help_and_version_go_to_stdout() {
             "ping",
             "wait",
             "check",
+            "compact",
             "version",
             "bench",
             "explain",

@@ -20,6 +20,7 @@
 
 mod address;
 mod error;
+mod keep;
 mod native;
 mod seed;
 
@@ -31,7 +32,8 @@ use std::{
 };
 
 pub use self::error::ConfigError;
-use self::{address::Address, error::Complaint};
+use self::{address::Address, error::Complaint, keep::DraftLog};
+use crate::node::Keeping;
 
 /// Most servers in one cluster: each of them is asked at every commit.
 pub const MAX_SERVERS: usize = 31;
@@ -49,6 +51,8 @@ pub struct Config {
     pub name: String,
     /// Timeouts.
     pub timing: Timing,
+    /// How much of the log is kept, and how a state is sent.
+    pub log: Keep,
     /// Where issued certificates are, when the file says so.
     pub tls: Option<Tls>,
     /// All servers, in the order of their ids.
@@ -64,6 +68,17 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// A connection that is silent for so long is dropped and dialled again.
     pub dead_connection: Duration,
+}
+
+/// How much of the log is kept, and how a state is sent to a server that needs what was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// What stays although the state holds it.
+    pub keeping: Keeping,
+    /// Bytes of a segment: what is discarded is whole segments.
+    pub segment_bytes: u64,
+    /// Most bytes a second of one state that is sent.
+    pub snapshot_rate: u64,
 }
 
 /// Certificate files. `{name}` and `{id}` in certificate and key are replaced by the server's.
@@ -206,6 +221,16 @@ pub(crate) fn check_endpoint(text: &str) -> Result<(), String> {
     })
 }
 
+/// A number within its bounds.
+fn bounded(key: &str, value: Option<u64>, default: u64, least: u64, most: u64) -> Result<u64, Complaint> {
+    let value = value.unwrap_or(default);
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    let remedy = format!("choose {least} to {most}; the default is {default}");
+    Err(Complaint::new(key, value, "out of range", remedy))
+}
+
 fn read(file: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     std::fs::File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
@@ -222,6 +247,7 @@ struct Draft {
     election_timeout_ms: Option<u64>,
     heartbeat_ms: Option<u64>,
     dead_connection_ms: Option<u64>,
+    log: DraftLog,
     tls: Option<Tls>,
     data_dir: Option<String>,
     log_dir: Option<String>,
@@ -271,7 +297,8 @@ impl Draft {
         servers.sort_by_key(|server| server.id);
         let name = self.name.unwrap_or_else(|| "kv".to_owned());
         check_name("cluster.name", &name)?;
-        Ok(Config { file: file.to_owned(), folder, name, timing, tls: self.tls, servers })
+        let log = self.log.check()?;
+        Ok(Config { file: file.to_owned(), folder, name, timing, log, tls: self.tls, servers })
     }
 
     fn check_number(&self) -> Result<(), Complaint> {
@@ -292,14 +319,6 @@ impl Draft {
     }
 
     fn timing(&self) -> Result<Timing, Complaint> {
-        let bounded = |key: &str, value: Option<u64>, default: u64, least: u64, most: u64| {
-            let value = value.unwrap_or(default);
-            if (least..=most).contains(&value) {
-                return Ok(value);
-            }
-            let remedy = format!("choose {least} to {most}; the default is {default}");
-            Err(Complaint::new(key, value, "out of range", remedy))
-        };
         let election = bounded("timing.election_timeout_ms", self.election_timeout_ms, 200, 20, 60_000)?;
         let heartbeat = bounded("timing.heartbeat_ms", self.heartbeat_ms, 50, 10, 30_000)?;
         let dead = bounded("timing.dead_connection_ms", self.dead_connection_ms, 2_000, 100, 600_000)?;

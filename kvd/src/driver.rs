@@ -17,11 +17,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     clients::{Replies, Streams},
-    event::{Action, Caller, Event, Standing, Time},
-    log_thread::LogTask,
+    event::{Action, Caller, Event, Standing, Time, Transfer},
+    log_thread::{LogTask, StoreTask},
     node::Node,
     peers::PeerSender,
-    state::{Flush, StateError},
+    snapshot::Head,
+    state::StateError,
+    streaming::{Coming, Streaming},
 };
 
 /// Most events handled before the node is asked what to do: a bound on how long a disk or a peer waits.
@@ -54,6 +56,8 @@ pub(crate) enum Input {
     Connected(u64, Replies),
     /// A client asks something since `at`.
     Asked { caller: Caller, frame: RequestFrame, at: Instant },
+    /// A peer offers a state.
+    Offered { transfer: Transfer, head: Head, coming: Coming },
     /// The log or the store failed; the loop ends with this.
     Failed(DriverError),
 }
@@ -69,7 +73,9 @@ pub(crate) struct Queues {
 /// What the loop hands work to.
 pub(crate) struct Outputs {
     pub(crate) log: thread_channel::Sender<LogTask>,
-    pub(crate) store: thread_channel::Sender<Flush>,
+    pub(crate) store: thread_channel::Sender<StoreTask>,
+    /// Carries states to and from other servers.
+    pub(crate) streaming: Streaming,
     pub(crate) peers: HashMap<NodeId, PeerSender>,
     /// Told of every change of standing.
     pub(crate) changed: Box<dyn Fn(Standing) + Send>,
@@ -144,6 +150,10 @@ impl Driver {
                     _ => self.node.handle(Event::Client { caller, frame })?,
                 }
             }
+            Input::Offered { transfer, head, coming } => {
+                self.outputs.streaming.offered(transfer, coming);
+                self.node.handle(Event::SnapshotOffered { transfer, head })?;
+            }
             Input::Failed(error) => return Err(error),
         }
         Ok(())
@@ -156,11 +166,18 @@ impl Driver {
                 Action::Fetch(fetch) => self.log(LogTask::Fetch(fetch))?,
                 Action::Send(envelope) => self.send(envelope)?,
                 Action::Reply { connection, frame } => self.clients.reply(connection, &frame),
-                Action::Flush(flush) => {
-                    self.outputs
-                        .store
-                        .send(flush)
-                        .map_err(|_| DriverError::ThreadEnded("the store thread"))?;
+                Action::Flush(flush) => self.store(StoreTask::Flush(flush))?,
+                Action::Install(install) => self.store(StoreTask::Install(install))?,
+                Action::Retire(state) => self.store(StoreTask::Retire(state))?,
+                Action::Discard(discard) => self.log(LogTask::Discard(discard))?,
+                Action::SendSnapshot { peer, session, sending } => {
+                    self.outputs.streaming.send(peer, session, *sending);
+                }
+                Action::ReceiveSnapshot { transfer, receiver } => {
+                    self.outputs.streaming.receive(transfer, *receiver);
+                }
+                Action::AnswerSnapshot { transfer, installed } => {
+                    self.outputs.streaming.answer(transfer, installed);
                 }
                 Action::Changed(standing) => (self.outputs.changed)(standing),
             }
@@ -176,6 +193,10 @@ impl Driver {
 
     fn log(&self, task: LogTask) -> Result<(), DriverError> {
         self.outputs.log.send(task).map_err(|_| DriverError::ThreadEnded("the log thread"))
+    }
+
+    fn store(&self, task: StoreTask) -> Result<(), DriverError> {
+        self.outputs.store.send(task).map_err(|_| DriverError::ThreadEnded("the store thread"))
     }
 
     fn send(&mut self, envelope: Envelope) -> Result<(), DriverError> {

@@ -4,7 +4,11 @@
 use protocol::{RequestFrame, ResponseFrame};
 use raft::{Envelope, Fetch, Fetched, NodeId, Persist, Ticket};
 
-use crate::state::{Flush, Flushed};
+use crate::{
+    log::{Discard, Discarded},
+    snapshot::{Head, Received, Receiver, Sending},
+    state::{Flush, Flushed, Install, Installed, State},
+};
 
 /// Which request of which connection an answer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +18,10 @@ pub struct Caller {
     /// [`RequestFrame::id`].
     pub request: u64,
 }
+
+/// Which state that comes in from a peer: numbered by the driver, never used twice in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Transfer(pub u64);
 
 /// What happened.
 pub enum Event {
@@ -34,6 +42,33 @@ pub enum Event {
     Fetched(Fetched),
     /// The state's flush is durable.
     Flushed(Flushed),
+    /// Segments of the log that were not needed are gone.
+    Discarded(Discarded),
+    /// What came of [`Action::SendSnapshot`].
+    SnapshotSent {
+        /// To whom.
+        peer: NodeId,
+        /// In which attempt.
+        session: u64,
+        /// Whether the peer says that it made the state current.
+        installed: bool,
+    },
+    /// A peer begins to send a state.
+    SnapshotOffered {
+        /// Which.
+        transfer: Transfer,
+        /// What it begins with.
+        head: Head,
+    },
+    /// After [`Action::ReceiveSnapshot`]: the state is whole and durable, or there will be no more of it.
+    SnapshotEnded {
+        /// Which.
+        transfer: Transfer,
+        /// The state, when it is whole.
+        received: Option<Box<Received>>,
+    },
+    /// After [`Action::Install`]: the state is current.
+    Installed(Box<Installed>),
     /// Messages to this peer do not get through.
     Unreachable(NodeId),
 }
@@ -56,6 +91,35 @@ pub enum Action {
     Send(Envelope),
     /// Read from the log, then [`Event::Fetched`].
     Fetch(Fetch),
+    /// Remove segments of the log, after the writes before this, then [`Event::Discarded`].
+    Discard(Discard),
+    /// Send a state to a peer, then [`Event::SnapshotSent`] whatever came of it.
+    SendSnapshot {
+        /// To whom.
+        peer: NodeId,
+        /// In which attempt.
+        session: u64,
+        /// The state.
+        sending: Box<Sending>,
+    },
+    /// Take the state that is offered, then [`Event::SnapshotEnded`].
+    ReceiveSnapshot {
+        /// Which.
+        transfer: Transfer,
+        /// Where it goes.
+        receiver: Box<Receiver>,
+    },
+    /// Tell the peer what became of its state.
+    AnswerSnapshot {
+        /// Which.
+        transfer: Transfer,
+        /// Whether it is current now.
+        installed: bool,
+    },
+    /// Make a state current on the thread that writes the state, then [`Event::Installed`].
+    Install(Box<Install>),
+    /// A state that is not used any more: let it go on another thread, which may take a while.
+    Retire(Box<State>),
     /// Answer a client; dropped when it has gone.
     Reply {
         /// The connection.

@@ -21,6 +21,8 @@ mod peers;
 pub mod pki;
 pub mod run;
 pub mod server;
+pub mod snapshot;
 pub mod state;
 mod store;
+mod streaming;
 mod waiting;

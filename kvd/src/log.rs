@@ -28,6 +28,7 @@
 //!
 //! The last batch before a crash has no mark after it. [`Log::settle`], called when idle, gives it one.
 
+mod anew;
 mod error;
 mod index;
 mod read;
@@ -95,6 +96,36 @@ impl Settings {
     }
 }
 
+/// The state that a log is opened for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Over {
+    /// What the state has durably applied.
+    pub applied: Position,
+    /// The last entry in it when it was received from another server; zero when it never was.
+    pub received: Position,
+}
+
+/// Which segments may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discard {
+    /// Those with no entry after this one, in any case.
+    pub to: Index,
+    /// While the log takes more than `bytes`, also those with none after this one. The state must have applied all of
+    /// them durably.
+    pub most: Index,
+    /// See `most`.
+    pub bytes: u64,
+}
+
+/// What is left after segments went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discarded {
+    /// The position before the first entry that is left.
+    pub position: Position,
+    /// Bytes that the log took before, and takes now.
+    pub bytes: (u64, u64),
+}
+
 /// What an opened log held, all of it durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
@@ -147,16 +178,21 @@ impl Log {
         applied: Position,
         settings: Settings,
     ) -> Result<(Self, Recovered), LogError> {
+        Self::open_over(disk, dir, Over { applied, received: Position::ZERO }, settings)
+    }
+
+    /// As [`Log::open_with`], for a state that may have been received from another server: if the log does not match
+    /// it, and nothing was applied to it since, the log begins anew where it ends.
+    pub fn open_over(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        over: Over,
+        settings: Settings,
+    ) -> Result<(Self, Recovered), LogError> {
         assert!(settings.chunk_bytes >= SECTOR as u64 && settings.segment_bytes >= 4 * SECTOR as u64);
-        let (scan, closed, active) = recover::recover(&disk, dir, &settings, applied)?;
-        let recovered = Recovered {
-            hard: scan.hard,
-            discarded: scan.discarded,
-            base: applied,
-            entries: scan.entries,
-            last: scan.last,
-        };
-        let log = Self {
+        let (mut scan, closed, active) = recover::recover(&disk, dir, &settings, over)?;
+        let (anew, entries) = (scan.anew, std::mem::take(&mut scan.entries));
+        let mut log = Self {
             disk,
             dir: dir.to_owned(),
             settings,
@@ -174,7 +210,13 @@ impl Log {
             poisoned: false,
             buffer: Vec::new(),
         };
-        Ok((log, recovered))
+        if anew {
+            mark(Seen::LogBegunAnewAtStart);
+            log.begin_anew(over.applied, log.hard)?;
+        }
+        let (hard, discarded, last) = (log.hard, log.discarded, log.last);
+        let entries = if anew { Vec::new() } else { entries };
+        Ok((log, Recovered { hard, discarded, base: over.applied, entries, last }))
     }
 
     /// Makes all of it durable, in one write and one sync (more only when over [`Settings::batch_bytes`]).
@@ -183,6 +225,7 @@ impl Log {
     /// Nothing of it may be assumed to be durable, nor to be lost. End the process.
     pub fn write(&mut self, batch: &[Persist]) -> Result<(), LogError> {
         self.usable()?;
+        let batch = self.restart(batch)?;
         let hard = batch.iter().rev().find_map(|persist| persist.hard).unwrap_or(self.hard);
         assert!(hard.term >= self.hard.term, "the core's term never goes back");
         let entries = self.merge(batch)?;
@@ -215,10 +258,16 @@ impl Log {
     /// Removes the segments that hold no entry after `index`, which the state must have applied durably. Returns the
     /// position before the first entry that is left.
     pub fn discard_to(&mut self, index: Index) -> Result<Position, LogError> {
+        self.discard(Discard { to: index, most: index, bytes: 0 }).map(|discarded| discarded.position)
+    }
+
+    /// Removes the segments that may go.
+    pub fn discard(&mut self, what: Discard) -> Result<Discarded, LogError> {
         self.usable()?;
-        let discarded = self.discard_segments(index);
+        let before = self.disk_bytes();
+        let discarded = self.discard_segments(what);
         self.poisoned = discarded.is_err();
-        discarded.map(|()| self.discarded)
+        discarded.map(|()| Discarded { position: self.discarded, bytes: (before, self.disk_bytes()) })
     }
 
     /// Bytes that the segments take on disk.
@@ -301,7 +350,7 @@ impl Log {
         let previous = self.before(entries);
         let len = aligned(self.buffer.len() as u64);
         if self.active.at + len > self.settings.segment_bytes {
-            self.turn_over()?;
+            self.turn_over(false)?;
         }
         let crc = self.complete(hard, previous, entries.len());
         let written = self.active.write(&self.buffer, &self.settings);
@@ -367,8 +416,8 @@ impl Log {
         (self.hard, self.number, self.chain) = (hard, self.number + 1, crc);
     }
 
-    /// Closes the active segment and begins the next.
-    fn turn_over(&mut self) -> Result<(), LogError> {
+    /// Closes the active segment and begins the next, with which the log may begin anew.
+    fn turn_over(&mut self, anew: bool) -> Result<(), LogError> {
         let sequence = self.active.header.sequence + 1;
         let header = Header {
             sequence,
@@ -377,6 +426,7 @@ impl Log {
             chain: self.chain,
             previous: self.last,
             hard: self.hard,
+            anew,
         };
         mark(Seen::LogTurnedOver);
         let spare = self.spare.take();
@@ -388,13 +438,15 @@ impl Log {
     }
 
     /// Oldest first and each made durable by itself, so that no crash leaves a gap.
-    fn discard_segments(&mut self, index: Index) -> Result<(), LogError> {
+    fn discard_segments(&mut self, what: Discard) -> Result<(), LogError> {
         while let Some((header, _)) = self.closed.front() {
             let sequence = header.sequence;
             let live = self.places.first_after(sequence).map_or(self.last.index, Index::previous);
-            if live > index {
+            let over = self.disk_bytes() > what.bytes && live <= what.most;
+            if live > what.to && !over {
                 break;
             }
+            mark(if over { Seen::LogDiscardedForRoom } else { Seen::LogDiscarded });
             let term = self.terms.at(live).expect("a live entry has a term");
             let name = segment::name(sequence);
             self.disk.remove(&self.dir.join(&name)).map_err(io("remove", name.clone()))?;

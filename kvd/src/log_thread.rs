@@ -16,8 +16,8 @@ use crate::{
     driver::{DriverError, Input},
     event::Event,
     instruments::{Mark, Mutant, mark, mutant},
-    log::{Log, LogError},
-    state::Flush,
+    log::{Discard, Log, LogError},
+    state::{Flush, Install, State, StateError},
 };
 
 /// Most writes of the log that share one sync.
@@ -32,6 +32,8 @@ pub enum LogTask {
     Persist(Persist),
     /// Read for a follower that lags.
     Fetch(Fetch),
+    /// Remove segments that are not needed any more.
+    Discard(Discard),
 }
 
 /// Writes and reads the log until nobody asks any more or it fails.
@@ -67,11 +69,12 @@ pub(crate) fn run_log(
 /// # Errors
 /// Nothing of the write may be assumed to be durable, nor to be lost: end the process.
 pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Result<Vec<Event>, LogError> {
-    let (mut persists, mut fetches) = (Vec::new(), Vec::new());
+    let (mut persists, mut fetches, mut discards) = (Vec::new(), Vec::new(), Vec::new());
     for task in tasks {
         match task {
             LogTask::Persist(persist) => persists.push(persist),
             LogTask::Fetch(fetch) => fetches.push(fetch),
+            LogTask::Discard(discard) => discards.push(discard),
         }
     }
     if !persists.is_empty() {
@@ -81,9 +84,13 @@ pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Resul
         let written = if mutant(Mutant::LogWritesOnlyFirst) { 1 } else { persists.len() };
         log.write(&persists[..written])?;
     }
-    let written = persists.into_iter().map(|persist| Event::Persisted(persist.ticket));
-    let read = fetches.into_iter().map(|fetch| Event::Fetched(read(log, fetch)));
-    Ok(written.chain(read).collect())
+    let mut events: Vec<Event> =
+        persists.into_iter().map(|persist| Event::Persisted(persist.ticket)).collect();
+    events.extend(fetches.into_iter().map(|fetch| Event::Fetched(read(log, fetch))));
+    for discard in discards {
+        events.push(Event::Discarded(log.discard(discard)?));
+    }
+    Ok(events)
 }
 
 /// The next task; none when nobody asks any more. Settles the log before a long wait and at the end.
@@ -111,13 +118,37 @@ fn read(log: &Log, fetch: Fetch) -> Fetched {
     }
 }
 
-/// Writes flushes of the state until nobody asks any more or one fails.
-pub(crate) fn run_store(tasks: &thread_channel::Receiver<Flush>, done: &mpsc::UnboundedSender<Input>) {
-    while let Ok(flush) = tasks.recv() {
-        match flush.run() {
-            Ok(flushed) => {
-                let _ = done.send(Input::Event(Event::Flushed(flushed)));
+/// Work for the state's thread.
+pub enum StoreTask {
+    /// Write this down.
+    Flush(Flush),
+    /// Make this state the current one.
+    Install(Box<Install>),
+    /// Let this go: it takes tens of milliseconds, in which no heartbeat would leave.
+    Retire(Box<State>),
+}
+
+impl StoreTask {
+    /// Does it; returns what to tell the node.
+    ///
+    /// # Errors
+    /// What is on disk is only known when it is opened again: end the process.
+    pub fn perform(self) -> Result<Option<Event>, StateError> {
+        match self {
+            Self::Flush(flush) => flush.run().map(Event::Flushed).map(Some),
+            Self::Install(install) => {
+                install.run().map(|installed| Some(Event::Installed(Box::new(installed))))
             }
+            Self::Retire(_) => Ok(None),
+        }
+    }
+}
+
+/// Does the work of the state's thread until nobody asks any more or something fails.
+pub(crate) fn run_store(tasks: &thread_channel::Receiver<StoreTask>, done: &mpsc::UnboundedSender<Input>) {
+    while let Ok(task) = tasks.recv() {
+        match task.perform() {
+            Ok(event) => event.into_iter().for_each(|event| _ = done.send(Input::Event(event))),
             Err(error) => {
                 let _ = done.send(Input::Failed(error.into()));
                 return;
@@ -143,7 +174,7 @@ mod tests {
     fn write() -> LogTask {
         let entries = vec![Entry { position: Position::new(1, 1), payload: Payload::Noop }];
         let hard = Some(HardState { term: Term(1), vote: None });
-        LogTask::Persist(Persist { ticket: Ticket(1), hard, entries })
+        LogTask::Persist(Persist { ticket: Ticket(1), hard, restart: None, entries })
     }
 
     /// Sectors of the segment that hold something: its header, and one for each small batch.

@@ -10,6 +10,8 @@
 //! - A linearizable read is looked up only after the core has released it.
 //! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
 
+mod forgetting;
+
 use std::{sync::Arc, time::Duration};
 
 use protocol::{
@@ -26,6 +28,9 @@ use crate::{
     waiting::{Waiting, WaitingRead},
 };
 
+use forgetting::Forgetting;
+pub use forgetting::Keeping;
+
 /// Longest time a node holds a request, whatever deadline the client sent.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -35,6 +40,7 @@ pub struct Node {
     state: State,
     waiting: Waiting,
     members: Members,
+    forgetting: Forgetting,
     clock: ReplicatedClock,
     standing: Standing,
     now: Time,
@@ -77,6 +83,7 @@ impl Node {
             state,
             waiting: Waiting::default(),
             members,
+            forgetting: Forgetting::default(),
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
@@ -95,7 +102,15 @@ impl Node {
             Event::Client { caller, frame } => self.client(caller, frame)?,
             Event::Persisted(ticket) => self.raft.persisted(ticket),
             Event::Fetched(fetched) => self.raft.fetched(fetched),
-            Event::Flushed(flushed) => self.state.finish_flush(flushed),
+            Event::Flushed(flushed) => {
+                self.state.finish_flush(flushed);
+                self.discard();
+            }
+            Event::Discarded(discarded) => self.discarded(discarded),
+            Event::SnapshotSent { peer, session, installed } => self.snapshot_sent(peer, session, installed),
+            Event::SnapshotOffered { transfer, head } => self.snapshot_offered(transfer, head),
+            Event::SnapshotEnded { transfer, received } => self.snapshot_ended(transfer, received),
+            Event::Installed(installed) => self.installed(*installed),
             Event::Unreachable(peer) => self.raft.unreachable(peer),
         }
         Ok(())
@@ -121,6 +136,9 @@ impl Node {
             }
             self.actions.extend(effects.send.into_iter().map(Action::Send));
             self.actions.extend(effects.fetch.into_iter().map(Action::Fetch));
+            for raft::SendSnapshot { peer, session } in effects.send_snapshot {
+                self.send_snapshot(peer, session)?;
+            }
             if mutant(Mutant::NodeReadsBeforeApply) {
                 self.serve_reads(&effects.reads)?;
             }
@@ -133,11 +151,15 @@ impl Node {
         }
         self.notice_change();
         self.flush_if_due();
+        self.install_if_ready();
         Ok(std::mem::take(&mut self.actions))
     }
 
     fn flush_if_due(&mut self) {
-        if self.state.flush_due(self.now.monotonic_ms)
+        let wanted = self.state.flush_due(self.now.monotonic_ms)
+            || self.forgetting.wants_flush(self.state.flushed().index);
+        if wanted
+            && !self.forgetting.forbids_flush()
             && let Some(flush) = self.state.begin_flush(self.now.monotonic_ms)
         {
             self.actions.push(Action::Flush(flush));
@@ -196,6 +218,7 @@ impl Node {
     fn tick(&mut self, now: Time) {
         self.now = now;
         self.raft.tick();
+        self.expire_compactions();
         for write in self.waiting.expired_writes(now.monotonic_ms) {
             mark(Mark::WriteExpired);
             if mutant(Mutant::NodeForgetsExpired) {
@@ -237,6 +260,7 @@ impl Node {
                     self.read(WaitingRead { caller, key, without_value, deadline_ms });
                 }
             },
+            Request::CompactLog => self.compact(caller, deadline_ms),
             Request::Status => {
                 let status = self.status();
                 self.reply(caller, Ok(Response::Status(Box::new(status))));

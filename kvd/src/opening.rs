@@ -10,7 +10,7 @@ use raft::{ConfigError, Raft, Restored};
 
 use crate::{
     disk::Disk,
-    log::{self, Log, LogError, Recovered},
+    log::{self, Log, LogError, Over, Recovered},
     members::Members,
     node::{Node, newest_stamp},
     state::{State, StateError, StateLimits},
@@ -60,7 +60,8 @@ pub fn open(disk: &Arc<dyn Disk>, place: Place<'_>) -> Result<Opened, OpenError>
     let shown = |path: &Path| path.display().to_string();
     let state = State::open(Arc::clone(disk), place.state, place.cluster, place.limits)
         .map_err(|error| OpenError::State(shown(place.state), error))?;
-    let (log, recovered) = Log::open_with(Arc::clone(disk), place.log, state.applied(), place.settings)
+    let over = Over { applied: state.applied(), received: state.received() };
+    let (log, recovered) = Log::open_over(Arc::clone(disk), place.log, over, place.settings)
         .map_err(|error| OpenError::Log(shown(place.log), error))?;
     Ok(Opened { state, log, recovered })
 }

@@ -12,7 +12,12 @@ use raft::{Envelope, NodeId};
 use tokio::sync::mpsc;
 use transport::{CloseCode, Connection, Endpoint, FrameReader, TransportError};
 
-use crate::{driver::Input, event::Event, members::Members};
+use crate::{
+    driver::Input,
+    event::Event,
+    members::Members,
+    streaming::{self, Gate},
+};
 
 /// Most messages waiting for one peer.
 const QUEUE: usize = 1024;
@@ -76,7 +81,7 @@ impl Link {
     async fn run(mut self) {
         let (mut pause, mut said) = (BACKOFF.0, false);
         loop {
-            match self.dial().await {
+            match dial(&self.endpoint, &self.peer).await {
                 Ok(connection) => {
                     (pause, said) = (BACKOFF.0, false);
                     tracing::info!(peer = self.peer.name, "connected");
@@ -99,17 +104,6 @@ impl Link {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
         }
-    }
-
-    async fn dial(&self) -> Result<Connection, TransportError> {
-        let mut failure = TransportError::Io(std::io::Error::other("the name has no address"));
-        for address in tokio::net::lookup_host(&self.peer.address).await.map_err(TransportError::Io)? {
-            match self.endpoint.dial_peer(address, self.peer.id).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
     }
 
     /// Sends until the connection ends; returns why it did.
@@ -149,19 +143,42 @@ impl Link {
     }
 }
 
+/// Dials a server at each of its addresses.
+pub(crate) async fn dial(endpoint: &Endpoint, peer: &Member) -> Result<Connection, TransportError> {
+    let mut failure = TransportError::Io(std::io::Error::other("the name has no address"));
+    for address in tokio::net::lookup_host(&peer.address).await.map_err(TransportError::Io)? {
+        match endpoint.dial_peer(address, peer.id).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
 /// Receives from one peer until its connection ends.
 pub(crate) async fn serve(
     connection: Connection,
     from: NodeId,
     members: Arc<Members>,
     inbox: mpsc::Sender<Envelope>,
+    gate: Gate,
 ) {
     let mut streams = tokio::task::JoinSet::new();
-    while let Ok(reader) = connection.accept_uni().await {
+    loop {
+        let reader = tokio::select! {
+            reader = connection.accept_uni() => reader,
+            // A stream that both write carries a state.
+            stream = connection.accept_bi() => {
+                let Ok((writer, reader)) = stream else { return };
+                let name = members.name(from).to_owned();
+                return streaming::serve(connection, writer, reader, name, gate).await;
+            }
+        };
+        let Ok(reader) = reader else { return };
         while streams.try_join_next().is_some() {}
         if streams.len() >= STREAMS {
             connection.close(CloseCode::Limit, "too many streams");
-            break;
+            return;
         }
         let (members, inbox, connection) = (Arc::clone(&members), inbox.clone(), connection.clone());
         streams.spawn(async move {

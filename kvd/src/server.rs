@@ -26,6 +26,7 @@ use crate::{
     opening::{self, OpenError, Place},
     peers,
     state::StateLimits,
+    streaming::{Gate, Streaming},
 };
 
 /// Length of a tick. Timeouts are counted in ticks, so it bounds their precision.
@@ -96,13 +97,21 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         log: log_sender,
         store: store_sender,
         peers,
+        streaming: Streaming {
+            endpoint: Arc::clone(&endpoint),
+            members: Arc::clone(&members),
+            reports: done_sender.clone(),
+            rate: launch.config.log.snapshot_rate,
+            coming: HashMap::new(),
+        },
         changed: Box::new(announce(Arc::clone(&members))),
         finish_status: Box::new(finish_status(&launch, identity)),
         welcome: greeting_sender,
     };
     let door =
         Door { inputs: client_inbox, greeting, members: Arc::clone(&members), numbers: Arc::default() };
-    let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, peer_inbox));
+    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender) };
+    let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
     let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));
 
     tracing::info!(node = launch.me.name, %listen, cluster = %launch.cluster.short(), "ready");
@@ -145,7 +154,10 @@ fn open(launch: &Launch, disk: &Arc<dyn Disk>, members: &Arc<Members>) -> Result
         state: &launch.state_dir,
         cluster: launch.cluster,
         limits: StateLimits::default(),
-        settings: log::Settings::production(),
+        settings: log::Settings {
+            segment_bytes: launch.config.log.segment_bytes,
+            ..log::Settings::production()
+        },
     };
     let opened = opening::open(disk, place)?;
     tracing::info!(
@@ -154,7 +166,9 @@ fn open(launch: &Launch, disk: &Arc<dyn Disk>, members: &Arc<Members>) -> Result
         term = opened.recovered.hard.term.0,
         "opened log and state"
     );
-    opened.into_node(core_config(&launch.config, NodeId(launch.me.id)), (**members).clone())
+    let (node, log) =
+        opened.into_node(core_config(&launch.config, NodeId(launch.me.id)), (**members).clone())?;
+    Ok((node.keeping(launch.config.log.keeping), log))
 }
 
 fn core_config(config: &Config, id: NodeId) -> raft::Config {
@@ -179,6 +193,7 @@ fn core_config(config: &Config, id: NodeId) -> raft::Config {
         max_uncommitted_entries: 16 * 1024,
         max_uncommitted_bytes: 64 * 1024 * 1024,
         max_reads: 16 * 1024,
+        max_snapshots: 2,
         cache_bytes: 64 * 1024 * 1024,
         seed: u64::from_le_bytes(seed),
     }
@@ -251,20 +266,22 @@ async fn reload(
     }
 }
 
+/// Where what peers say goes.
+#[derive(Clone)]
+struct PeerDoor {
+    inbox: mpsc::Sender<raft::Envelope>,
+    gate: Gate,
+}
+
 /// Lets everybody in who shows the right certificate.
-async fn accept(endpoint: Arc<Endpoint>, door: Door, peer_inbox: mpsc::Sender<raft::Envelope>) {
+async fn accept(endpoint: Arc<Endpoint>, door: Door, inside: PeerDoor) {
     let places = Arc::new(tokio::sync::Semaphore::new(CLIENT_CONNECTIONS));
     while let Some(accepting) = endpoint.accept().await {
-        tokio::spawn(admit(accepting, door.clone(), peer_inbox.clone(), Arc::clone(&places)));
+        tokio::spawn(admit(accepting, door.clone(), inside.clone(), Arc::clone(&places)));
     }
 }
 
-async fn admit(
-    accepting: Accepting,
-    door: Door,
-    peer_inbox: mpsc::Sender<raft::Envelope>,
-    places: Arc<tokio::sync::Semaphore>,
-) {
+async fn admit(accepting: Accepting, door: Door, inside: PeerDoor, places: Arc<tokio::sync::Semaphore>) {
     let accepted = match accepting.finish().await {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -274,7 +291,8 @@ async fn admit(
     };
     match (accepted.kind, accepted.subject) {
         (Kind::Peer, Subject::Node { id }) if door.members.address(NodeId(id)).is_some() => {
-            peers::serve(accepted.connection, NodeId(id), Arc::clone(&door.members), peer_inbox).await;
+            let PeerDoor { inbox, gate } = inside;
+            peers::serve(accepted.connection, NodeId(id), Arc::clone(&door.members), inbox, gate).await;
         }
         (Kind::Peer, subject) => {
             tracing::warn!(?subject, "not a member, refused as a peer");

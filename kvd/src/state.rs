@@ -25,7 +25,10 @@
 //!   and nothing else.
 //! - An entry that cannot be understood stops the node; it is never skipped.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use protocol::{ClusterId, Command, Decided, Operation, Refused, response::Found};
 use raft::{Entry, Payload, Position};
@@ -41,6 +44,7 @@ use crate::{
 
 mod error;
 mod hash;
+mod received;
 pub(crate) mod requests;
 pub(crate) mod row;
 mod scan;
@@ -48,6 +52,7 @@ mod transaction;
 mod write;
 
 pub use error::StateError;
+pub use received::{Install, Installed};
 use requests::{Requests, Verdict};
 use row::{Meta, Row};
 
@@ -110,6 +115,8 @@ pub struct WriteOutcome {
 
 /// See the module.
 pub struct State {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
     store: Store,
     base: Base,
     frozen: Option<Frozen>,
@@ -122,6 +129,7 @@ pub struct State {
     limits: StateLimits,
     applied: Position,
     flushed: Position,
+    received: Position,
     stamp_ms: u64,
     rows_hash: u64,
     flush_began_ms: u64,
@@ -150,10 +158,6 @@ pub struct Flushed {
 
 impl State {
     /// Opens the state in `dir` as its last commit left it, or an empty one when there is none.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a state streamed from the leader will need the disk later"
-    )]
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -169,6 +173,9 @@ impl State {
         let requests = store.requests(&header)?;
         Ok(Self {
             base: store.base()?,
+            received: store.received()?,
+            disk,
+            dir: dir.to_owned(),
             store,
             frozen: None,
             retired: Overlay::default(),

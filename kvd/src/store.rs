@@ -39,9 +39,12 @@ use crate::{
 };
 
 mod backend;
+pub(crate) mod building;
+pub(crate) mod generation;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod overlay;
+pub(crate) mod view;
 
 use backend::Backend;
 use overlay::{Overlay, Slot, bounds};
@@ -111,10 +114,9 @@ impl Store {
         memory: usize,
         cache_bytes: usize,
     ) -> Result<(Self, Header), StateError> {
-        let path = dir.join(NAME);
         disk.create_dir(dir).map_err(disk_error("make", dir))?;
         remove_unfinished(disk, dir)?;
-        if disk.exists(&path).map_err(disk_error("look for", &path))? {
+        if let Some(path) = generation::current(disk, dir)? {
             let (store, header) = Self::open_checked(disk, &path, cluster, memory, cache_bytes)?;
             if header.applied != Position::ZERO {
                 mark(Mark::StoreFound);
@@ -124,7 +126,7 @@ impl Store {
         }
         mark(Mark::StoreMade);
         create(disk, dir, Header { cluster, memory, ..Header::EMPTY })?;
-        Self::open_checked(disk, &path, cluster, memory, cache_bytes)
+        Self::open_checked(disk, &dir.join(NAME), cluster, memory, cache_bytes)
     }
 
     fn open_checked(
@@ -167,7 +169,21 @@ impl Store {
 
     /// The header of the last commit.
     fn header(&self) -> Result<Header, StateError> {
-        let transaction = self.read()?;
+        self.header_of(&self.read()?)
+    }
+
+    /// The last entry in it when it was received from another server; zero when it never was.
+    pub(crate) fn received(&self) -> Result<Position, StateError> {
+        let failed = StateError::store("read its own facts");
+        let meta = self.read()?.open_table(META).map_err(StateError::store("open its own facts"))?;
+        let number = |name| -> Result<u64, StateError> {
+            let stored = meta.get(name).map_err(&failed)?.map_or(0, |value| value.value());
+            u64::try_from(stored).map_err(|_| self.damaged("one of its own facts is out of range"))
+        };
+        Ok(Position::new(number("received_index")?, number("received_term")?))
+    }
+
+    fn header_of(&self, transaction: &ReadTransaction) -> Result<Header, StateError> {
         let meta =
             transaction.open_table(META).map_err(|_| self.damaged("it has no table of its own facts"))?;
         let number = |name: &'static str| {
@@ -304,10 +320,14 @@ impl Header {
 
 /// Removes what an earlier process did not finish making.
 fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), StateError> {
-    let unfinished = dir.join(UNFINISHED);
-    if disk.exists(&unfinished).map_err(disk_error("look for", &unfinished))? {
-        mark(Mark::StoreUnfinishedRemoved);
-        disk.remove(&unfinished).map_err(disk_error("remove", &unfinished))?;
+    for (name, seen) in
+        [(UNFINISHED, Mark::StoreUnfinishedRemoved), (generation::INCOMING, Mark::StoreIncomingRemoved)]
+    {
+        let unfinished = dir.join(name);
+        if disk.exists(&unfinished).map_err(disk_error("look for", &unfinished))? {
+            mark(seen);
+            disk.remove(&unfinished).map_err(disk_error("remove", &unfinished))?;
+        }
     }
     Ok(())
 }

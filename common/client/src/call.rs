@@ -93,7 +93,7 @@ impl Call {
     fn done(self, response: Response) -> Done {
         let request = match self.frame.request {
             Request::Write { request, .. } => Some(request),
-            Request::Get { .. } | Request::Status => None,
+            Request::Get { .. } | Request::Status | Request::CompactLog => None,
         };
         Done { response, served_by: self.answered_by, request }
     }
@@ -224,6 +224,7 @@ impl Call {
             }
             Response::Value { revision, .. } => self.nodes.learn_index(*revision),
             Response::Status(status) => self.nodes.learn_index(status.applied),
+            Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
         }
     }
 
@@ -231,7 +232,9 @@ impl Call {
         match (&self.frame.request, response) {
             (Request::Write { operation, .. }, Response::Written { .. }) => operation.is_plain(),
             (Request::Write { operation, .. }, Response::Decided(_)) => !operation.is_plain(),
-            (Request::Get { .. }, Response::Value { .. }) | (Request::Status, Response::Status(_)) => true,
+            (Request::Get { .. }, Response::Value { .. })
+            | (Request::Status, Response::Status(_))
+            | (Request::CompactLog, Response::Compacted { .. }) => true,
             _ => false,
         }
     }

@@ -60,6 +60,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong with one endpoint, as the error of a call to it alone.
+    pub fn at(address: &str, error: EndpointError) -> Self {
+        let denied = matches!(error, EndpointError::Tls { .. });
+        let endpoints = vec![EndpointFailure { address: address.to_owned(), error }];
+        if denied { Self::Denied { endpoints } } else { Self::Unreachable { endpoints } }
+    }
+
     /// Whether the write of the call may have taken effect.
     pub fn outcome(&self) -> Outcome {
         if matches!(self, Self::Unknown { .. }) { Outcome::Unknown } else { Outcome::NotApplied }

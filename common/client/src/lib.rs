@@ -86,6 +86,17 @@ pub struct Read {
     pub served_by: u64,
 }
 
+/// What a node did when it was asked to discard its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Its log now begins after this index.
+    pub discarded: u64,
+    /// Bytes that this gave back.
+    pub freed: u64,
+    /// Bytes that its log takes now.
+    pub bytes: u64,
+}
+
 /// A client of one cluster; clones share connections and what was learned.
 #[derive(Clone)]
 pub struct Client {
@@ -135,6 +146,11 @@ impl Client {
     pub async fn exists_at(&self, address: &str, key: &[u8]) -> Result<Read, Error> {
         check_key(key)?;
         probe::exists(&self.nodes, address, key, Instant::now() + self.timeout).await
+    }
+
+    /// Has exactly this node discard of its log what its state holds: one attempt.
+    pub async fn compact_log(&self, address: &str) -> Result<Compacted, Error> {
+        probe::compact_log(&self.nodes, address, Instant::now() + self.timeout).await
     }
 
     /// Says goodbye to the nodes and lets that leave; does not wait for their reaction, which would take 80 ms.

@@ -5,8 +5,8 @@ use protocol::{Consistency, Refused, Request, RequestFrame, Response};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Read,
-    error::{EndpointError, EndpointFailure, Error},
+    Compacted, Read,
+    error::{EndpointError, Error},
     link::{Answer, Link},
     nodes::Nodes,
 };
@@ -35,6 +35,19 @@ pub(crate) async fn exists(nodes: &Nodes, address: &str, key: &[u8], until: Inst
     }
 }
 
+/// The node at `address` discards of its log what its state holds.
+pub(crate) async fn compact_log(nodes: &Nodes, address: &str, until: Instant) -> Result<Compacted, Error> {
+    let failed = |error| failure(address, error);
+    let link = nodes.link(&address.into(), until).await.map_err(failed)?;
+    let answer = timeout_at(until, ask(&link, Request::CompactLog, until)).await;
+    let late = |_| Error::Deadline { why: format!("{address} did not say that its log was discarded") };
+    match answer.map_err(late)?.map_err(failed)? {
+        Ok(Response::Compacted { discarded, freed, bytes }) => Ok(Compacted { discarded, freed, bytes }),
+        Ok(_) => Err(failed(EndpointError::Dropped { reason: "it answered something else".into() })),
+        Err(refused) => Err(Error::Refused(refused)),
+    }
+}
+
 async fn ask(link: &Link, request: Request, until: Instant) -> Answer {
     let permit = link.permit().await;
     let left = until.saturating_duration_since(Instant::now()).as_millis();
@@ -44,7 +57,5 @@ async fn ask(link: &Link, request: Request, until: Instant) -> Answer {
 }
 
 fn failure(address: &str, error: EndpointError) -> Error {
-    let denied = matches!(error, EndpointError::Tls { .. });
-    let endpoints = vec![EndpointFailure { address: address.to_owned(), error }];
-    if denied { Error::Denied { endpoints } } else { Error::Unreachable { endpoints } }
+    Error::at(address, error)
 }

@@ -17,6 +17,7 @@ mod assess;
 mod bench;
 pub(crate) mod check;
 mod cluster;
+mod compact;
 mod data;
 mod explain;
 mod increment;
@@ -29,6 +30,9 @@ mod write;
 
 /// Plugins have ten seconds by custom.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Long enough for a node to write a full overlay of its state.
+const COMPACT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Long enough for a cluster to come up or to elect.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -134,6 +138,8 @@ pub enum Command {
     Wait(wait::Wait),
     /// Judge the cluster or a node, for monitoring and cron
     Check(check::Check),
+    /// Make what a node keeps smaller
+    Compact(compact::Compact),
     /// Say which version this is
     Version(cluster::Version),
     /// Measure the cluster under load
@@ -161,6 +167,7 @@ impl Command {
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
             Self::Ping(_)
+            | Self::Compact(_)
             | Self::Status(_)
             | Self::Leader(_)
             | Self::Version(_)
@@ -186,6 +193,7 @@ impl Command {
             Self::Check(check) => check.run(session).await,
             Self::Ping(ping) => ping.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
+            Self::Compact(compact) => compact.run(session).await,
             Self::Version(_) | Self::Explain(_) | Self::Schema(_) | Self::Completion(_) | Self::Man(_) => {
                 self.run_alone()
                     .unwrap_or_else(|| Err(Failure::internal("a command that asks nobody does not end")))
@@ -217,6 +225,7 @@ impl Command {
         match self {
             Self::Check(_) => Some(CHECK_TIMEOUT),
             Self::Wait(_) => Some(WAIT_TIMEOUT),
+            Self::Compact(_) => Some(COMPACT_TIMEOUT),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@
 pub const SCHEMAS: &[(&str, &str)] = &[
     ("bench", include_str!("schema/bench.json")),
     ("check", include_str!("schema/check.json")),
+    ("compact_log", include_str!("schema/compact_log.json")),
     ("del", include_str!("schema/del.json")),
     ("error", include_str!("schema/error.json")),
     ("exists", include_str!("schema/exists.json")),

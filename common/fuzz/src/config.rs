@@ -83,6 +83,15 @@ fn again(config: &Config) -> Config {
         timing.dead_connection.as_millis(),
     );
     let mut put = |line: String| text.write_str(&line).expect("a string takes everything");
+    let log = &config.log;
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    put(format!(
+        "[log]\nkeep_entries = {}\nmax_mib = {}\nsegment_mib = {}\nsnapshot_mib_per_second = {}\n",
+        log.keeping.entries,
+        mib(log.keeping.bytes),
+        mib(log.segment_bytes),
+        mib(log.snapshot_rate)
+    ));
     if let Some(tls) = &config.tls {
         let [ca, cert, key] = [&tls.ca, &tls.cert, &tls.key].map(|path| quoted(path));
         put(format!("[tls]\nca = {ca}\ncert = {cert}\nkey = {key}\n"));
@@ -100,6 +109,6 @@ fn again(config: &Config) -> Config {
 
 /// All that a configuration says, but for the name of its file.
 fn seen(config: Config) -> impl PartialEq + std::fmt::Debug {
-    let Config { name, timing, tls, servers, folder, .. } = config;
-    (name, timing, tls, servers, folder)
+    let Config { name, timing, log, tls, servers, folder, .. } = config;
+    (name, timing, log, tls, servers, folder)
 }

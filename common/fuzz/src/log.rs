@@ -135,7 +135,7 @@ fn continued(disk: &Memory, found: &Recovered) {
     let next = found.last.index.0 + 1;
     let written: Vec<Entry> = (0..4).map(|step| entry(next + step, 700)).collect();
     let (mut log, _) = open(disk, found.base).expect("it opened before");
-    let persist = Persist { ticket: Ticket(1), hard: Some(hard), entries: written.clone() };
+    let persist = Persist { ticket: Ticket(1), hard: Some(hard), restart: None, entries: written.clone() };
     log.write(&[persist]).expect("a disk in memory takes everything");
     log.settle().expect("a disk in memory takes everything");
     drop(log);
@@ -148,7 +148,7 @@ fn continued(disk: &Memory, found: &Recovered) {
     // The last two are replaced by one.
     let (mut log, _) = open(disk, found.base).expect("it opened before");
     let replaced = entry(next + 2, 1);
-    let persist = Persist { ticket: Ticket(1), hard: None, entries: vec![replaced.clone()] };
+    let persist = Persist { ticket: Ticket(1), hard: None, restart: None, entries: vec![replaced.clone()] };
     log.write(&[persist]).expect("a disk in memory takes everything");
     log.discard_to(found.base.index).expect("a disk in memory removes everything");
     expected.discarded = log.discarded();

@@ -276,6 +276,7 @@ fn start(voters: u64, starts: u64, restored: Restored) -> Raft {
         max_uncommitted_entries: 8,
         max_uncommitted_bytes: 1024,
         max_reads: 4,
+        max_snapshots: 2,
         cache_bytes: 128,
         seed: starts,
     };

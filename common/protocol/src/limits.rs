@@ -23,6 +23,8 @@ pub const ROW_BYTES: usize = 64;
 pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
 /// Longest peer frame, length prefix not counted: one append of the largest size.
 pub const PEER_FRAME_BYTES: usize = 2 * 1024 * 1024;
+/// Longest block of a state that is sent: its largest row, with room.
+pub const SNAPSHOT_BLOCK_BYTES: usize = 1024 * 1024;
 /// Most unary requests one client connection may have unanswered.
 pub const REQUESTS_PER_CONNECTION: usize = 1024;
 /// Longest server name.

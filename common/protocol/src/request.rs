@@ -44,6 +44,9 @@ pub enum Request {
     /// What the node asked knows of itself; answered without a quorum. The answer is
     /// [`Response::Status`](crate::Response::Status).
     Status,
+    /// Discard of this node's log what its state holds; the answer is
+    /// [`Response::Compacted`](crate::Response::Compacted).
+    CompactLog,
 }
 
 /// How fresh a read must be.
@@ -68,6 +71,7 @@ impl RequestFrame {
                 Kind::Get(GetWire { key, stale: consistency == Consistency::Stale, without_value })
             }
             Request::Status => Kind::Status(StatusWire {}),
+            Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
         };
         RequestWire { id: self.id, deadline_ms: self.deadline_ms, kind: Some(kind) }.encode_to_vec()
     }
@@ -89,6 +93,7 @@ impl RequestFrame {
                 without_value: get.without_value,
             },
             Kind::Status(StatusWire {}) => Request::Status,
+            Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
         };
         Ok(Self { id: wire.id, deadline_ms: wire.deadline_ms, request })
     }
@@ -100,7 +105,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 20")]
     kind: Option<Kind>,
 }
 
@@ -112,6 +117,8 @@ enum Kind {
     Get(GetWire),
     #[prost(message, tag = "5")]
     Status(StatusWire),
+    #[prost(message, tag = "20")]
+    CompactLog(CompactLogWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -134,6 +141,9 @@ struct GetWire {
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct StatusWire {}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct CompactLogWire {}
 
 #[cfg(test)]
 mod tests;

@@ -68,6 +68,15 @@ pub enum Response {
     },
     /// The node's view of itself.
     Status(Box<NodeStatus>),
+    /// The node's log was discarded as far as its state goes.
+    Compacted {
+        /// The log now begins after this index.
+        discarded: u64,
+        /// Bytes that this gave back.
+        freed: u64,
+        /// Bytes that the log takes now.
+        bytes: u64,
+    },
 }
 
 /// What became of a write that is more than a set or a delete.

@@ -30,6 +30,8 @@ pub struct Config {
     pub max_uncommitted_bytes: usize,
     /// Most reads waiting for a round; beyond it reads are refused as busy.
     pub max_reads: usize,
+    /// Most followers that are sent the state at one time.
+    pub max_snapshots: usize,
     /// How many bytes of applied entries stay in memory for followers that lag a little.
     pub cache_bytes: usize,
     /// Seeds the jitter of elections and the numbering of rounds; differs at each start of each server.
@@ -84,6 +86,7 @@ impl Config {
             self.max_uncommitted_entries,
             self.max_uncommitted_bytes,
             self.max_reads,
+            self.max_snapshots,
         ];
         let wrong = [
             (listed(NodeId(0)) > 0, "zero is not a server"),

@@ -18,6 +18,9 @@ pub struct Effects {
     pub send: Vec<Envelope>,
     /// Read these from the log on disk, then call [`Raft::fetched`](crate::Raft::fetched).
     pub fetch: Vec<Fetch>,
+    /// Send the state, as some durable commit has it, to these; then call
+    /// [`Raft::snapshot_sent`](crate::Raft::snapshot_sent), once for each and whatever came of it.
+    pub send_snapshot: Vec<SendSnapshot>,
     /// Committed and durable here: apply in this order, then call [`Raft::applied`](crate::Raft::applied).
     pub apply: Vec<Entry>,
     /// These reads may be served from the state as it is after everything in `apply` was applied.
@@ -33,8 +36,19 @@ pub struct Persist {
     pub ticket: Ticket,
     /// The new term and vote, when they changed. Durable no later than the entries.
     pub hard: Option<HardState>,
+    /// The log begins anew after this position, which is that of a state that is durable here; what it held is gone.
+    pub restart: Option<Position>,
     /// Contiguous entries that replace the log from the first one's index on; empty when only `hard` changed.
     pub entries: Vec<Entry>,
+}
+
+/// A state to be sent to a follower whose entries were discarded (thesis 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendSnapshot {
+    /// The follower.
+    pub peer: NodeId,
+    /// Names this attempt; handed back with its outcome.
+    pub session: u64,
 }
 
 /// A read of entries that are no longer in memory, for a follower that fell behind.
@@ -67,6 +81,7 @@ impl Effects {
         self.persist.is_none()
             && self.send.is_empty()
             && self.fetch.is_empty()
+            && self.send_snapshot.is_empty()
             && self.apply.is_empty()
             && self.reads.is_empty()
             && self.failed_reads.is_empty()

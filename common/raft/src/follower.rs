@@ -76,7 +76,7 @@ impl Follower {
     /// Time passes; too long a silence ends in a campaign. Alone, there is nobody to wait for.
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         self.elapsed += 1;
-        if self.elapsed >= self.timeout || core.membership.is_single() {
+        if (self.elapsed >= self.timeout || core.membership.is_single()) && !core.installing {
             let spends = mutant(Mutant::SpendsTermsAtOnce);
             return Next::Campaign(if spends { Ballot::Vote } else { Ballot::PreVote });
         }
@@ -170,6 +170,10 @@ impl Follower {
 /// Figure 2, `AppendEntries` receiver.
 fn append(core: &mut Core, leader: NodeId, mut append: Append) {
     if !is_sound(core, &append) {
+        return;
+    }
+    if core.installing && !mutant(Mutant::AppliesWhileInstalling) {
+        mark(Mark::AppendWhileInstalling);
         return;
     }
     if core.is_full() && !append.entries.is_empty() {

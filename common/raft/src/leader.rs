@@ -11,7 +11,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
-    effects::{Fetch, Fetched},
+    effects::{Fetch, Fetched, SendSnapshot},
     instruments::{Mark, Mutant, mark, mutant},
     message::{AppendOutcome, Envelope, Message},
     progress::{Progress, Window},
@@ -288,10 +288,17 @@ impl Leader {
         let window =
             Window { appends: core.config.max_inflight_appends, bytes: core.config.max_inflight_bytes };
         let round = self.reads.latest();
+        let sent = self.peers.values().filter(|peer| peer.is_sent_snapshot()).count();
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        while peer.next() <= core.log.last().index && peer.may_send(window) {
+        while (peer.next() <= core.log.last().index || peer.owes_answer()) && peer.may_send(window) {
             let Some(previous) = core.log.position_at(peer.next().previous()) else {
-                fetch(core, peer, to);
+                if !is_gone(core, peer) {
+                    fetch(core, peer, to);
+                } else if sent < core.config.max_snapshots {
+                    begin_snapshot(core, peer, to);
+                } else {
+                    mark(Mark::SnapshotWaits);
+                }
                 return;
             };
             let most = if peer.is_silent() {
@@ -327,6 +334,27 @@ impl Leader {
         }
     }
 
+    /// What came of sending the state to `peer`.
+    pub(crate) fn snapshot_sent(
+        &mut self,
+        core: &Core,
+        peer: NodeId,
+        session: u64,
+        installed: Option<Index>,
+    ) {
+        let (last, rest) = (core.log.last().index, core.config.election_ticks);
+        let Some(progress) = self.peers.get_mut(&peer) else { return };
+        if installed.is_none() && mutant(Mutant::SnapshotNeverRetried) {
+            return;
+        }
+        let counts = progress.snapshot_sent(session, installed, last, rest);
+        mark(match (counts, installed) {
+            (false, _) => Mark::SnapshotNewsLate,
+            (true, Some(_)) => Mark::SnapshotArrived,
+            (true, None) => Mark::SnapshotFailed,
+        });
+    }
+
     /// What was sent to `peer` lately is likely lost.
     pub(crate) fn unreachable(&mut self, peer: NodeId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
@@ -338,7 +366,8 @@ impl Leader {
     /// The followers, for people.
     pub(crate) fn status(&self, core: &Core) -> Vec<(NodeId, PeerStatus)> {
         let view = |(&id, peer): (&NodeId, &Progress)| {
-            let state = if is_gone(core, peer) { "behind" } else { peer.name() };
+            let gone = !peer.is_sent_snapshot() && is_gone(core, peer);
+            let state = if gone { "behind" } else { peer.name() };
             (id, PeerStatus { matched: peer.matched(), state })
         };
         self.peers.iter().map(view).collect()
@@ -355,14 +384,26 @@ fn may_read(core: &Core) -> bool {
     core.log.term_at(core.commit) == Some(core.term()) || mutant(Mutant::ReadsBeforeFirstCommit)
 }
 
-/// Whether what the follower needs was discarded from the disk.
+/// Whether what the follower needs was discarded from the disk, and memory has it no more.
 fn is_gone(core: &Core, peer: &Progress) -> bool {
-    peer.next().previous() < core.log.discarded()
+    let previous = peer.next().previous();
+    previous < core.log.discarded() && core.log.position_at(previous).is_none()
+}
+
+/// Has the state sent to a follower that needs what was discarded.
+fn begin_snapshot(core: &mut Core, peer: &mut Progress, to: NodeId) {
+    if !peer.has_rested() {
+        return;
+    }
+    mark(Mark::SnapshotBegun);
+    let session = core.number();
+    peer.snapshot(session);
+    core.send_snapshot.push(SendSnapshot { peer: to, session });
 }
 
 /// Asks for entries that memory no longer holds, one question a follower at a time.
 fn fetch(core: &mut Core, peer: &mut Progress, to: NodeId) {
-    if peer.fetch().is_some() || is_gone(core, peer) {
+    if peer.fetch().is_some() {
         return;
     }
     let count = if peer.is_silent() { 1 } else { core.config.max_append_entries as u64 };

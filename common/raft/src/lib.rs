@@ -15,7 +15,8 @@
 //!   step ─────────┤                                 ├─► send ─────► network
 //!   persisted ────┤    ┌──────┐                     ├─► fetch ────► disk ──► fetched(entries)
 //!   applied ──────┼───►│ Raft ├──► effects() ───────┤
-//!   fetched ──────┤    └──────┘                     ├─► apply ────► state ─► applied(index)
+//!   fetched ──────┤    └──────┘                     ├─► send_snapshot ► state ► snapshot_sent(peer, …)
+//!   discarded ────┤                                 ├─► apply ────► state ─► applied(index)
 //!   propose, read ┘                                 └─► reads, failed_reads
 //! ```
 //!
@@ -39,6 +40,11 @@
 //! every server, itself too, by what its disk holds. An entry of its own term that a majority holds is committed,
 //! and with it all before; entries of earlier terms are never committed by counting.
 //!
+//! **Snapshots** (`leader`, `progress`, `install`). What the caller has discarded from its log comes no more by append
+//! but as a state (thesis 5). The leader asks the caller to send one and goes on with heartbeats. The caller of the
+//! follower receives it, asks [`Raft::accepts_snapshot`], makes it current and says [`Raft::snapshot_installed`]: the log
+//! is dropped unless it holds the entry at the state's position, and everything up to there is committed and applied.
+//!
 //! **The gate** (`outbox`). Messages wait for term, vote and entries to be durable. A write that was under way when
 //! its entries were replaced proves nothing about them, not even when they come back.
 //!
@@ -51,7 +57,7 @@
 //! 1. A term never falls; in a term a server votes once (3.4).
 //! 2. `applied ≤ applying ≤ commit ≤ last`, and `applying ≤ persisted`: only what is committed *and* durable here
 //!    is applied here.
-//! 3. Nothing at or below the commit index is ever replaced (3.6.3).
+//! 3. Nothing at or below the commit index is ever replaced (3.6.3), except by a state that contains it (5).
 //! 4. A follower's match, as its leader sees it, is what that follower's disk is known to hold (3.5, 10.2.1).
 //! 5. Peers' messages are refused, never asserted on; our own state is asserted, around every step in debug builds
 //!    (`invariants`).
@@ -59,9 +65,8 @@
 //!
 //! # Caveats
 //!
-//! The voters are fixed for the life of the cluster, and a follower whose entries were discarded from the leader's
-//! disk stays behind (its state is shown as `behind`). A server that lost acknowledged data from its disk must
-//! not start again under its old id. Reads by lease are absent on purpose: they trust clocks.
+//! The voters are fixed for the life of the cluster. A server that lost acknowledged data from its disk must not start
+//! again under its old id. Reads by lease are absent on purpose: they trust clocks.
 //!
 //! Reading order: `types`, `message`, `effects`, `raft`, `shared`, then the roles, `progress`, `reads`, `log`, `outbox`.
 #![no_std]
@@ -71,6 +76,7 @@ mod candidate;
 mod config;
 mod effects;
 mod follower;
+mod install;
 pub mod instruments;
 mod invariants;
 mod leader;
@@ -87,7 +93,7 @@ mod status;
 mod types;
 
 pub use config::{Config, ConfigError, Restored};
-pub use effects::{Effects, Fetch, Fetched, Persist};
+pub use effects::{Effects, Fetch, Fetched, Persist, SendSnapshot};
 pub use message::{AppendOutcome, Envelope, Message};
 pub use raft::{Raft, Refusal};
 pub use status::{PeerStatus, RoleName, Status};

@@ -14,6 +14,9 @@
 //! A write that was begun before its entries were replaced proves nothing about what stands there now, not even
 //! when the same entries come back: the disk may by then hold the replacement. So a truncation lowers what every
 //! write under way can prove, and `persisted` only ever follows such a proof.
+//!
+//! A log may also begin anew after a position further on, when a state up to there was made durable that it does not
+//! match. `discarded` says what the disk no longer has; memory may still hold some of it.
 
 use alloc::{collections::VecDeque, vec::Vec};
 
@@ -70,6 +73,30 @@ impl Log {
     /// Entries up to here are gone from the disk too.
     pub(crate) fn discarded(&self) -> Index {
         self.discarded
+    }
+
+    /// The caller has removed entries up to here from the disk.
+    pub(crate) fn discard(&mut self, to: Index) {
+        self.discarded = self.discarded.max(to);
+    }
+
+    /// The log holds the entry at `index` as a durable state has it, so up to there it need not be on the disk itself.
+    pub(crate) fn proven(&mut self, index: Index) {
+        assert!(index <= self.handed, "what was not given to the disk is not proven");
+        self.persisted = self.persisted.max(index);
+    }
+
+    /// Begins anew after `base`, which a durable state stands for. Writes under way prove nothing beyond it: what they
+    /// hold goes with the log that they belong to.
+    pub(crate) fn restart(&mut self, base: Position) {
+        assert!(base.index > self.base.index, "a log begins anew only further on");
+        self.entries.clear();
+        self.bytes = 0;
+        (self.base, self.discarded) = (base, base.index);
+        (self.persisted, self.handed) = (base.index, base.index);
+        for write in self.writes.iter_mut().filter(|write| write.proves.index > base.index) {
+            write.proves = base;
+        }
     }
 
     /// Where the log ends.

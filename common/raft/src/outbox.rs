@@ -99,6 +99,11 @@ impl Outbox {
             && (held.entries <= persisted || mutant(Mutant::AcknowledgesBeforeDurable))
     }
 
+    /// The log begins anew after `index`: what waits for entries beyond it speaks of a log that is gone.
+    pub(crate) fn forget_above(&mut self, index: Index) {
+        self.held.retain(|held| held.entries <= index);
+    }
+
     /// The term and vote, when the disk was not yet given them; from now on it was.
     pub(crate) fn hand(&mut self) -> Option<HardState> {
         (self.handed < self.version).then(|| {

@@ -6,11 +6,19 @@
 //!     │ Probe │                        │ Replicate │
 //!     └───────┘ ◄───────────────────── └───────────┘
 //!          rejected, stalled or unreachable
+//!     │ ▲                                │
+//!     │ │ installed: next behind the state, and asked
+//!     │ │ failed: next at the log's end, after a rest
+//!     │ │             ┌──────────┐       │
+//!     │ └──────────── │ Snapshot │ ◄─────┘
+//!     └─────────────► └──────────┘  what it needs was discarded
 //! ```
 //!
 //! *Probe*: where the logs agree is not known; one append at a time, repeated with each heartbeat. *Replicate*:
 //! appends leave one behind the other without waiting, as many and as many bytes as the window allows; `next` runs
-//! ahead of what was acknowledged.
+//! ahead of what was acknowledged. *Snapshot*: the caller sends it the state (thesis 5); nothing else but heartbeats
+//! leaves. Each snapshot begins a new session in which nothing is matched: what the follower acknowledged before it may
+//! drop its log counts no more, and that it got the state is believed only once it acknowledges it as any other entry.
 //!
 //! `matched` is a fact, learned from the follower's own acknowledgement in this session: its disk holds the leader's
 //! log up to there. It never falls within a session. `matched < next` always.
@@ -42,6 +50,8 @@ pub(crate) struct Progress {
     stalled: u32,
     fetch: Option<Fetch>,
     silent: bool,
+    /// Ticks before another snapshot may begin.
+    rest: u32,
     /// The latest read round it answered.
     pub(crate) round: u64,
     /// Whether it was heard since the last check of the quorum.
@@ -54,6 +64,7 @@ pub(crate) struct Progress {
 enum State {
     Probe { sent: bool },
     Replicate { flights: VecDeque<Flight>, bytes: usize },
+    Snapshot,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +84,7 @@ impl Progress {
             stalled: 0,
             fetch: None,
             silent: false,
+            rest: 0,
             round: 0,
             heard: true,
             told: Index(0),
@@ -110,7 +122,23 @@ impl Progress {
                 }
                 open
             }
+            State::Snapshot => false,
         }
+    }
+
+    /// Whether it is asked where its log stands although there is no entry to send: nothing was heard since a snapshot.
+    pub(crate) fn owes_answer(&self) -> bool {
+        matches!(self.state, State::Probe { .. }) && self.matched.next() < self.next
+    }
+
+    /// Whether it is being sent the state.
+    pub(crate) fn is_sent_snapshot(&self) -> bool {
+        matches!(self.state, State::Snapshot)
+    }
+
+    /// Whether the last snapshot is long enough ago, or none failed.
+    pub(crate) fn has_rested(&self) -> bool {
+        self.rest == 0
     }
 
     /// The state's name, for people.
@@ -118,6 +146,7 @@ impl Progress {
         match self.state {
             State::Probe { .. } => "probe",
             State::Replicate { .. } => "replicate",
+            State::Snapshot => "snapshot",
         }
     }
 
@@ -131,11 +160,15 @@ impl Progress {
                 *bytes += size;
                 self.next = last.next();
             }
+            State::Snapshot => unreachable!("nothing is appended while the state is sent"),
         }
     }
 
     /// It acknowledged the log up to `matched`. Whether that was news.
     pub(crate) fn accepted(&mut self, matched: Index) -> bool {
+        if self.is_sent_snapshot() {
+            return false;
+        }
         self.silent = false;
         let news = matched > self.matched;
         if news {
@@ -148,7 +181,7 @@ impl Progress {
                 self.state = State::Replicate { flights: VecDeque::new(), bytes: 0 };
                 self.fetch = None;
             }
-            State::Probe { .. } => {}
+            State::Probe { .. } | State::Snapshot => {}
             State::Replicate { flights, bytes } => {
                 while let Some(flight) = flights.front().copied().filter(|flight| flight.last <= matched) {
                     *bytes -= flight.bytes;
@@ -166,6 +199,7 @@ impl Progress {
         let old = match self.state {
             State::Probe { .. } => previous.next() != self.next,
             State::Replicate { .. } => previous >= self.next,
+            State::Snapshot => true,
         };
         if (old || previous <= self.matched) && !mutant(Mutant::OldRefusalCounts) {
             mark(Mark::OldRefusal);
@@ -184,6 +218,37 @@ impl Progress {
         self.fetch = None;
     }
 
+    /// It is sent the state in this new session, in which it has acknowledged nothing.
+    pub(crate) fn snapshot(&mut self, session: u64) {
+        assert!(!self.is_sent_snapshot(), "one snapshot a follower");
+        (self.session, self.matched) = (session, Index(0));
+        self.state = State::Snapshot;
+        (self.stalled, self.silent, self.fetch) = (0, false, None);
+        self.told = Index(0);
+    }
+
+    /// The state was sent in `session`: the follower says that it made the state at `installed` current, or something
+    /// failed, and it is asked for its log after a rest of `rest` ticks. `last` is the leader's last entry.
+    pub(crate) fn snapshot_sent(
+        &mut self,
+        session: u64,
+        installed: Option<Index>,
+        last: Index,
+        rest: u32,
+    ) -> bool {
+        if session != self.session || !self.is_sent_snapshot() {
+            return false;
+        }
+        let known = installed.unwrap_or(last).min(last);
+        self.next = known.next();
+        self.state = State::Probe { sent: installed.is_none() };
+        self.rest = if installed.is_none() { rest } else { 0 };
+        if mutant(Mutant::SentCountsAsMatched) {
+            self.matched = known;
+        }
+        true
+    }
+
     /// What is on the way is taken as lost.
     pub(crate) fn lost(&mut self) {
         if let State::Replicate { .. } = self.state {
@@ -195,6 +260,7 @@ impl Progress {
     pub(crate) fn tick(&mut self, patience: u32) {
         let waits = matches!(&self.state, State::Replicate { flights, .. } if !flights.is_empty());
         self.stalled = if waits { self.stalled + 1 } else { 0 };
+        self.rest = self.rest.saturating_sub(1);
         if self.stalled >= patience && !mutant(Mutant::LostIsNeverSentAgain) {
             mark(Mark::Stalled);
             self.lost();

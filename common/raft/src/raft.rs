@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// No honest server counts this far; a peer that claims to is not believed, so that no sum overflows.
-const IMPOSSIBLE: u64 = 1 << 62;
+pub(crate) const IMPOSSIBLE: u64 = 1 << 62;
 
 /// Why a question was not taken. Nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,25 @@ impl Raft {
         });
     }
 
+    /// The disk's log now begins after `to`, of which everything was applied and is durable in the state: what a
+    /// follower still needs of it, it gets as a state.
+    pub fn discarded(&mut self, to: Index) {
+        self.observed(|raft| {
+            assert!(to <= raft.core.applied, "only what was applied is discarded");
+            raft.core.log.discard(to);
+        });
+    }
+
+    /// What came of sending the state to `peer` in `session`: the last entry in the state that it made current, or
+    /// nothing when it did not. Late news of an earlier attempt is ignored.
+    pub fn snapshot_sent(&mut self, peer: NodeId, session: u64, installed: Option<Index>) {
+        self.observed(|raft| {
+            if let Role::Leader(leader) = &mut raft.role {
+                leader.snapshot_sent(&raft.core, peer, session, installed);
+            }
+        });
+    }
+
     /// What was sent to `peer` lately is likely lost.
     pub fn unreachable(&mut self, peer: NodeId) {
         self.observed(|raft| {
@@ -214,6 +233,7 @@ impl Raft {
             applied: core.applied,
             last: core.log.last(),
             persisted: core.log.persisted(),
+            discarded: core.log.discarded(),
             progress: match &self.role {
                 Role::Leader(leader) => leader.status(core),
                 Role::Follower(_) | Role::Candidate(_) => Vec::new(),
@@ -222,7 +242,7 @@ impl Raft {
     }
 
     /// Runs one step and checks what must hold before, after, and between the two.
-    fn observed<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn observed<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> T {
         let before = Before::of(self);
         let result = step(self);
         before.check(self);

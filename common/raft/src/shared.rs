@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::{
     config::{Config, Restored},
-    effects::{Effects, Fetch, Persist},
+    effects::{Effects, Fetch, Persist, SendSnapshot},
     instruments::{Mark, Mutant, mark, mutant},
     log::Log,
     membership::Membership,
@@ -36,6 +36,11 @@ pub(crate) struct Core {
     pub(crate) ready: Vec<(Index, ReadId)>,
     pub(crate) failed: Vec<ReadId>,
     pub(crate) fetch: Vec<Fetch>,
+    pub(crate) send_snapshot: Vec<SendSnapshot>,
+    /// Whether the caller is about to make a state current that goes beyond what is committed here.
+    pub(crate) installing: bool,
+    /// Where the log begins anew, until the disk was told.
+    pub(crate) restart: Option<Position>,
     /// Whether nothing is given out to apply.
     pub(crate) held: bool,
     /// The latest write.
@@ -62,6 +67,9 @@ impl Core {
             ready: Vec::new(),
             failed: Vec::new(),
             fetch: Vec::new(),
+            send_snapshot: Vec::new(),
+            installing: false,
+            restart: None,
             held: false,
             ticket: Ticket(0),
             config,
@@ -120,8 +128,11 @@ impl Core {
         }
     }
 
-    /// Learns that the log is committed up to `index`.
+    /// Learns that the log is committed up to `index`; not while a state is made current that goes beyond.
     pub(crate) fn commit_to(&mut self, index: Index) {
+        if self.installing && !mutant(Mutant::AppliesWhileInstalling) {
+            return;
+        }
         assert!(index <= self.log.last().index, "only entries that are here are committed here");
         self.commit = if mutant(Mutant::CommitFalls) { index } else { self.commit.max(index) };
     }
@@ -147,6 +158,7 @@ impl Core {
             persist,
             send: self.outbox.take(),
             fetch: core::mem::take(&mut self.fetch),
+            send_snapshot: core::mem::take(&mut self.send_snapshot),
             apply,
             reads: Vec::into_iter(now).map(|(_, id)| id).collect(),
             failed_reads: core::mem::take(&mut self.failed),
@@ -162,7 +174,7 @@ impl Core {
         if durable < self.commit {
             mark(Mark::ApplyWaitsForDisk);
         }
-        if self.held {
+        if self.held || self.installing && !mutant(Mutant::AppliesWhileInstalling) {
             self.applying
         } else if mutant(Mutant::AppliesBeforeDurable) {
             self.commit
@@ -174,13 +186,14 @@ impl Core {
     /// What the disk was not given yet, as one write.
     fn write(&mut self) -> Option<Persist> {
         let hard = self.outbox.hand();
+        let restart = self.restart.take();
         let entries: Vec<Entry> = self.log.hand();
-        if hard.is_none() && entries.is_empty() {
+        if hard.is_none() && restart.is_none() && entries.is_empty() {
             return None;
         }
         self.ticket = Ticket(self.ticket.0 + 1);
         self.log.writing(self.ticket);
         self.outbox.writing(self.ticket);
-        Some(Persist { ticket: self.ticket, hard, entries })
+        Some(Persist { ticket: self.ticket, hard, restart, entries })
     }
 }

@@ -38,6 +38,8 @@ pub struct Status {
     pub last: Position,
     /// Up to here its own disk holds the log.
     pub persisted: Index,
+    /// Up to here the log is gone from its disk.
+    pub discarded: Index,
     /// The other servers as this leader sees them; empty when it does not lead.
     pub progress: Vec<(NodeId, PeerStatus)>,
 }
@@ -47,6 +49,7 @@ pub struct Status {
 pub struct PeerStatus {
     /// Its log is durable and equal to the leader's up to here.
     pub matched: Index,
-    /// `probe`, `replicate`, or `behind`: what it needs was discarded from the leader's disk.
+    /// `probe`, `replicate`, `snapshot` while it is sent the state, or `behind`: what it needs was discarded from the
+    /// leader's disk, and it waits to be sent the state.
     pub state: &'static str,
 }

@@ -5,6 +5,7 @@
 //! Commands: `cluster N [setting=value]`, `disk ID term=T [vote=V] POSITION...` (the server restarts from this disk),
 //! `tick ID [count=N]`, `campaign ID`, `elect ID`, `deliver|drop|double [from=ID] [to=ID] [kind=NAME] [count=N]`,
 //! `settle`, `isolate ID`, `heal`, `slow ID`, `fast ID`, `sync ID`, `crash ID`, `start ID [applied=I]`,
+//! `discard ID I`, `arrive ID [from=ID]`, `lose ID [from=ID]` (the state on its way to a server arrives, or does not),
 //! `propose ID TEXT...`, `read ID READ`, `unreachable ID PEER`, `status [ID...]`. A command in parentheses prints
 //! nothing. Nothing moves by itself: messages wait to be delivered, and only `settle` and `elect` deliver all.
 
@@ -13,7 +14,7 @@ mod cluster;
 
 use std::{error::Error, fmt::Write as _, path::Path};
 
-use cluster::{Cluster, command, entry, hard, settings, show};
+use cluster::{Cluster, Snapshot, command, entry, hard, settings, show};
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use raft::{Envelope, Index, NodeId, RoleName};
 
@@ -64,6 +65,7 @@ fn make(args: &mut ArgumentConsumer<'_>) -> Result<Cluster, Box<dyn Error>> {
             "uncommitted" => config.max_uncommitted_entries = value,
             "reads" => config.max_reads = value,
             "cache" => config.cache_bytes = value,
+            "snapshots" => config.max_snapshots = value,
             _ => return Err(format!("no setting {key}").into()),
         }
     }
@@ -105,6 +107,11 @@ fn on_server(
             let peer = NodeId(number(args)?);
             cluster.raft(id).unreachable(peer);
         }
+        "discard" => {
+            let to = Index(number(args)?);
+            cluster.discard(node, to);
+        }
+        "arrive" | "lose" => return snapshot(cluster, name, node, args),
         "disk" => return disk(cluster, id, args),
         "propose" => return propose(cluster, id, args),
         "read" => {
@@ -116,6 +123,25 @@ fn on_server(
         _ => return Err(format!("no command {name}").into()),
     }
     cluster.pump(node);
+    Ok(String::new())
+}
+
+/// Lets the oldest state on its way to a server arrive, or get lost.
+fn snapshot(
+    cluster: &mut Cluster,
+    name: &str,
+    to: NodeId,
+    args: &mut ArgumentConsumer<'_>,
+) -> Result<String, Box<dyn Error>> {
+    let from = key::<u64>(args, "from")?;
+    let fits = |snapshot: &Snapshot| snapshot.to == to && from.is_none_or(|from| snapshot.from.0 == from);
+    let at = cluster.snapshots.iter().position(fits).ok_or("no state is on its way there")?;
+    let snapshot = cluster.snapshots.remove(at).ok_or("no state is on its way there")?;
+    if name == "arrive" {
+        cluster.arrive(snapshot);
+    } else {
+        cluster.told(snapshot.from, to, snapshot.session, None);
+    }
     Ok(String::new())
 }
 
@@ -245,6 +271,11 @@ fn commit() {
 #[test]
 fn read() {
     run_all("read");
+}
+
+#[test]
+fn snapshot_scripts() {
+    run_all("snapshot");
 }
 
 #[test]

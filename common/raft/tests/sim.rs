@@ -36,6 +36,8 @@ struct Seen {
     counted: BTreeMap<NodeId, usize>,
     checked_reads: usize,
     elections: usize,
+    /// States made current.
+    installs: usize,
 }
 
 impl Seen {
@@ -49,8 +51,9 @@ impl Seen {
             if status.role == RoleName::Leader && self.leaders.get(&status.term) != Some(&id) {
                 assert_eq!(self.leaders.insert(status.term, id), None, "one leader in term {}", status.term);
                 self.elections += 1;
-                let log = in_memory(&server.disk);
-                assert!(log.starts_with(&self.committed), "the leader of {} has all committed", status.term);
+                let (base, log) = in_memory(&server.disk);
+                let expected = self.committed.get(base..).unwrap_or_default();
+                assert!(log.starts_with(expected), "the leader of {} has all committed", status.term);
             }
             let from = self.counted.get(&id).copied().unwrap_or(0).min(server.applied.len());
             for (i, entry) in server.applied.iter().enumerate().skip(from) {
@@ -73,20 +76,25 @@ impl Seen {
         let disks: Vec<&Disk> = cluster.servers.values().map(|server| &server.disk).collect();
         for a in &disks {
             for b in &disks {
-                let same = a.entries.iter().zip(&b.entries).rposition(|(x, y)| x.position == y.position);
-                if let Some(last) = same {
-                    assert_eq!(a.entries[..=last], b.entries[..=last], "logs that share a position match");
+                let skip = |disk: &Disk, other: &Disk| {
+                    let skip = other.base.index.0.saturating_sub(disk.base.index.0);
+                    usize::try_from(skip).unwrap_or(usize::MAX)
+                };
+                let (a, b) = (a.entries.iter().skip(skip(a, b)), b.entries.iter().skip(skip(b, a)));
+                let pairs: Vec<_> = a.zip(b).collect();
+                if let Some(last) = pairs.iter().rposition(|(x, y)| x.position == y.position) {
+                    assert!(pairs[..=last].iter().all(|(x, y)| x == y), "logs that share a position match");
                 }
             }
         }
     }
 }
 
-/// The log a server holds in memory: its disk after all its writes.
-fn in_memory(disk: &Disk) -> Vec<Entry> {
+/// The log a server holds in memory: its disk after all its writes, and how many entries precede it.
+fn in_memory(disk: &Disk) -> (usize, Vec<Entry>) {
     let mut disk = disk.clone();
     while disk.sync_one().is_some() {}
-    disk.entries
+    (usize::try_from(disk.base.index.0).unwrap_or(usize::MAX), disk.entries)
 }
 
 fn act(cluster: &mut Cluster, dice: &mut Dice, seen: &mut Seen, step: u64) {
@@ -94,6 +102,11 @@ fn act(cluster: &mut Cluster, dice: &mut Dice, seen: &mut Seen, step: u64) {
     let id = ids[usize::try_from(dice.roll(ids.len() as u64)).unwrap_or(0)];
     let up = cluster.servers[&id].raft.is_some();
     match dice.roll(100) {
+        0..3 if !cluster.snapshots.is_empty() => stream(cluster, dice),
+        3..8 if up => {
+            let applied = cluster.status(id.0).applied.0;
+            cluster.discard(id, Index(dice.roll(applied + 1)));
+        }
         0..55 => carry(cluster, dice),
         55..72 => cluster.tick_one(id),
         72..86 => {
@@ -126,6 +139,18 @@ fn act(cluster: &mut Cluster, dice: &mut Dice, seen: &mut Seen, step: u64) {
             cluster.cut.insert((id, ids[0]));
         }
         _ => {}
+    }
+}
+
+/// A state arrives, or is lost.
+fn stream(cluster: &mut Cluster, dice: &mut Dice) {
+    let waiting = cluster.snapshots.len() as u64;
+    let at = usize::try_from(dice.roll(waiting)).unwrap_or(0);
+    let Some(snapshot) = cluster.snapshots.remove(at) else { return };
+    if dice.one_in(4) || cluster.cut.contains(&(snapshot.from, snapshot.to)) {
+        cluster.told(snapshot.from, snapshot.to, snapshot.session, None);
+    } else {
+        cluster.arrive(snapshot);
     }
 }
 
@@ -168,6 +193,7 @@ fn check(seed: u64) -> Seen {
         }
     }
     calm(&mut cluster, &mut view);
+    view.installs = cluster.installs;
     view
 }
 
@@ -182,11 +208,19 @@ fn calm(cluster: &mut Cluster, seen: &mut Seen) {
             seen.counted.insert(id, 0);
         }
     }
-    cluster.ticks(100);
+    let ticks = |cluster: &mut Cluster, count| {
+        for _ in 0..count {
+            cluster.tick();
+            while let Some(snapshot) = cluster.snapshots.pop_front() {
+                cluster.arrive(snapshot);
+            }
+        }
+    };
+    ticks(cluster, 100);
     seen.check(cluster);
     let leader = cluster.leader().expect("a leader within ten election timeouts");
     let last = cluster.propose(leader, "calm").expect("room for a proposal");
-    cluster.ticks(10);
+    ticks(cluster, 10);
     seen.check(cluster);
     for id in cluster.ids() {
         let applied = cluster.servers[&id].applied.last().map(|entry| entry.position);
@@ -195,22 +229,24 @@ fn calm(cluster: &mut Cluster, seen: &mut Seen) {
     Seen::check_logs(cluster);
 }
 
-fn check_all(seeds: std::ops::Range<u64>) -> (usize, usize, usize) {
-    let mut reach = (0, 0, 0);
+fn check_all(seeds: std::ops::Range<u64>) -> (usize, usize, usize, usize) {
+    let mut reach = (0, 0, 0, 0);
     for seed in seeds {
         let run = std::panic::catch_unwind(|| check(seed));
         let seen = run.unwrap_or_else(|_| panic!("seed {seed} failed"));
         reach.0 += seen.elections;
         reach.1 += seen.committed.len();
         reach.2 += seen.checked_reads;
+        reach.3 += seen.installs;
     }
     reach
 }
 
 #[test]
 fn promises_hold_under_any_weather() {
-    let (elections, committed, reads) = check_all(0..300);
-    assert!(elections > 600 && committed > 6000 && reads > 3000, "reached {elections} {committed} {reads}");
+    let (elections, committed, reads, installs) = check_all(0..300);
+    let reached = elections > 600 && committed > 6000 && reads > 3000 && installs > 200;
+    assert!(reached, "reached {elections} {committed} {reads} {installs}");
 }
 
 #[test]

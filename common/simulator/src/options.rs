@@ -189,6 +189,24 @@ options! {
     overlay_age_ms: |rng| one_of(rng, &[100, 1000, 10_000]);
     /// Bytes of a segment of the log.
     segment_bytes: |rng| one_of(rng, &[16 << 10, 64 << 10, 512 << 10]);
+    /// Entries behind the last flush that stay in the log.
+    keep_entries: |rng| one_of(rng, &[0, 5, 100, 100_000]);
+    /// Bytes that the log may take before they go too.
+    keep_bytes: |rng| one_of(rng, &[16 << 10, 100 << 10, 1 << 30]);
+    /// Whether every other server keeps all of its log.
+    uneven: |rng| rng.between(0, 1);
+    /// Mean time between two wishes to discard the log of a server, in milliseconds.
+    compactions: |rng| half(rng, 300, 10_000);
+    /// Most followers that are sent the state at one time.
+    snapshots: |rng| one_of(rng, &[1, 2, 2]);
+    /// Longest time that a block of a state takes, and making it current, in microseconds.
+    stream_us: |rng| one_of(rng, &[0, 0, 20_000, 400_000]);
+    /// States that a server makes current and then ends, soon.
+    upsets: |rng| half(rng, 300_000, 1_000_000);
+    /// Blocks of a state at which its stream is cut.
+    stream_cuts: |rng| half(rng, 10_000, 300_000);
+    /// Blocks of a state that are damaged on their way.
+    stream_damage: |rng| half(rng, 10_000, 200_000);
     /// Bytes of applied entries that the core keeps in memory.
     cache_bytes: |rng| one_of(rng, &[0, 2000, 100_000, 10_000_000]);
     /// Most entries of an append.

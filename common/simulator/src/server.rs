@@ -10,11 +10,12 @@ use kvd::{
     disk::Disk,
     event::{Caller, Event, Time},
     log::{self, Log},
-    log_thread::LogTask,
+    log_thread::{LogTask, StoreTask},
     members::Members,
+    node::Keeping,
     node::Node,
     opening::{self, OpenError, Place},
-    state::{Flush, Flushed, StateLimits},
+    state::StateLimits,
 };
 use protocol::{ClusterId, RequestFrame, response::Member};
 use raft::{Envelope, NodeId};
@@ -42,6 +43,8 @@ pub struct Server {
     pub clock: (u64, u64),
     /// When its process began.
     pub began: u64,
+    /// How far the state goes that its process has made current and not said so.
+    pub installed: Option<u64>,
 }
 
 /// Whether a server has a process.
@@ -71,7 +74,9 @@ pub struct Process {
     /// How many batches it did; the log is settled when none came for a while.
     pub batches: u64,
     /// What the state's thread is at.
-    pub flush: Option<StoreWork>,
+    pub store_work: Option<StoreWork>,
+    /// What waits for it.
+    pub store_tasks: VecDeque<StoreTask>,
     /// Whether it was stopped by a signal, until another one.
     pub paused: bool,
     /// What fell due meanwhile.
@@ -106,12 +111,12 @@ pub enum LogWork {
     Done(Vec<Event>),
 }
 
-/// A flush of the state, likewise.
+/// Work of the state's thread, likewise.
 pub enum StoreWork {
     /// It is done when it ends.
-    Later(Box<Flush>),
+    Later(Box<StoreTask>),
     /// It is done.
-    Done(Box<Flushed>),
+    Done(Option<Box<Event>>),
 }
 
 impl Server {
@@ -125,7 +130,15 @@ impl Server {
             medium.sim.create_dir(dir).expect("a new disk works");
         }
         medium.sim.sync_dir(Path::new("/")).expect("a new disk works");
-        Self { medium, boot: 0, life: Life::Down, rotten: false, clock: (1_000_000, 0), began: 0 }
+        Self {
+            medium,
+            boot: 0,
+            life: Life::Down,
+            rotten: false,
+            clock: (1_000_000, 0),
+            began: 0,
+            installed: None,
+        }
     }
 
     /// Its process, when there is one.
@@ -185,7 +198,8 @@ impl Process {
             tasks: VecDeque::new(),
             log_work: None,
             batches: 0,
-            flush: None,
+            store_work: None,
+            store_tasks: VecDeque::new(),
             paused: false,
             held: Vec::new(),
             fuse: None,
@@ -229,9 +243,18 @@ pub fn core(me: usize, options: &Options, seed: u64) -> raft::Config {
         max_uncommitted_entries: size(options.uncommitted),
         max_uncommitted_bytes: size(options.uncommitted_bytes),
         max_reads: size(options.waiting_reads),
+        max_snapshots: size(options.snapshots),
         cache_bytes: size(options.cache_bytes),
         seed,
     }
+}
+
+/// How much of its log server `me` keeps.
+pub fn keeping(me: usize, options: &Options) -> Keeping {
+    if options.uneven == 1 && me.is_multiple_of(2) {
+        return Keeping { entries: u64::MAX, bytes: u64::MAX };
+    }
+    Keeping { entries: options.keep_entries, bytes: options.keep_bytes }
 }
 
 /// What a server with these options must keep within. A follower that applies slowly stops to take entries when memory
@@ -243,5 +266,6 @@ pub fn bounds(options: &Options) -> watch::Bounds {
     watch::Bounds {
         uncommitted: options.uncommitted,
         unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
+        log_bytes: options.keep_bytes + options.segment_bytes,
     }
 }

@@ -14,7 +14,8 @@
 //! | terms, commit and applied never fall; states of one index are equal | [`Watch::seen`] |
 //! | stamps of committed commands never go back | `Watch::record` |
 //! | a flush that was reported lasts; nothing is applied over a full overlay | `watch/flushes.rs` |
-//! | an answer is the model's, at its revision, and a request takes effect once | [`Watch::answered`], [`model`] |
+//! | only what a state holds for good is discarded; a received state is a committed prefix | `watch/forgetting.rs` |
+//! | an answer is the model's, at its revision, and a request takes effect once | `watch/answers.rs`, [`model`] |
 //!
 //! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
 
@@ -22,6 +23,7 @@ mod answers;
 mod discord;
 mod elections;
 mod flushes;
+mod forgetting;
 pub mod model;
 mod words;
 
@@ -61,6 +63,8 @@ pub struct Bounds {
     pub uncommitted: u64,
     /// Bytes of entries that are committed and not applied.
     pub unapplied_bytes: u64,
+    /// Bytes of the log of a server that is idle.
+    pub log_bytes: u64,
 }
 
 /// One server, as far as it has shown itself.
@@ -81,6 +85,10 @@ struct Seen {
     leads: bool,
     /// How many entries may be not committed while it leads.
     most_uncommitted: u64,
+    /// A state that was received and is current holds everything up to here.
+    floor: u64,
+    /// The state that it is about to make current.
+    installing: Option<u64>,
 }
 
 /// One place of a log; the chain stands for everything up to here.
@@ -95,12 +103,14 @@ struct Place {
 
 struct Pending {
     hard: Option<HardState>,
+    /// What the log holds when it begins anew.
+    anew: Option<Vec<Place>>,
     first: u64,
     places: Vec<Place>,
 }
 
 struct Committed {
-    chain: u64,
+    place: Place,
     /// The lowest term in which it was seen to be committed, or of anything before it the highest.
     by: u64,
     verdict: Option<Verdict>,
@@ -153,6 +163,10 @@ impl Watch {
     /// Server `me` gives something to its disk.
     pub fn given(&mut self, me: usize, persist: &Persist) {
         let first = persist.entries.first().map_or(0, |entry| entry.position.index.0);
+        let anew = persist.restart.map(|base| self.anew(me, base));
+        if let Some(log) = &anew {
+            self.servers[me].handed.clone_from(log);
+        }
         if first > 0 {
             let kept = usize::try_from(first - 1).unwrap_or(usize::MAX);
             assert!(kept <= self.servers[me].handed.len(), "VIOLATION s{me} leaves a gap before {first}");
@@ -164,7 +178,7 @@ impl Watch {
             self.servers[me].handed.push(place.clone());
             places.push(place);
         }
-        self.servers[me].pending.push_back(Pending { hard: persist.hard, first, places });
+        self.servers[me].pending.push_back(Pending { hard: persist.hard, anew, first, places });
     }
 
     fn chain(&mut self, me: usize, before: Option<Place>, entry: &Entry) -> Place {
@@ -200,10 +214,14 @@ impl Watch {
             }
             let seen = &mut self.servers[me];
             seen.hard = pending.hard.unwrap_or(seen.hard);
+            if let Some(log) = pending.anew {
+                seen.durable = log;
+            }
             if pending.first > 0 {
                 seen.durable.truncate(usize::try_from(pending.first - 1).unwrap_or(usize::MAX));
                 seen.durable.extend(pending.places);
             }
+            self.raise(me);
         }
     }
 
@@ -224,6 +242,7 @@ impl Watch {
 
     /// Server `me` opened what its disk held: it must be all that was durable, and nothing that it was never given.
     pub fn restarted(&mut self, me: usize, found: &kvd::log::Recovered) {
+        self.found_state(me, found.base.index.0);
         let seen = &mut self.servers[me];
         let writing: Vec<&Pending> = seen.pending.iter().take(seen.writing).collect();
         let untouched =
@@ -250,7 +269,7 @@ impl Watch {
         }
         let state = base.checked_sub(1).map(|at| log[at].chain);
         if let Some(chain) = state {
-            let committed = self.committed.get(base - 1).map(|committed| committed.chain);
+            let committed = self.committed.get(base - 1).map(|committed| committed.place.chain);
             assert_eq!(
                 committed,
                 Some(chain),
@@ -266,6 +285,7 @@ impl Watch {
             term: after.term.0,
             commit: applied,
             applied,
+            floor: self.servers[me].floor,
             ..Seen::default()
         };
     }
@@ -320,7 +340,7 @@ impl Watch {
             let index = at + 1;
             assert_eq!(
                 own,
-                Some(self.committed[at].chain),
+                Some(self.committed[at].place.chain),
                 "VIOLATION s{me} leads term {term} without {index}"
             );
         }
@@ -369,7 +389,9 @@ impl Watch {
                 panic!("VIOLATION s{me} commits {index}, which it does not have")
             };
             match self.committed.get(usize::try_from(index - 1).unwrap_or(usize::MAX)) {
-                Some(known) => assert_eq!(known.chain, own.chain, "VIOLATION s{me} commits another {index}"),
+                Some(known) => {
+                    assert_eq!(known.place.chain, own.chain, "VIOLATION s{me} commits another {index}")
+                }
                 None => self.record(me, index, &own),
             }
         }
@@ -393,7 +415,7 @@ impl Watch {
             assert!(stamp_ms >= before, "VIOLATION the stamp of {index} is {stamp_ms}, after {before}");
         }
         let verdict = command.as_ref().map(|command| self.model.apply(index, command));
-        self.committed.push(Committed { chain: own.chain, by, verdict, command });
+        self.committed.push(Committed { place: own.clone(), by, verdict, command });
     }
 }
 

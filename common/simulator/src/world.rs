@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `world/serving.rs` | the loop of a server and the two threads under it |
+//! | `world/streaming.rs` | states that go from one server to another |
 //! | `world/living.rs` | starts and ends of servers |
 //! | `world/calling.rs` | clients, decided by the production client's own rules |
 //! | `world/lying.rs` | clients that are wrong |
@@ -17,6 +18,7 @@ mod living;
 mod lying;
 mod rotting;
 mod serving;
+mod streaming;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -85,6 +87,10 @@ pub enum Plan {
     Dropped(usize, Vec<u64>),
     /// A client's time has come for something, if it is still at this step.
     Client(usize, u64, calling::Timer),
+    /// The next thing happens to a state on its way.
+    Stream(u64),
+    /// A sender hears what came of its state: to whom, in which attempt, and whether it is current there.
+    Streamed(Target, usize, u64, bool),
     /// A server is started.
     Start(Target),
     /// A paused server goes on.
@@ -126,6 +132,8 @@ pub struct World {
     pub counts: Counts,
     /// What clients did and saw.
     pub history: Vec<Operation>,
+    streams: BTreeMap<u64, streaming::Stream>,
+    streamed: u64,
     moment: u64,
     attempts: BTreeMap<u64, Attempt>,
     attempted: u64,
@@ -165,6 +173,8 @@ impl World {
             trace: Trace::new(aloud),
             counts: Counts::default(),
             history: Vec::new(),
+            streams: BTreeMap::new(),
+            streamed: 0,
             moment: 0,
             attempts: BTreeMap::new(),
             attempted: 0,
@@ -213,6 +223,8 @@ impl World {
             Plan::Answer { from, client, frame } => self.answer(from, client, *frame),
             Plan::Dropped(client, attempts) => self.dropped(client, &attempts),
             Plan::Client(client, step, timer) => self.timer(client, step, timer),
+            Plan::Stream(number) => self.stream(number),
+            Plan::Streamed(target, to, session, installed) => self.streamed(target, to, session, installed),
             Plan::Start(target) => self.start(target),
             Plan::Resume(target) => self.resume(target),
             Plan::Usurp(target) => self.usurp(target),

@@ -35,8 +35,17 @@ impl Cluster {
     /// # Panics
     /// When a process cannot be started; this is for tests.
     pub fn start(program: impl Into<PathBuf>, size: usize) -> Self {
+        Self::start_with(program, size, "")
+    }
+
+    /// The same with more tables in the configuration.
+    ///
+    /// # Panics
+    /// When a process cannot be started.
+    pub fn start_with(program: impl Into<PathBuf>, size: usize, tables: &str) -> Self {
         let addresses = (0..size).map(|_| format!("127.0.0.1:{}", free_port()));
-        Self::configured(program.into(), addresses.map(|address| (address.clone(), address)).collect(), None)
+        let addresses = addresses.map(|address| (address.clone(), address)).collect();
+        Self::configured(program.into(), addresses, None, tables)
     }
 
     /// The same behind a proxy, which has a wire for each directed pair of them and of clients; its chances come from
@@ -49,13 +58,18 @@ impl Cluster {
         let proxy = Proxy::start(seed, &listen, free_port).expect("the proxy can be started");
         let addresses =
             listen.iter().zip(1..).map(|(listen, id)| (proxy.front(id).to_string(), listen.to_string()));
-        Self::configured(program.into(), addresses.collect(), Some(proxy))
+        Self::configured(program.into(), addresses.collect(), Some(proxy), "")
     }
 
     /// Nodes that advertise the first of each two addresses and listen on the second.
-    fn configured(program: PathBuf, addresses: Vec<(String, String)>, proxy: Option<Proxy>) -> Self {
+    fn configured(
+        program: PathBuf,
+        addresses: Vec<(String, String)>,
+        proxy: Option<Proxy>,
+        tables: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut config = String::from("[cluster]\nname = \"test\"\n");
+        let mut config = format!("[cluster]\nname = \"test\"\n{tables}");
         for ((address, listen), id) in addresses.iter().zip(1..) {
             let _ =
                 write!(config, "\n[[server]]\nid = {id}\naddress = \"{address}\"\nlisten = \"{listen}\"\n");

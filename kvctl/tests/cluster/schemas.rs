@@ -135,6 +135,7 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("version", &["version"]);
     golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
     golden.holds("ping", &["ping"]);
+    golden.holds("compact_log", &["compact", "log"]);
     golden.holds("wait", &["wait", "healthy"]);
     for check in ["live", "ready", "cluster", "replication", "disk", "cert", "latency", "all", "key"] {
         let key: &[&str] = if check == "key" { &["b"] } else { &[] };

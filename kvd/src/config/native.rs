@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Draft, DraftServer, Tls, Words, error::Complaint};
+use super::{Draft, DraftServer, Tls, Words, error::Complaint, keep::DraftLog};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -12,6 +12,8 @@ struct File {
     cluster: Cluster,
     #[serde(default)]
     timing: Timing,
+    #[serde(default)]
+    log: Log,
     tls: Option<TlsTable>,
     data_dir: Option<String>,
     log_dir: Option<String>,
@@ -33,6 +35,15 @@ struct Timing {
     election_timeout_ms: Option<u64>,
     heartbeat_ms: Option<u64>,
     dead_connection_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    keep_entries: Option<u64>,
+    max_mib: Option<u64>,
+    segment_mib: Option<u64>,
+    snapshot_mib_per_second: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +73,12 @@ pub(super) fn parse(text: &str) -> Result<Draft, Complaint> {
         election_timeout_ms: file.timing.election_timeout_ms,
         heartbeat_ms: file.timing.heartbeat_ms,
         dead_connection_ms: file.timing.dead_connection_ms,
+        log: DraftLog {
+            keep_entries: file.log.keep_entries,
+            max_mib: file.log.max_mib,
+            segment_mib: file.log.segment_mib,
+            snapshot_mib_per_second: file.log.snapshot_mib_per_second,
+        },
         tls: file.tls.map(|tls| Tls { ca: tls.ca, cert: tls.cert, key: tls.key }),
         data_dir: file.data_dir,
         log_dir: file.log_dir,

@@ -22,6 +22,8 @@ pub(super) const SECTOR: usize = 512;
 pub(super) const MARK: usize = 96;
 const HEADER: usize = 96;
 const CHECKSUM: usize = 4;
+/// The flag of a segment with which the log begins anew.
+const ANEW: u8 = 1;
 const MAGIC: &[u8; 8] = b"kvd log\n";
 /// The kind of a mark, in the place where an entry record has its kind.
 const KIND_MARK: u8 = 0x80;
@@ -43,6 +45,8 @@ pub(super) struct Header {
     pub(super) previous: Position,
     /// Term and vote when the segment was begun, so that earlier segments are not needed for them.
     pub(super) hard: HardState,
+    /// Whether the log begins anew after `previous`: earlier segments are no part of it.
+    pub(super) anew: bool,
 }
 
 /// What a segment's first sector turned out to be.
@@ -85,7 +89,7 @@ impl Header {
         let mut out = Vec::with_capacity(HEADER);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&LOG_FORMAT.to_le_bytes());
-        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&[if self.anew { ANEW } else { 0 }, 0]);
         out.extend_from_slice(&self.chain.to_le_bytes());
         put(&mut out, &[self.sequence, self.salt, self.first]);
         put_position(&mut out, self.previous);
@@ -112,7 +116,7 @@ impl Header {
 
     fn fields(covered: &[u8]) -> Option<(u16, Self)> {
         let mut fields = Fields(covered.strip_prefix(MAGIC)?);
-        let [low, high, _, _] = fields.take()?;
+        let [low, high, flags, _] = fields.take()?;
         let header = Self {
             chain: fields.u32()?,
             sequence: fields.u64()?,
@@ -120,6 +124,7 @@ impl Header {
             first: fields.u64()?,
             previous: fields.position()?,
             hard: fields.hard()?,
+            anew: flags & ANEW != 0,
         };
         Some((u16::from_le_bytes([low, high]), header))
     }
@@ -258,7 +263,7 @@ mod tests {
 
     fn header() -> Header {
         let (previous, hard) = (Position::new(9, 2), HardState { term: Term(3), vote: Some(NodeId(1)) });
-        Header { sequence: 2, salt: u64::MAX, first: 5, chain: 7, previous, hard }
+        Header { sequence: 2, salt: u64::MAX, first: 5, chain: 7, previous, hard, anew: true }
     }
 
     fn mark() -> Mark {

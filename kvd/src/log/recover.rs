@@ -21,7 +21,7 @@ use std::{path::Path, sync::Arc};
 use raft::{Entry, HardState, Position};
 
 use super::{
-    LogError, Settings,
+    LogError, Over, Settings,
     error::io,
     index::{Place, Places, Terms},
     record::{BadHeader, Header, MARK, Mark, SECTOR, decode_entries},
@@ -51,6 +51,8 @@ pub(super) struct Scan {
     /// Where the last batch begins in its segment.
     last_batch: Option<u64>,
     applied: Position,
+    /// Whether the log has to begin anew where the state ends.
+    pub(super) anew: bool,
 }
 
 /// The scan's result: what was learned, the closed segments (header and length), and the open one.
@@ -61,19 +63,25 @@ pub(super) fn recover(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     settings: &Settings,
-    applied: Position,
+    over: Over,
 ) -> Result<Recovery, LogError> {
+    let Over { applied, received } = over;
     let mut headers = Vec::new();
     for sequence in sequences(disk, dir)? {
         let name = segment::name(sequence);
         let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name))?;
         headers.push(header(file.as_ref(), sequence)?);
     }
+    let (gone, mut missing) = leftovers(&headers);
+    if let Some(refusal) = missing.take_if(|_| mutant(Mutant::LogRefusesGap)) {
+        return Err(refusal);
+    }
+    let before: Vec<u64> = headers.drain(..gone).map(|header| header.sequence).collect();
     let Some((first, later)) = headers.split_first() else {
         saw(Seen::LogBegun);
         let header = first_header(settings);
-        let scan = Scan::after(&header, applied);
-        scan.check_applied()?;
+        let mut scan = Scan::after(&header, applied);
+        scan.check_applied(received)?;
         return Ok((scan, Vec::new(), Active::begin(disk, dir, settings, header, false)?));
     };
     let mut scan = Scan::after(first, applied);
@@ -86,7 +94,14 @@ pub(super) fn recover(
         header = *next;
     }
     let active = scan.last_segment(disk, dir, header, settings)?;
-    scan.check_applied()?;
+    scan.check_applied(received).map_err(|elsewhere| missing.unwrap_or(elsewhere))?;
+    // Only now is it sure that the disk has the name of what took their place.
+    for sequence in before {
+        saw(Seen::LogLeftoverRemoved);
+        let name = segment::name(sequence);
+        disk.remove(&dir.join(&name)).map_err(io("remove", name.clone()))?;
+        disk.sync_dir(dir).map_err(io("sync the directory of", name))?;
+    }
     Ok((scan, closed, active))
 }
 
@@ -101,13 +116,21 @@ fn sequences(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, LogError> {
     }
     let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment::parse(name)).collect();
     sequences.sort_unstable();
-    for (sequence, found) in sequences.iter().zip(sequences.iter().skip(1)) {
-        let next = sequence.saturating_add(1);
-        if *found != next {
-            return Err(LogError::Missing { file: segment::name(next) });
-        }
-    }
     Ok(sequences)
+}
+
+/// How many of the first segments are no part of the log any more: those before one with which it began anew, and those
+/// before a gap. A removal whose sync failed may come undone by a later loss of power, though later removals have lasted.
+/// So a gap is an error, the one returned, only where the state does not hold what stood before it.
+fn leftovers(headers: &[Header]) -> (usize, Option<LogError>) {
+    let anew = headers.iter().rposition(|header| header.anew).unwrap_or(0);
+    let pairs = headers.iter().zip(headers.iter().skip(1)).enumerate().skip(anew);
+    let after = |header: &Header| header.sequence.saturating_add(1);
+    let gap = pairs.filter(|(_, (before, next))| after(before) != next.sequence).last();
+    gap.map_or((anew, None), |(at, (before, _))| {
+        saw(Seen::LogGap);
+        (at.saturating_add(1), Some(LogError::Missing { file: segment::name(after(before)) }))
+    })
 }
 
 fn first_header(settings: &Settings) -> Header {
@@ -118,6 +141,7 @@ fn first_header(settings: &Settings) -> Header {
         chain: 0,
         previous: Position::ZERO,
         hard: HardState::default(),
+        anew: false,
     }
 }
 
@@ -180,6 +204,7 @@ impl Scan {
             settled: true,
             last_batch: None,
             applied,
+            anew: false,
         }
     }
 
@@ -344,11 +369,15 @@ impl Scan {
         Ok(())
     }
 
-    /// The state must lie within the log: everything it applied was durable here first.
-    fn check_applied(&self) -> Result<(), LogError> {
+    /// The state must lie within the log: everything it applied was durable here first. Only a state that was received
+    /// from another server and nothing was applied to since may lie elsewhere: the process ended before its log went.
+    fn check_applied(&mut self, received: Position) -> Result<(), LogError> {
         let Self { applied, discarded, last, .. } = *self;
         let within = discarded.index <= applied.index && applied.index <= last.index;
         if within && self.terms.at(applied.index) == Some(applied.term) {
+            Ok(())
+        } else if received == applied && received != Position::ZERO && !mutant(Mutant::LogRefusesReceived) {
+            self.anew = true;
             Ok(())
         } else {
             Err(LogError::Elsewhere { applied, discarded, last })

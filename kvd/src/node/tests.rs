@@ -86,7 +86,10 @@ impl Nodes {
                 let flushed = flush.run().unwrap();
                 self.list[at].handle(Event::Flushed(flushed)).unwrap();
             }
+            Action::Discard(_) | Action::Retire(_) => {}
             Action::Fetch(_) | Action::Changed(_) => {}
+            Action::SendSnapshot { .. } | Action::ReceiveSnapshot { .. } => {}
+            Action::AnswerSnapshot { .. } | Action::Install(_) => {}
         }
     }
 
@@ -143,6 +146,7 @@ fn core_config(id: u64, count: u64) -> Config {
         max_uncommitted_entries: 4,
         max_uncommitted_bytes: 1 << 22,
         max_reads: 4,
+        max_snapshots: 2,
         cache_bytes: 1 << 20,
         seed: id,
     }

@@ -53,7 +53,7 @@ pub(crate) fn entry(index: u64, term: u64, bytes: usize) -> Entry {
 pub(crate) fn persist(hard: Option<(u64, u64)>, entries: Vec<Entry>) -> Persist {
     let hard =
         hard.map(|(term, vote)| HardState { term: Term(term), vote: (vote > 0).then_some(NodeId(vote)) });
-    Persist { ticket: Ticket(0), hard, entries }
+    Persist { ticket: Ticket(0), hard, restart: None, entries }
 }
 
 pub(crate) fn entries(from: u64, to: u64, term: u64, bytes: usize) -> Vec<Entry> {

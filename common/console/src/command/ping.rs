@@ -36,22 +36,27 @@ pub struct Ping {
 
 impl Ping {
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
-        let all = session.client().status().await;
-        if self.nodes.is_empty() {
-            return report(&all);
-        }
-        let mut views = Vec::new();
-        for node in &self.nodes {
-            match all.iter().find(|view| is(view, node)) {
-                Some(view) => views.push(view.clone()),
-                // An address nobody knows can be asked all the same.
-                None if node.contains(':') => views.push(session.client().status_at(node).await),
-                None if all.iter().all(|view| view.status.is_err()) => return Err(nobody(&all)),
-                None => return Err(unknown(node, &all)),
-            }
-        }
-        report(&views)
+        report(&choose(&self.nodes, session).await?)
     }
+}
+
+/// The views of the nodes that are named; of all where none is.
+pub(super) async fn choose(nodes: &[String], session: &Session) -> Result<Vec<NodeView>, Failure> {
+    let all = session.client().status().await;
+    if nodes.is_empty() {
+        return Ok(all);
+    }
+    let mut views = Vec::new();
+    for node in nodes {
+        match all.iter().find(|view| is(view, node)) {
+            Some(view) => views.push(view.clone()),
+            // An address nobody knows can be asked all the same.
+            None if node.contains(':') => views.push(session.client().status_at(node).await),
+            None if all.iter().all(|view| view.status.is_err()) => return Err(nobody(&all)),
+            None => return Err(unknown(node, &all)),
+        }
+    }
+    Ok(views)
 }
 
 fn is(view: &NodeView, node: &str) -> bool {
@@ -65,7 +70,7 @@ fn unknown(node: &str, all: &[NodeView]) -> Failure {
         .hint(format!("there are: {}; HOST:PORT asks any other", names.join(", ")))
 }
 
-fn name(view: &NodeView) -> &str {
+pub(super) fn name(view: &NodeView) -> &str {
     view.name.as_deref().unwrap_or(&view.address)
 }
 

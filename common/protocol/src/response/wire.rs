@@ -38,7 +38,7 @@ struct MemberWire {
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20")]
     kind: Option<Kind>,
 }
 
@@ -54,6 +54,18 @@ enum Kind {
     Refused(RefusedWire),
     #[prost(message, tag = "10")]
     Decided(Box<DecidedWire>),
+    #[prost(message, tag = "20")]
+    Compacted(CompactedWire),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct CompactedWire {
+    #[prost(uint64, tag = "1")]
+    discarded: u64,
+    #[prost(uint64, tag = "2")]
+    freed: u64,
+    #[prost(uint64, tag = "3")]
+    bytes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -220,6 +232,9 @@ impl From<ResponseFrame> for ResponseWire {
                 Kind::Value(ValueWire { found: found.map(Into::into), revision })
             }
             Ok(Response::Status(status)) => Kind::Status(Box::new((*status).into())),
+            Ok(Response::Compacted { discarded, freed, bytes }) => {
+                Kind::Compacted(CompactedWire { discarded, freed, bytes })
+            }
             Err(refused) => Kind::Refused(RefusedWire { kind: Some(refused.into()) }),
         };
         Self { id: frame.id, kind: Some(kind) }
@@ -239,6 +254,9 @@ impl TryFrom<ResponseWire> for ResponseFrame {
                 Ok(Response::Value { found: found.map(Into::into), revision })
             }
             Kind::Status(status) => Ok(Response::Status(Box::new((*status).try_into()?))),
+            Kind::Compacted(CompactedWire { discarded, freed, bytes }) => {
+                Ok(Response::Compacted { discarded, freed, bytes })
+            }
             Kind::Refused(refused) => {
                 Err(refused.kind.ok_or(DecodeError::Malformed("unknown refusal"))?.into())
             }

@@ -17,6 +17,8 @@ use raft::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) hard: HardState,
+    /// The log begins after this.
+    pub(crate) base: Position,
     pub(crate) entries: Vec<Entry>,
     pub(crate) pending: VecDeque<Persist>,
 }
@@ -28,8 +30,12 @@ impl Disk {
         if let Some(hard) = write.hard {
             self.hard = hard;
         }
+        if let Some(base) = write.restart {
+            self.base = base;
+            self.entries.clear();
+        }
         if let Some(first) = write.entries.first() {
-            let keep = usize::try_from(first.position.index.0 - 1).unwrap();
+            let keep = usize::try_from(first.position.index.0 - 1 - self.base.index.0).unwrap();
             assert!(keep <= self.entries.len(), "a write leaves no hole");
             self.entries.truncate(keep);
             self.entries.extend(write.entries.iter().cloned());
@@ -38,10 +44,38 @@ impl Disk {
     }
 
     pub(crate) fn position(&self, index: Index) -> Position {
-        if index.0 == 0 {
-            return Position::ZERO;
+        if index == self.base.index {
+            return self.base;
         }
-        self.entries[usize::try_from(index.0 - 1).unwrap()].position
+        self.entries[usize::try_from(index.0 - 1 - self.base.index.0).unwrap()].position
+    }
+
+    /// The last index.
+    pub(crate) fn last(&self) -> u64 {
+        self.base.index.0 + self.entries.len() as u64
+    }
+
+    /// What of `from..=to` is still there, if all of it is.
+    pub(crate) fn read(&self, from: u64, to: u64) -> Option<(Position, Vec<Entry>)> {
+        let start = usize::try_from(from.checked_sub(self.base.index.0 + 1)?).unwrap();
+        let end = usize::try_from(to - self.base.index.0).unwrap();
+        Some((self.position(Index(from - 1)), self.entries.get(start..end)?.to_vec()))
+    }
+
+    /// Removes the entries up to `to`.
+    pub(crate) fn discard(&mut self, to: Index) {
+        let base = self.position(to);
+        self.entries.retain(|entry| entry.position.index > to);
+        self.base = base;
+    }
+
+    /// As a log is opened over a state at `at` that was received: what does not match goes.
+    fn open_over(&mut self, at: Position) {
+        let here = at.index >= self.base.index && at.index.0 <= self.last() && self.position(at.index) == at;
+        if !here {
+            self.base = at;
+            self.entries.clear();
+        }
     }
 }
 
@@ -56,11 +90,25 @@ pub(crate) struct Server {
     /// Everything that was applied in this run.
     pub(crate) applied: Vec<Entry>,
     pub(crate) starts: u64,
+    /// Up to here the state survives a crash, whatever a test says.
+    pub(crate) flushed: Position,
+}
+
+/// A state on its way to a follower.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) session: u64,
+    pub(crate) state: Vec<Entry>,
 }
 
 pub(crate) struct Cluster {
     pub(crate) servers: BTreeMap<NodeId, Server>,
     pub(crate) network: VecDeque<Envelope>,
+    pub(crate) snapshots: VecDeque<Snapshot>,
+    /// How many of them were made current.
+    pub(crate) installs: usize,
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     pub(crate) settings: Config,
     /// What each server did, for traces; drained by the reader.
@@ -84,6 +132,7 @@ pub(crate) fn settings(voters: u64) -> Config {
         max_uncommitted_entries: 1000,
         max_uncommitted_bytes: 1 << 20,
         max_reads: 100,
+        max_snapshots: 2,
         cache_bytes: 1 << 20,
         seed: 7,
     }
@@ -102,6 +151,8 @@ impl Cluster {
         let mut cluster = Self {
             servers: BTreeMap::new(),
             network: VecDeque::new(),
+            snapshots: VecDeque::new(),
+            installs: 0,
             cut: BTreeSet::new(),
             log: Vec::new(),
             served: Vec::new(),
@@ -112,7 +163,9 @@ impl Cluster {
         for id in cluster.settings.voters.clone() {
             let disk = Disk::default();
             let (slow_disk, slow_apply, applied, starts) = (false, false, Vec::new(), 0);
-            cluster.servers.insert(id, Server { raft: None, disk, slow_disk, slow_apply, applied, starts });
+            let (raft, flushed) = (None, Position::ZERO);
+            let server = Server { raft, disk, slow_disk, slow_apply, applied, starts, flushed };
+            cluster.servers.insert(id, server);
             cluster.start(id, Index(0));
         }
         cluster
@@ -125,14 +178,16 @@ impl Cluster {
         server.starts += 1;
         config.id = id;
         config.seed = config.seed.wrapping_mul(1000) + server.starts;
-        let applied = server.disk.position(applied);
+        server.disk.open_over(server.flushed);
+        let applied = server.disk.position(applied.max(server.flushed.index));
         let from = usize::try_from(applied.index.0).unwrap();
+        let skipped = usize::try_from(applied.index.0 - server.disk.base.index.0).unwrap();
         let restored = Restored {
             hard: server.disk.hard,
             applied,
             base: applied,
-            entries: server.disk.entries[from..].to_vec(),
-            discarded: Position::ZERO,
+            entries: server.disk.entries[skipped..].to_vec(),
+            discarded: server.disk.base,
         };
         server.applied.truncate(from);
         server.raft = Some(Raft::new(config, restored).unwrap());
@@ -175,7 +230,7 @@ impl Cluster {
     }
 
     fn perform(&mut self, id: NodeId, effects: Effects) {
-        let Effects { persist, send, fetch, apply, reads, failed_reads } = effects;
+        let Effects { persist, send, fetch, send_snapshot, apply, reads, failed_reads } = effects;
         if let Some(write) = persist {
             self.log.push(format!("{id} writes {}", show_write(&write)));
             self.servers.get_mut(&id).unwrap().disk.pending.push_back(write);
@@ -188,10 +243,8 @@ impl Cluster {
         let server = self.servers.get_mut(&id).unwrap();
         for fetch in fetch {
             self.log.push(format!("{id} fetches {}..{} for {}", fetch.from, fetch.to, fetch.peer));
-            let (from, to) = (fetch.from.0, fetch.to.0);
-            let range = usize::try_from(from - 1).unwrap()..usize::try_from(to).unwrap();
-            let previous = server.disk.position(Index(from - 1));
-            let entries = server.disk.entries[range].to_vec();
+            let found = server.disk.read(fetch.from.0, fetch.to.0);
+            let (previous, entries) = found.unwrap_or_default();
             server.raft.as_mut().unwrap().fetched(Fetched { fetch, previous, entries });
         }
         if let Some(last) = apply.last().map(|entry| entry.position.index) {
@@ -201,6 +254,11 @@ impl Cluster {
             if !server.slow_apply {
                 server.raft.as_mut().unwrap().applied(last);
             }
+        }
+        for raft::SendSnapshot { peer, session } in send_snapshot {
+            self.log.push(format!("{id} sends its state to {peer}"));
+            let state = server.applied.clone();
+            self.snapshots.push_back(Snapshot { from: id, to: peer, session, state });
         }
         for read in reads {
             let at = server.applied.last().map_or(Index(0), |entry| entry.position.index);
@@ -213,6 +271,52 @@ impl Cluster {
         }
         if !self.servers[&id].slow_disk {
             self.sync(id);
+        }
+    }
+
+    /// A state arrives and is made current, or not; the sender hears of it either way.
+    pub(crate) fn arrive(&mut self, snapshot: Snapshot) {
+        let Snapshot { from, to, session, state } = snapshot;
+        let installed = self.install(to, &state);
+        self.log.push(match installed {
+            Some(at) => format!("{to} makes the state at {at} current"),
+            None => format!("{to} does not take the state"),
+        });
+        self.told(from, to, session, installed);
+        self.pump(to);
+    }
+
+    /// The sender hears what came of a state.
+    pub(crate) fn told(&mut self, from: NodeId, to: NodeId, session: u64, installed: Option<Index>) {
+        if let Some(raft) = self.servers.get_mut(&from).and_then(|server| server.raft.as_mut()) {
+            raft.snapshot_sent(to, session, installed);
+            self.pump(from);
+        }
+    }
+
+    fn install(&mut self, id: NodeId, state: &[Entry]) -> Option<Index> {
+        let at = state.last()?.position;
+        let server = self.servers.get_mut(&id).unwrap();
+        let raft = server.raft.as_mut()?;
+        if !raft.accepts_snapshot(at) {
+            return None;
+        }
+        server.applied = state.to_vec();
+        server.flushed = at;
+        raft.snapshot_installed(at);
+        self.installs += 1;
+        Some(at.index)
+    }
+
+    /// The server's state is durable, and its log up to `to` goes.
+    pub(crate) fn discard(&mut self, id: NodeId, to: Index) {
+        let server = self.servers.get_mut(&id).unwrap();
+        server.flushed = server.applied.last().map_or(Position::ZERO, |entry| entry.position);
+        assert!(to <= server.flushed.index, "what is discarded was applied");
+        let anew = server.disk.pending.iter().any(|write| write.restart.is_some());
+        if !anew && to > server.disk.base.index && to.0 <= server.disk.last() {
+            server.disk.discard(to);
+            server.raft.as_mut().unwrap().discarded(to);
         }
     }
 
@@ -233,7 +337,8 @@ impl Cluster {
                 self.votes.push((from, term, to));
             }
             M::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
-                assert!(disk.entries.len() as u64 >= matched.0, "an acceptance leaves once it is durable");
+                let held = disk.last().max(self.servers[&from].flushed.index.0);
+                assert!(held >= matched.0, "an acceptance leaves once it is durable");
             }
             _ => {}
         }
@@ -372,8 +477,9 @@ fn show_write(write: &Persist) -> String {
         Some(vote) => format!("term {} vote {vote}", hard.term),
         None => format!("term {} no vote", hard.term),
     });
+    let restart = write.restart.map(|base| format!("anew after {base}"));
     let entries = write.entries.iter().map(show_entry);
-    hard.into_iter().chain(entries).collect::<Vec<_>>().join(" ")
+    hard.into_iter().chain(restart).chain(entries).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn show(envelope: &Envelope) -> String {

@@ -44,6 +44,16 @@ impl Flushes {
         (server.durable, server.runs) = (index, false);
     }
 
+    /// How far the file of `me` goes, whatever happens.
+    pub(super) fn durable(&self, me: usize) -> u64 {
+        self.servers[me].durable
+    }
+
+    /// Server `me` has another's state in its file, up to `index`.
+    pub(super) fn installed(&mut self, me: usize, index: u64) {
+        self.servers[me] = Progress { durable: index, ..Progress::default() };
+    }
+
     /// Server `me` was idle for long and has applied everything up to `index`.
     pub(super) fn rested(&self, me: usize, index: u64) {
         let durable = self.servers[me].durable;

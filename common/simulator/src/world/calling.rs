@@ -326,7 +326,7 @@ impl World {
                     watch::Asked { write: Some((request.token, operation)), key: &[] }
                 }
                 Request::Get { key, .. } => watch::Asked { write: None, key },
-                Request::Status => return,
+                Request::Status | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
         }
@@ -361,7 +361,7 @@ impl World {
             }
             Err(Refused::NotLeader { .. }) => _ = client.leader.take_if(|leader| *leader == from),
             Err(Refused::Busy { .. }) => self.counts.add("client: refused as busy"),
-            Ok(Response::Status(_)) | Err(_) => {}
+            Ok(Response::Status(_) | Response::Compacted { .. }) | Err(_) => {}
         }
         let client = &mut self.clients[me];
         let Some(call) = client.call.as_mut() else { return };

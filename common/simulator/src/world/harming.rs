@@ -1,9 +1,10 @@
 //! Which fault comes when. Each kind comes at random intervals around its mean; every few seconds some kinds rest and
 //! others begin, so that a cluster is also seen to recover from one while another goes on.
 
+use protocol::Request;
 use testkit::disk::Weather;
 
-use super::{Plan, Target, World};
+use super::{Plan, Target, World, calling::PROBER};
 use crate::{
     network::{Cuts, partition},
     options::Options,
@@ -40,10 +41,12 @@ pub enum Harm {
     RotSettled,
     /// A wall clock jumps.
     Jump,
+    /// Somebody wants a log to be discarded.
+    Compact,
 }
 
 /// Kinds with the option that gives their mean interval.
-const KINDS: [(Harm, &str); 8] = [
+const KINDS: [(Harm, &str); 9] = [
     (Harm::Depose, "deposals"),
     (Harm::Partition, "partitions"),
     (Harm::Reset, "resets"),
@@ -52,10 +55,11 @@ const KINDS: [(Harm, &str); 8] = [
     (Harm::Pause, "pauses"),
     (Harm::NoSpace, "no_space"),
     (Harm::Jump, "jumps"),
+    (Harm::Compact, "compactions"),
 ];
 
 /// Options that rest in some moods.
-const MOODY: [&str; 19] = [
+const MOODY: [&str; 22] = [
     "trips",
     "deposals",
     "usurps",
@@ -75,6 +79,9 @@ const MOODY: [&str; 19] = [
     "fetch_errors",
     "no_space",
     "jumps",
+    "stream_cuts",
+    "stream_damage",
+    "upsets",
 ];
 
 impl World {
@@ -142,12 +149,19 @@ impl World {
             }
             Harm::Rot => self.rot_one(),
             Harm::RotSettled => self.rot_settled(),
+            Harm::Compact => self.compact_one(),
             Harm::Jump => {
                 let (at, far) = (self.rng.index(self.servers.len()), self.rng.below(100_000_000_000));
                 self.counts.add("clock: jumped");
                 self.servers[at].clock.1 = far;
             }
         }
+    }
+
+    fn compact_one(&mut self) {
+        let (at, number) = (self.rng.index(self.servers.len()), self.number());
+        let deadline_ms = if self.rng.below(4) == 0 { 20 } else { 5000 };
+        self.post(PROBER, at, number, deadline_ms, Request::CompactLog);
     }
 
     fn change_mood(&mut self) {
@@ -266,6 +280,21 @@ impl World {
             0 | 1 => self.crash(me),
             2 => self.isolate(me, true),
             _ => self.pause(me),
+        }
+    }
+
+    /// A server whose state was replaced drops its log next; it is hit before, while, or after it does.
+    pub(super) fn greet_state(&mut self, me: usize) {
+        if self.calm || !self.rng.chance(self.mood.upsets) {
+            return;
+        }
+        self.counts.add("server: hit as its state was replaced");
+        if self.rng.below(2) == 0 {
+            return self.trip(me, 14);
+        }
+        let actions = self.rng.between(1, 4);
+        if let Some(process) = self.servers[me].process() {
+            process.fuse = Some(actions);
         }
     }
 

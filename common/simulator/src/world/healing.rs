@@ -11,7 +11,7 @@ use super::{Plan, World, calling::PROBER, harming::Harm};
 use crate::{
     counts::UNDECIDED,
     network::{Cuts, in_part},
-    server::{CLUSTER, ELECTION_TICKS, TICK},
+    server::{CLUSTER, ELECTION_TICKS, TICK, keeping},
 };
 
 /// The shortest election timeout, in microseconds.
@@ -30,8 +30,19 @@ const HANG_WITHIN: u64 = 12;
 const PEACE_FOR: u64 = 1000;
 
 /// Faults that end.
-const NOT_IN_CALM: [&str; 8] =
-    ["loss", "duplicates", "reorders", "spikes", "link_queue", "stalls", "sync_errors", "read_errors"];
+const NOT_IN_CALM: [&str; 11] = [
+    "loss",
+    "duplicates",
+    "reorders",
+    "spikes",
+    "link_queue",
+    "stalls",
+    "sync_errors",
+    "read_errors",
+    "stream_cuts",
+    "stream_damage",
+    "stream_us",
+];
 /// Reads for a follower go on to fail, so often at most: the one that it waits for must be asked again.
 const FETCH_ERRORS: u64 = 50_000;
 
@@ -310,6 +321,8 @@ impl World {
     pub(super) fn probed(&mut self, from: usize, request: &Request, result: Result<Response, Refused>) {
         match (request, result) {
             (Request::Write { .. }, Ok(_)) => self.probed = true,
+            (Request::CompactLog, Ok(_)) => self.counts.add("log: discarded on demand"),
+            (Request::CompactLog, Err(_)) => self.counts.add("log: not discarded in time"),
             (Request::Get { consistency: Consistency::Linearizable, .. }, Ok(_)) => {
                 _ = self.unread.remove(&from);
             }
@@ -371,6 +384,10 @@ impl World {
         );
         for me in core {
             self.watch.rested(*me);
+            let bytes = self.servers[*me].up().map_or(0, |process| process.log.disk_bytes());
+            if keeping(*me, &self.options).bytes < u64::MAX {
+                self.watch.log_rests(*me, bytes);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use kvd::{log::LogError, log_thread::perform, opening::OpenError};
 use raft::NodeId;
 
 use super::{Plan, Target, World};
-use crate::server::{Life, Process, core, members};
+use crate::server::{Life, Process, core, keeping, members};
 
 impl World {
     /// Opens a server's directories and lets it run.
@@ -31,6 +31,7 @@ impl World {
                 self.watch.restarted(me, &opened.recovered);
                 let seed = self.rng.bits();
                 let node = opened.into_node(core(me, &self.options, seed), members(me, self.servers.len()));
+                let node = node.map(|(node, log)| (node.keeping(keeping(me, &self.options)), log));
                 let (node, log) =
                     node.unwrap_or_else(|error| panic!("VIOLATION s{me} cannot start: {error}"));
                 let (hash, applied) = (node.state_hash(), node.applied());

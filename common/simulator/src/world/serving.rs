@@ -5,7 +5,7 @@
 
 use kvd::{
     event::{Action, Caller, Event},
-    log_thread::{self, BATCH, LogTask, perform},
+    log_thread::{self, BATCH, LogTask, StoreTask, perform},
     state::StateError,
 };
 use protocol::{PeerFrame, RequestFrame, ResponseFrame};
@@ -38,7 +38,7 @@ impl World {
     }
 
     /// Sees to it that the loop of `server` runs soon.
-    fn wake(&mut self, server: usize) {
+    pub(super) fn wake(&mut self, server: usize) {
         let target = self.target(server);
         let delay = 1 + self.rng.below(self.mood.loop_us);
         if let Some(process) = self.servers[server].process()
@@ -107,11 +107,11 @@ impl World {
             self.gives_up(target.server, &error.to_string());
         }
         self.notice_power(target);
-        self.go_on(target);
+        self.turn_again(target);
     }
 
     /// The next turn follows at once while anything waits.
-    fn go_on(&mut self, target: Target) {
+    fn turn_again(&mut self, target: Target) {
         if self.is_on(target)
             && let Some(process) = self.servers[target.server].process()
             && process.inbox.waits()
@@ -142,6 +142,7 @@ impl World {
                 _ => {}
             }
         }
+        self.adopt(target, &actions);
         self.show(target);
         let flushes = actions.iter().any(|action| matches!(action, Action::Flush(_)));
         // The node does not know yet of a flush whose end still waits in its inbox.
@@ -201,22 +202,15 @@ impl World {
             Action::Fetch(fetch) => self.queue_log(target, LogTask::Fetch(fetch)),
             Action::Send(envelope) => self.send(target, envelope),
             Action::Reply { connection, frame } => self.reply(me, connection, frame),
-            Action::Flush(flush) => {
-                let early = self.rng.below(2) == 0;
-                let work = if early {
-                    match flush.run() {
-                        Ok(flushed) => StoreWork::Done(Box::new(flushed)),
-                        Err(error) => return self.gives_up(me, &error.to_string()),
-                    }
-                } else {
-                    StoreWork::Later(Box::new(flush))
-                };
-                if let Some(process) = self.servers[me].process() {
-                    process.flush = Some(work);
-                }
-                let time = self.sync_time(me).saturating_add(self.sync_time(me));
-                self.agenda.after(time, Plan::StoreDone(target));
+            Action::Flush(flush) => self.queue_store(target, StoreTask::Flush(flush)),
+            Action::Install(install) => self.queue_store(target, StoreTask::Install(install)),
+            Action::Retire(state) => drop(state),
+            Action::Discard(discard) => self.queue_log(target, LogTask::Discard(discard)),
+            Action::SendSnapshot { peer, session, sending } => {
+                self.begin_stream(target, peer, session, sending);
             }
+            Action::ReceiveSnapshot { transfer, receiver } => self.take_stream(target, transfer, *receiver),
+            Action::AnswerSnapshot { transfer, installed } => self.answer_stream(me, transfer, installed),
             Action::Changed(standing) => {
                 self.trace.note(now, 31, standing.term.0);
                 self.trace.say(now, || {
@@ -305,6 +299,11 @@ impl World {
         match perform(&mut process.log, batch) {
             Ok(mut events) => {
                 self.watch.written(target.server);
+                for event in &events {
+                    if let Event::Discarded(discarded) = event {
+                        self.watch.discarded(target.server, discarded);
+                    }
+                }
                 for event in &mut events {
                     self.spoil(event);
                 }
@@ -364,27 +363,84 @@ impl World {
         self.notice_power(target);
     }
 
+    fn queue_store(&mut self, target: Target, task: StoreTask) {
+        if let Some(process) = self.servers[target.server].process() {
+            process.store_tasks.push_back(task);
+        }
+        self.begin_store(target);
+    }
+
+    /// Lets the state's thread take up what waits, if it is free.
+    fn begin_store(&mut self, target: Target) {
+        let (me, early) = (target.server, self.rng.below(2) == 0);
+        let Some(process) = self.servers[me].process().filter(|process| process.store_work.is_none()) else {
+            return;
+        };
+        let Some(task) = process.store_tasks.pop_front() else { return };
+        let slow = matches!(task, StoreTask::Install(_));
+        let work = if early {
+            let Some(event) = self.write_store(target, task) else { return };
+            StoreWork::Done(event.map(Box::new))
+        } else {
+            StoreWork::Later(Box::new(task))
+        };
+        if let Some(process) = self.servers[me].process() {
+            process.store_work = Some(work);
+        }
+        let pause = if slow { self.rng.below(self.mood.stream_us + 1) } else { 0 };
+        let time = self.sync_time(me).saturating_add(self.sync_time(me)).saturating_add(pause);
+        self.agenda.after(time, Plan::StoreDone(target));
+    }
+
+    /// Does the work of the state's thread; none when the server did not survive it.
+    fn write_store(&mut self, target: Target, task: StoreTask) -> Option<Option<Event>> {
+        let me = target.server;
+        if let StoreTask::Install(install) = &task {
+            self.watch.installing(me, install.position().index.0);
+        }
+        match task.perform() {
+            Ok(event) => {
+                if let Some(Event::Installed(installed)) = &event {
+                    self.watch.installed(me, installed.position().index.0);
+                    self.servers[me].installed = Some(installed.position().index.0);
+                }
+                if self.notice_power(target) {
+                    return None;
+                }
+                if matches!(event, Some(Event::Installed(_))) {
+                    self.greet_state(me);
+                }
+                Some(event)
+            }
+            Err(error) => {
+                self.gives_up(me, &error.to_string());
+                None
+            }
+        }
+    }
+
     pub(super) fn store_done(&mut self, target: Target) {
         let Some(process) = self.serving(target, Plan::StoreDone(target)) else { return };
-        let flushed = match process.flush.take() {
-            Some(StoreWork::Done(flushed)) => Ok(*flushed),
-            Some(StoreWork::Later(flush)) => flush.run(),
+        let event = match process.store_work.take() {
+            Some(StoreWork::Done(event)) => event.map(|event| *event),
+            Some(StoreWork::Later(task)) => match self.write_store(target, *task) {
+                Some(event) => event,
+                None => return,
+            },
             None => return,
         };
-        match flushed {
-            Ok(flushed) => {
-                let index = flushed.position().index.0;
-                process.inbox.done.push(Event::Flushed(flushed));
-                self.watch.flush_ended(target.server, index);
-                self.wake(target.server);
-            }
-            Err(error) => self.gives_up(target.server, &error.to_string()),
+        if let Some(Event::Flushed(flushed)) = &event {
+            self.watch.flush_ended(target.server, flushed.position().index.0);
         }
-        self.notice_power(target);
+        if let Some(process) = self.servers[target.server].process() {
+            process.inbox.done.extend(event);
+        }
+        self.wake(target.server);
+        self.begin_store(target);
     }
 
     /// How long a sync takes.
-    fn sync_time(&mut self, me: usize) -> u64 {
+    pub(super) fn sync_time(&mut self, me: usize) -> u64 {
         if self.hung[me] {
             return u64::MAX;
         }

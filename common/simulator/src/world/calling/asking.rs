@@ -275,7 +275,7 @@ pub(super) fn outcome_of(response: Response) -> Outcome {
             };
             Outcome::Read { found: found.map(seen), revision }
         }
-        Response::Status(_) => Outcome::NotApplied,
+        Response::Status(_) | Response::Compacted { .. } => Outcome::NotApplied,
     }
 }
 
@@ -297,5 +297,6 @@ pub(super) fn told(request: &Request) -> String {
             format!("get {} {consistency:?}", String::from_utf8_lossy(key))
         }
         Request::Status => "status".to_owned(),
+        Request::CompactLog => "compact log".to_owned(),
     }
 }

@@ -1,0 +1,74 @@
+//! A state takes the place of the log's beginning (thesis 5, Figure 5.3, `InstallSnapshot`).
+//!
+//! The bytes are the caller's: it received them from whoever leads or led, and holds them whole and checked. A state at a
+//! committed position is true whoever sent it and whenever, for what is committed never changes; so there is no term to
+//! compare, only the question whether it helps. It takes three steps:
+//!
+//! ```text
+//!   accepts_snapshot(at) ──► the caller makes it current, durably ──► snapshot_installed(at)
+//!          │ nothing is applied, appended, committed or campaigned for meanwhile │
+//! ```
+//!
+//! Then, as Figure 5.3 has it: if the log holds the entry at the state's position, it stays, with all that follows; if
+//! not, it goes as a whole and begins anew there. Either way everything up to the position is committed and applied.
+//! What was acknowledged stays true: entries that were acknowledged to a leader of this term agree with the state.
+
+use crate::{
+    instruments::{Mark, Mutant, mark, mutant},
+    raft::{IMPOSSIBLE, Raft, Role},
+    shared::Core,
+    types::Position,
+};
+
+impl Raft {
+    /// Whether a whole state whose last entry is at `at` may be made current. If so, nothing is applied before
+    /// [`Raft::snapshot_installed`].
+    ///
+    /// Not so when it brings nothing new, while another one is made current, and for a server that campaigns or leads,
+    /// which has no use for it.
+    pub fn accepts_snapshot(&mut self, at: Position) -> bool {
+        let core = &mut self.core;
+        let old = at.index <= core.commit && !mutant(Mutant::OldSnapshotTaken);
+        let impossible = at.term > core.term() || at.index.0 >= IMPOSSIBLE;
+        let refusal = if old {
+            Mark::SnapshotOld
+        } else if impossible || core.installing || !matches!(self.role, Role::Follower(_)) {
+            Mark::SnapshotRefused
+        } else {
+            core.installing = true;
+            return true;
+        };
+        mark(refusal);
+        false
+    }
+
+    /// The state at `at`, which was accepted, is current and durable.
+    pub fn snapshot_installed(&mut self, at: Position) {
+        self.observed(|raft| raft.core.install(at));
+    }
+
+    /// The state that was accepted could not be made current after all; the old one is.
+    pub fn snapshot_abandoned(&mut self) {
+        self.core.installing = false;
+    }
+}
+
+impl Core {
+    fn install(&mut self, at: Position) {
+        assert!(self.installing, "a state is made current after it was accepted");
+        assert!(at.index > self.commit || mutant(Mutant::OldSnapshotTaken), "an accepted state is newer");
+        self.installing = false;
+        if self.log.term_at(at.index) == Some(at.term) || mutant(Mutant::SnapshotKeepsLog) {
+            mark(Mark::SnapshotMatchesLog);
+            self.log.proven(at.index);
+        } else {
+            mark(Mark::SnapshotDropsLog);
+            let term = if mutant(Mutant::SnapshotTermForgotten) { crate::Term(0) } else { at.term };
+            self.log.restart(Position { term, ..at });
+            self.outbox.forget_above(at.index);
+            self.restart = Some(at);
+        }
+        (self.commit, self.applying, self.applied) = (at.index, at.index, at.index);
+        self.log.evict(self.applied, self.config.cache_bytes);
+    }
+}

@@ -1,0 +1,103 @@
+//! A view of the store as blocks.
+
+use ring::digest::{Context, SHA256};
+
+use super::{
+    Table,
+    block::{End, Filling, Head},
+};
+use crate::{
+    instruments::{Mutant, mutant},
+    state::StateError,
+    store::view::View,
+};
+
+/// A block is closed when it has so many bytes; one pair always fits.
+const BLOCK: usize = 128 * 1024;
+
+/// What is to be sent of a state: ask for one block after another.
+pub struct Sending {
+    view: View,
+    stage: Stage,
+    digest: Context,
+    blocks: u64,
+    pairs: u64,
+}
+
+enum Stage {
+    Head,
+    /// In this table, after this key.
+    Table(Table, Option<Vec<u8>>),
+    End,
+    Done,
+}
+
+impl Sending {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view, stage: Stage::Head, digest: Context::new(&SHA256), blocks: 0, pairs: 0 }
+    }
+
+    /// What it begins with.
+    pub fn head(&self) -> Head {
+        self.view.head()
+    }
+
+    /// The next block; nothing after the last.
+    ///
+    /// # Errors
+    /// The store cannot be read. What was sent so far is no state, and nobody takes it for one.
+    pub fn next_block(&mut self) -> Result<Option<Vec<u8>>, StateError> {
+        let (block, next) = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Head => (self.head().encode(), Stage::Table(Table::Meta, None)),
+            Stage::Table(table, after) => {
+                let mut filling = Filling::new(table);
+                let before = self.pairs;
+                let last = self.fill(table, after, &mut filling)?;
+                let next = last.map_or_else(|| after_table(table), |last| Stage::Table(table, Some(last)));
+                if self.pairs == before {
+                    self.stage = next;
+                    return self.next_block();
+                }
+                (filling.seal(), next)
+            }
+            Stage::End => {
+                let (blocks, pairs) = (self.blocks, self.pairs);
+                let sum = self.digest.clone().finish();
+                let mut end = End { blocks, pairs, sum: [0; 32] };
+                end.sum.copy_from_slice(sum.as_ref());
+                (end.encode(), Stage::Done)
+            }
+            Stage::Done => return Ok(None),
+        };
+        self.stage = next;
+        self.digest.update(&block);
+        self.blocks = self.blocks.saturating_add(1);
+        Ok(Some(block))
+    }
+
+    /// Fills a block; returns the key after which the next one begins, or nothing when the table is at its end.
+    fn fill(
+        &mut self,
+        table: Table,
+        after: Option<Vec<u8>>,
+        filling: &mut Filling,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        if table == Table::Requests && mutant(Mutant::SnapshotDropsRequests) {
+            return Ok(None);
+        }
+        let pairs = &mut self.pairs;
+        self.view.visit(table, after.as_deref(), |key, value| {
+            filling.push(key, value);
+            *pairs = pairs.saturating_add(1);
+            filling.len() < BLOCK
+        })
+    }
+}
+
+fn after_table(table: Table) -> Stage {
+    match table {
+        Table::Meta => Stage::Table(Table::Rows, None),
+        Table::Rows => Stage::Table(Table::Requests, None),
+        Table::Requests => Stage::End,
+    }
+}

@@ -1,0 +1,133 @@
+//! A store that is made from another's tables, pair by pair, under the name of one that is not current.
+
+use std::path::{Path, PathBuf};
+
+use protocol::version::STATE_FORMAT;
+use raft::Position;
+use redb::WriteTransaction;
+
+use super::{META, REQUESTS, ROWS, Store, begin, disk_error, generation::INCOMING};
+use crate::{
+    disk::{Create, Disk},
+    instruments::{Mutant, mutant},
+    snapshot::{SnapshotError, Table},
+    state::{StateError, row::Meta},
+};
+
+/// So many bytes are one commit: what is not committed takes memory.
+const COMMIT: usize = 16 * 1024 * 1024;
+
+/// See the module.
+pub(crate) struct Building {
+    store: Store,
+    transaction: Option<WriteTransaction>,
+    uncommitted: usize,
+    facts: Vec<(String, u128)>,
+    rows_hash: u64,
+}
+
+impl Building {
+    /// An empty file.
+    pub(crate) fn begin(disk: &dyn Disk, dir: &Path, cache_bytes: usize) -> Result<Self, StateError> {
+        let path: PathBuf = dir.join(INCOMING);
+        if disk.exists(&path).map_err(disk_error("look for", &path))? {
+            disk.remove(&path).map_err(disk_error("remove", &path))?;
+        }
+        let store = Store::open_file(disk, &path, Create::New, cache_bytes)?;
+        Ok(Self { store, transaction: None, uncommitted: 0, facts: Vec::new(), rows_hash: 0 })
+    }
+
+    /// Takes pairs of a table.
+    pub(crate) fn put(&mut self, table: Table, pairs: &[(&[u8], &[u8])]) -> Result<(), SnapshotError> {
+        if table == Table::Meta {
+            return pairs.iter().try_for_each(|(name, value)| self.fact(name, value));
+        }
+        let transaction = match self.transaction.take() {
+            Some(transaction) => transaction,
+            None => begin(&self.store.database)?,
+        };
+        match table {
+            Table::Requests => put_requests(&transaction, pairs)?,
+            _ => self.rows_hash = self.rows_hash.wrapping_add(put_rows(&transaction, pairs)?),
+        }
+        let bytes = pairs.iter().map(|(key, value)| key.len().saturating_add(value.len()));
+        self.uncommitted = bytes.fold(self.uncommitted, usize::saturating_add);
+        if self.uncommitted < COMMIT {
+            self.transaction = Some(transaction);
+            return Ok(());
+        }
+        self.uncommitted = 0;
+        transaction.commit().map_err(StateError::store("commit"))?;
+        Ok(())
+    }
+
+    fn fact(&mut self, name: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        let name = std::str::from_utf8(name).map_err(|_| SnapshotError::Content("the name of a fact"))?;
+        let value = value.try_into().map_err(|_| SnapshotError::Content("the value of a fact"))?;
+        self.facts.push((name.to_owned(), u128::from_le_bytes(value)));
+        Ok(())
+    }
+
+    /// Checks the facts against the head and the rows, and makes everything durable as a store that was received at
+    /// `at`.
+    pub(crate) fn finish(mut self, at: Position) -> Result<(), SnapshotError> {
+        let expected = [
+            ("format", u128::from(STATE_FORMAT)),
+            ("index", u128::from(at.index.0)),
+            ("term", u128::from(at.term.0)),
+            ("rows_hash", u128::from(self.rows_hash)),
+        ];
+        for (name, value) in expected {
+            let trusts = mutant(Mutant::SnapshotTakenPartial) || mutant(Mutant::SnapshotUnchecked);
+            if !trusts && !self.facts.iter().any(|fact| fact.0 == name && fact.1 == value) {
+                return Err(SnapshotError::Content("its facts contradict what it holds"));
+            }
+        }
+        let mut transaction = match self.transaction.take() {
+            Some(transaction) => transaction,
+            None => begin(&self.store.database)?,
+        };
+        if mutant(Mutant::GenerationNamedUnsynced) {
+            let _ = transaction.set_durability(redb::Durability::None);
+        }
+        self.facts.push(("received_index".to_owned(), u128::from(at.index.0)));
+        self.facts.push(("received_term".to_owned(), u128::from(at.term.0)));
+        put_facts(&transaction, &self.facts)?;
+        transaction.commit().map_err(StateError::store("commit"))?;
+        Ok(())
+    }
+}
+
+fn put_facts(transaction: &WriteTransaction, facts: &[(String, u128)]) -> Result<(), StateError> {
+    // All tables are there, also those that hold nothing.
+    transaction.open_table(ROWS).map_err(StateError::store("open the rows"))?;
+    transaction.open_table(REQUESTS).map_err(StateError::store("open the request memory"))?;
+    let mut table = transaction.open_table(META).map_err(StateError::store("open its own facts"))?;
+    for (name, value) in facts {
+        table.insert(name.as_str(), value).map_err(StateError::store("write its own facts"))?;
+    }
+    Ok(())
+}
+
+/// Writes rows; returns the sum of their hashes.
+fn put_rows(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result<u64, SnapshotError> {
+    let mut table = transaction.open_table(ROWS).map_err(StateError::store("open the rows"))?;
+    let mut sum = 0_u64;
+    for (key, row) in pairs {
+        let (meta, _) = Meta::split(row).ok_or(SnapshotError::Content("a row is too short"))?;
+        sum = sum.wrapping_add(meta.element());
+        table.insert(key, row).map_err(StateError::store("write a row"))?;
+    }
+    Ok(sum)
+}
+
+fn put_requests(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result<(), SnapshotError> {
+    let mut table = transaction.open_table(REQUESTS).map_err(StateError::store("open the request memory"))?;
+    for (last, chunk) in pairs {
+        let last =
+            (*last).try_into().map_err(|_| SnapshotError::Content("the key of remembered requests"))?;
+        let last = u64::from_le_bytes(last);
+        table.insert(last, *chunk).map_err(StateError::store("write the request memory"))?;
+    }
+    Ok(())
+}

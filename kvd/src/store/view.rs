@@ -1,0 +1,117 @@
+//! One commit of the store, for as long as somebody looks at it. It is consistent and blocks nobody; what is overwritten
+//! meanwhile keeps its pages, so a view that lives long makes the file grow.
+
+use std::ops::Bound;
+
+use protocol::version::STATE_FORMAT;
+use redb::{ReadOnlyTable, ReadableTable as _, TableHandle as _};
+
+use super::{Header, META, REQUESTS, ROWS, Store};
+use crate::{
+    instruments::{Mutant, mutant},
+    snapshot::{Head, Table},
+    state::StateError,
+};
+
+/// See the module.
+pub(crate) struct View {
+    header: Header,
+    meta: ReadOnlyTable<&'static str, u128>,
+    rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    requests: ReadOnlyTable<u64, &'static [u8]>,
+}
+
+/// Facts of a store that are its own alone.
+const OWN: [&str; 2] = ["received_index", "received_term"];
+
+impl Store {
+    /// The last commit.
+    pub(crate) fn view(&self) -> Result<View, StateError> {
+        let transaction = self.read()?;
+        let tables = transaction.list_tables().map_err(StateError::store("list its tables"))?;
+        let known = [META.name(), REQUESTS.name(), ROWS.name()];
+        for table in tables {
+            assert!(known.contains(&table.name()), "a table of the store is missing in what is sent of it");
+        }
+        let failed = StateError::store("open its tables");
+        Ok(View {
+            header: self.header_of(&transaction)?,
+            meta: transaction.open_table(META).map_err(&failed)?,
+            rows: transaction.open_table(ROWS).map_err(&failed)?,
+            requests: transaction.open_table(REQUESTS).map_err(&failed)?,
+        })
+    }
+}
+
+impl View {
+    /// What is sent first.
+    pub(crate) fn head(&self) -> Head {
+        Head { state_format: STATE_FORMAT, cluster: self.header.cluster, at: self.header.applied }
+    }
+
+    /// Shows the pairs of a table after `after` to `see`, in order, until it has seen enough. Returns the last key that
+    /// was seen, or nothing when there is nothing after it.
+    pub(crate) fn visit(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        match table {
+            Table::Meta => self.visit_meta(see),
+            Table::Rows => self.visit_rows(after, see),
+            Table::Requests => self.visit_requests(after, see),
+        }
+    }
+
+    /// They are few.
+    fn visit_meta(&self, mut see: impl FnMut(&[u8], &[u8]) -> bool) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read its own facts");
+        for fact in self.meta.iter().map_err(&failed)? {
+            let (name, value) = fact.map_err(&failed)?;
+            let dropped = (name.value() == "stamp" && mutant(Mutant::SnapshotDropsStamp))
+                || (name.value() == "floor" && mutant(Mutant::SnapshotDropsFloor));
+            let value = if dropped { 0 } else { value.value() };
+            if !OWN.contains(&name.value()) {
+                see(name.value().as_bytes(), &value.to_le_bytes());
+            }
+        }
+        Ok(None)
+    }
+
+    fn visit_rows(
+        &self,
+        after: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read a row");
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for row in self.rows.range::<&[u8]>((from, Bound::Unbounded)).map_err(&failed)? {
+            let (key, value) = row.map_err(&failed)?;
+            if !see(key.value(), value.value()) {
+                return Ok(Some(key.value().to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn visit_requests(
+        &self,
+        after: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read the request memory");
+        let from = match after.and_then(|after| after.first_chunk()) {
+            Some(after) => Bound::Excluded(u64::from_le_bytes(*after)),
+            None => Bound::Unbounded,
+        };
+        for chunk in self.requests.range((from, Bound::Unbounded)).map_err(&failed)? {
+            let (key, value) = chunk.map_err(&failed)?;
+            let last = key.value().to_le_bytes();
+            if !see(&last, value.value()) {
+                return Ok(Some(last.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+}
