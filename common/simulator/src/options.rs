@@ -92,6 +92,15 @@ options! {
     /// Writes of unknown outcome that are settled with the same request id.
     settles: |rng| half(rng, 300_000, 1_000_000);
 
+    /// Calls that are writes under a condition.
+    conditions: |rng| half(rng, 50_000, 400_000);
+    /// Calls that are of counters, of the rest.
+    increments: |rng| half(rng, 20_000, 300_000);
+    /// Calls that are of keys that are removed many at a time, of the rest.
+    removals: |rng| half(rng, 20_000, 200_000);
+    /// Calls that are transactions, of the rest.
+    transactions: |rng| half(rng, 20_000, 300_000);
+
     /// Writes whose request id is wrong, and requests whose key is.
     lies: |rng| half(rng, 1000, 30_000);
 

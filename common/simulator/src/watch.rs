@@ -32,9 +32,10 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{Command, Operation};
+use protocol::Command;
 use raft::{Entry, HardState, Payload, Persist, RoleName, Status};
 
+pub use self::answers::Asked;
 use self::{
     elections::Elections,
     flushes::Flushes,
@@ -117,22 +118,13 @@ struct Committed {
 }
 
 impl Committed {
-    /// The key that it changed.
-    fn changed(&self) -> Option<Vec<u8>> {
-        match (&self.command.as_ref()?.operation, self.verdict?) {
-            (Operation::Set { key, .. }, Verdict::Done { .. })
-            | (Operation::Delete { key }, Verdict::Done { existed: true }) => Some(key.clone()),
-            _ => None,
+    /// The keys that it changed.
+    fn changed(&self) -> Vec<Vec<u8>> {
+        match &self.verdict {
+            Some(Verdict::Done(_, changed)) => changed.clone(),
+            _ => Vec::new(),
         }
     }
-}
-
-/// A client's attempt, for judging its answer.
-pub struct Asked<'a> {
-    /// The token of a write with its operation; none for a read.
-    pub write: Option<([u8; 16], &'a Operation)>,
-    /// The key of a read.
-    pub key: &'a [u8],
 }
 
 impl Watch {
@@ -329,7 +321,7 @@ impl Watch {
         self.bounds(me, status, began);
         let before = std::mem::replace(&mut self.servers[me].applied, applied);
         let news = (before..applied).filter_map(|at| self.committed.get(usize::try_from(at).ok()?));
-        self.flushes.applied(me, news.filter_map(Committed::changed));
+        self.flushes.applied(me, news.flat_map(Committed::changed));
         let at = usize::try_from(applied).unwrap_or(usize::MAX);
         if self.hashes.len() <= at {
             self.hashes.resize(at + 1, None);
