@@ -13,6 +13,8 @@ mod schemas;
 mod trial;
 #[path = "cluster/waits.rs"]
 mod waits;
+#[path = "cluster/writes.rs"]
+mod writes;
 
 use std::{
     net::UdpSocket,

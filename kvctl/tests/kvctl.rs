@@ -85,6 +85,8 @@ fn help_and_version_go_to_stdout() {
             "set",
             "get",
             "del",
+            "incr",
+            "txn",
             "exists",
             "status",
             "leader",

@@ -1,5 +1,5 @@
-//! The daemon's marks and mutants; what they are is said in `raft::instruments`. A mutant's number is that of the kind of
-//! bug in the project's list of bugs that others have had; those without one are our own.
+//! The daemon's marks and mutants; what they are is said in `raft::instruments`. A mutant's number is that of the bug in
+//! `docs/bugs.md`; those without one are our own.
 
 raft::instruments! {
     marks {
@@ -19,6 +19,7 @@ raft::instruments! {
         LogSplit: "what queued is more than one batch takes",
         LogReplaced: "entries are replaced by later ones",
         LogReplacedAcrossSegments: "entries of an earlier segment are replaced",
+        LogGap: "segments are found before others that were removed",
         LogSettled: "the last batch is marked as durable",
         LogReadBack: "entries are read for a follower from a segment that is full",
         LogReadFailed: "entries cannot be read for a follower",
@@ -44,6 +45,14 @@ raft::instruments! {
         ChunkStraddles: "a stored request id is below the floor",
         RequestTooLate: "a request that queued for all of its time is refused",
         RequestInvalid: "a request that makes no sense is refused",
+        PreviousForgotten: "a request that wants the row before is answered from memory, without it",
+        ConditionUnmet: "a write is not done: its condition does not hold",
+        SumOfNoNumber: "nothing is added to a value that is no number",
+        SumOverflows: "nothing is added where the sum would be too large",
+        RangeTooLarge: "nothing of a range is removed: it has more keys than were to be",
+        TransactionThen: "the compares of a transaction all hold",
+        TransactionElse: "a compare of a transaction does not hold",
+        TransactionTooLarge: "a transaction is not done: its reads find too much",
         ApplyHeld: "nothing is applied while an overlay is written and the next is full",
         WriteLost: "a write is lost from sight with leadership",
         WriteExpired: "a write's time passes while its fate is open",
@@ -84,6 +93,7 @@ raft::instruments! {
         LogTrustsMark: "42: the entries of a batch are not held against its checksum",
         LogCutsDamage: "42: damage before a later mark is cut like a torn write",
         LogNeverSettles: "42: the last batch is not marked as durable when the log is idle",
+        LogRefusesGap: "41: a removal that came undone is taken for a segment that is missing",
         LogIgnoresFailedWrite: "57: a write that found no space is taken for done",
         LogLeavesUnsynced: "what an ended process left readable is not synced",
         LogRefusesReceived: "22: a log that does not match a received state keeps the node from starting",
@@ -124,6 +134,17 @@ raft::instruments! {
         StateReadsStoreFirst: "the store is read before the overlays",
         StateRecreates: "an overwrite creates the key anew",
         StateKeepsVersion: "an overwrite does not raise the version",
+        StateTrustsProposal: "47: a condition is judged when it is proposed, and not when it is applied",
+        StateBumpsUnmet: "a write whose condition does not hold raises the version",
+        StateMeetsAbsent: "a condition on the revision holds of a key that is not there",
+        StateWrapsSum: "a sum that is too large wraps around",
+        StateRemovesSome: "45: of a range with too many keys as many are removed as may be",
+        StateScansOneLayer: "a range is looked for in the newest overlay and the store alone",
+        StateChangesHalf: "45: of the changes of one write half are done",
+        TransactionLeavesPart: "45: a transaction whose reads find too much leaves what it had changed",
+        TransactionReadsBefore: "a read of a transaction does not see what the transaction wrote",
+        RequestsForgetVerdict: "48: what is remembered of a request in the file is not its verdict",
+        RequestsJudgeAgain: "48: the condition of a repeated request is judged anew",
         RequestsUnboundByFlush: "48: a flush forgets the requests that it wrote",
         RequestsRepeatAnew: "48: a repeated request is answered with the revision of its repetition",
         RequestsRunExpired: "48: an expired request is executed",

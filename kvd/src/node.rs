@@ -24,7 +24,7 @@ use crate::{
     event::{Action, Caller, Event, Standing, Time},
     instruments::{Mark, Mutant, mark, mutant},
     members::Members,
-    state::{Applied, State, StateError},
+    state::{Applied, Outcome, State, StateError, WriteOutcome},
     waiting::{Waiting, WaitingRead},
 };
 
@@ -287,6 +287,9 @@ impl Node {
             mark(Mark::RequestInvalid);
             return self.reply(caller, Err(refused(&error)));
         }
+        if mutant(Mutant::StateTrustsProposal) && !self.state.meets(&operation) {
+            return self.refuse(caller, Refusal::Busy, "the queue of writes");
+        }
         let stamp_ms = self.clock.at(self.now);
         let command = Command { request, stamp_ms, wall_ms: self.now.wall_ms, operation };
         match self.raft.propose(Arc::from(command.encode())) {
@@ -426,11 +429,11 @@ pub(crate) fn newest_stamp(entries: &[Entry]) -> Option<u64> {
 }
 
 fn written(applied: Applied) -> Result<Response, Refused> {
-    let outcome = applied.result?;
-    Ok(Response::Written {
-        revision: outcome.revision,
-        existed: outcome.existed,
-        deduplicated: outcome.deduplicated,
+    Ok(match applied.result? {
+        Outcome::Written(WriteOutcome { revision, existed, deduplicated }) => {
+            Response::Written { revision, existed, deduplicated }
+        }
+        Outcome::Decided(decided) => Response::Decided(decided),
     })
 }
 

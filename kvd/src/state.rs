@@ -30,7 +30,7 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{ClusterId, Command, Operation, Refused, response::Found};
+use protocol::{ClusterId, Command, Decided, Operation, Refused, response::Found};
 use raft::{Entry, Payload, Position};
 
 use crate::{
@@ -47,10 +47,13 @@ mod hash;
 mod received;
 pub(crate) mod requests;
 pub(crate) mod row;
+mod scan;
+mod transaction;
+mod write;
 
 pub use error::StateError;
 pub use received::{Install, Installed};
-use requests::{Remembered, Requests, Verdict};
+use requests::{Requests, Verdict};
 use row::{Meta, Row};
 
 /// Bounds on what the state keeps in memory, and when it writes it down.
@@ -87,10 +90,19 @@ pub struct Applied {
     /// The entry's index.
     pub revision: u64,
     /// What to tell the client.
-    pub result: Result<WriteOutcome, Refused>,
+    pub result: Result<Outcome, Refused>,
 }
 
-/// The outcome of a write.
+/// What came of a write that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of a set or a delete.
+    Written(WriteOutcome),
+    /// Of any other.
+    Decided(Box<Decided>),
+}
+
+/// The outcome of a set or a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOutcome {
     /// The revision of the entry that did it: an earlier one when `deduplicated`.
@@ -226,51 +238,69 @@ impl State {
         let result = match self.requests.judge(&command.request, operation, revision, self.cluster) {
             Verdict::Refused(refused) => {
                 if refused == Refused::Expired && mutant(Mutant::RequestsKeepRefused) {
-                    let kept = Remembered { token, revision, operation, number: 0, existed: false };
-                    self.requests.remember(kept);
+                    let kept = WriteOutcome { revision, existed: false, deduplicated: false };
+                    self.requests.remember(Outcome::Written(kept).remembered(token, operation));
                 }
                 Err(refused)
             }
-            Verdict::Repeated(first) => {
-                let revision = if mutant(Mutant::RequestsRepeatAnew) { revision } else { first.revision };
-                Ok(WriteOutcome { revision, existed: first.existed, deduplicated: true })
-            }
+            Verdict::Repeated(first) => Ok(self.repeated(revision, first, &command.operation)?),
             Verdict::New => {
-                let existed = self.write(revision, operation, command.operation)?;
-                self.requests.remember(Remembered { token, revision, operation, number: 0, existed });
-                Ok(WriteOutcome { revision, existed, deduplicated: false })
+                let outcome = self.perform(revision, operation, command.operation)?;
+                self.requests.remember(outcome.remembered(token, operation));
+                Ok(outcome)
             }
         };
         Ok(Applied { revision, result })
     }
 
-    /// Does what the operation says; whether the key was there before. The one fallible step comes first.
-    fn write(&mut self, revision: u64, content: u64, operation: Operation) -> Result<bool, StateError> {
+    /// Does what the operation says.
+    fn perform(&mut self, revision: u64, content: u64, operation: Operation) -> Result<Outcome, StateError> {
         let (key, value) = match operation {
             Operation::Set { key, value } => (key, Some(value)),
             Operation::Delete { key } => (key, None),
+            other => return Ok(Outcome::Decided(Box::new(self.decide(revision, other)?))),
         };
-        let before = match self.meta(&key) {
-            Err(_) if mutant(Mutant::StateSwallowsFailedRead) => None,
-            before => before?,
+        // The one fallible step comes first.
+        let before = self.before(&key)?;
+        let slot = value.map_or(Slot::Deleted, |value| {
+            Slot::Row(Arc::new(Row { meta: self.written(before, revision, content), value }))
+        });
+        self.replace(&key, before, slot);
+        Ok(Outcome::Written(WriteOutcome { revision, existed: before.is_some(), deduplicated: false }))
+    }
+
+    /// What the row of a key says that is about to be written.
+    fn before(&self, key: &[u8]) -> Result<Option<Meta>, StateError> {
+        match self.meta(key) {
+            Err(_) if mutant(Mutant::StateSwallowsFailedRead) => Ok(None),
+            before => before,
+        }
+    }
+
+    /// What the row of a key says that is written now.
+    fn written(&self, before: Option<Meta>, revision: u64, content: u64) -> Meta {
+        let (created, version) = match before {
+            Some(before) if mutant(Mutant::StateKeepsVersion) => (before.created, before.version),
+            Some(before) if !mutant(Mutant::StateRecreates) => (before.created, before.version + 1),
+            _ => (revision, 1),
         };
+        let local = if mutant(Mutant::StateReadsLocalClock) { self.flush_began_ms % 2 } else { 0 };
+        Meta { revision, created, version: version + local, content }
+    }
+
+    /// Puts a row, or nothing, where `before` was.
+    fn replace(&mut self, key: &[u8], before: Option<Meta>, slot: Slot) {
         if let Some(before) = before {
             self.rows_hash = self.rows_hash.wrapping_sub(before.element());
         }
-        if let Some(value) = value {
-            let (created, version) = match before {
-                Some(before) if mutant(Mutant::StateKeepsVersion) => (before.created, before.version),
-                Some(before) if !mutant(Mutant::StateRecreates) => (before.created, before.version + 1),
-                _ => (revision, 1),
-            };
-            let local = if mutant(Mutant::StateReadsLocalClock) { self.flush_began_ms % 2 } else { 0 };
-            let meta = Meta { revision, created, version: version + local, content };
-            self.rows_hash = self.rows_hash.wrapping_add(meta.element());
-            self.active.put(&key, Slot::Row(Arc::new(Row { meta, value })));
-        } else if before.is_some() {
-            self.active.put(&key, Slot::Deleted);
+        match slot {
+            Slot::Row(row) => {
+                self.rows_hash = self.rows_hash.wrapping_add(row.meta.element());
+                self.active.put(key, Slot::Row(row));
+            }
+            Slot::Deleted if before.is_some() => self.active.put(key, Slot::Deleted),
+            Slot::Deleted => {}
         }
-        Ok(before.is_some())
     }
 
     /// What the overlays say of `key`, the newer first.
@@ -285,10 +315,15 @@ impl State {
     }
 
     fn meta(&self, key: &[u8]) -> Result<Option<Meta>, StateError> {
+        self.see(key, |meta, _| meta)
+    }
+
+    /// Shows the key's row to `look`, without copying it.
+    fn see<T>(&self, key: &[u8], look: impl FnOnce(Meta, &[u8]) -> T) -> Result<Option<T>, StateError> {
         match self.recent(key) {
-            Some(Slot::Row(row)) => Ok(Some(row.meta)),
+            Some(Slot::Row(row)) => Ok(Some(look(row.meta, &row.value))),
             Some(Slot::Deleted) => Ok(None),
-            None => self.base.get(key, |meta, _| meta),
+            None => self.base.get(key, look),
         }
     }
 

@@ -22,7 +22,7 @@ use std::{
     },
 };
 
-use protocol::{ClusterId, version::STATE_FORMAT};
+use protocol::{ClusterId, KeyRange, version::STATE_FORMAT};
 use raft::Position;
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
@@ -47,7 +47,7 @@ pub(crate) mod overlay;
 pub(crate) mod view;
 
 use backend::Backend;
-use overlay::{Overlay, Slot};
+use overlay::{Overlay, Slot, bounds};
 
 const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
 const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
@@ -96,6 +96,10 @@ pub(crate) struct Base {
     rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
     path: Arc<Path>,
 }
+
+/// Key and row as they are in the file.
+pub(crate) type StoredRow =
+    (redb::AccessGuard<'static, &'static [u8]>, redb::AccessGuard<'static, &'static [u8]>);
 
 impl Store {
     /// Opens the store in `dir`, or makes an empty one of `cluster`. The file must be this cluster's, of a known
@@ -267,10 +271,24 @@ impl Base {
         let Some(stored) = self.rows.get(key).map_err(StateError::store("read a row"))? else {
             return Ok(None);
         };
-        let Some((meta, value)) = Meta::split(stored.value()) else {
-            return Err(StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" });
-        };
+        let (meta, value) = self.split(stored.value())?;
         Ok(Some(see(meta, value)))
+    }
+
+    /// The rows of a range, in the order of the keys. The range is not an empty one.
+    pub(crate) fn range(
+        &self,
+        range: &KeyRange,
+    ) -> Result<impl Iterator<Item = Result<StoredRow, StateError>> + use<>, StateError> {
+        let read = StateError::store("read rows");
+        let rows = self.rows.range::<&[u8]>(bounds(range)).map_err(&read)?;
+        Ok(rows.map(move |row| row.map_err(&read)))
+    }
+
+    /// What a stored row says, and its value.
+    pub(crate) fn split<'a>(&self, stored: &'a [u8]) -> Result<(Meta, &'a [u8]), StateError> {
+        Meta::split(stored)
+            .ok_or_else(|| StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" })
     }
 }
 

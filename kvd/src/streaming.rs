@@ -22,7 +22,7 @@ use bytes::Bytes;
 use protocol::limits::SNAPSHOT_BLOCK_BYTES;
 use raft::NodeId;
 use tokio::sync::{mpsc, oneshot};
-use transport::{Connection, Endpoint, FrameReader, FrameWriter, TransportError};
+use transport::{CloseCode, Connection, Endpoint, FrameReader, FrameWriter, TransportError};
 
 use crate::{
     driver::{Input, spawn},
@@ -166,7 +166,7 @@ async fn send(
     writer.finish();
     // It may take a while to be made current; the connection itself is watched by QUIC.
     let answer = reader.next(1).await?;
-    connection.close(0, "");
+    connection.close(CloseCode::Done, "");
     if answer.is_some_and(|answer| *answer == [TAKEN]) { Ok(sent) } else { Err(StreamError::Refused) }
 }
 
@@ -212,7 +212,7 @@ pub(crate) async fn serve(
     gate: Gate,
 ) {
     let Ok(_place) = gate.places.clone().try_acquire_owned() else {
-        connection.close(4, "busy: too many states are offered");
+        connection.close(CloseCode::Limit, "busy: too many states are offered");
         return;
     };
     let taken = tokio::time::timeout(LIFE, take(writer, reader, &peer, &gate)).await;

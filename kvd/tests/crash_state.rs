@@ -11,9 +11,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use kvd::{
     disk::Disk,
-    state::{State, StateError, StateLimits, WriteOutcome},
+    state::{Outcome, State, StateError, StateLimits, WriteOutcome},
 };
-use protocol::{ClusterId, Command, Operation, Refused, RequestId, response::Found};
+use protocol::{
+    ClusterId, Command, Condition, KeyRange, Operation, Refused, RequestId, Transaction, operation::Action,
+    response::Found,
+};
 use raft::{Entry, Payload, Position};
 use testkit::disk::SimDisk;
 
@@ -48,7 +51,20 @@ fn operation(index: u64, value_bytes: usize) -> Operation {
     if index % 4 == 3 {
         return Operation::Delete { key };
     }
-    Operation::Set { key, value: vec![u8::try_from(index % 251).unwrap(); value_bytes] }
+    let value = vec![u8::try_from(index % 251).unwrap(); value_bytes];
+    match index % 12 {
+        // Some hold and some do not, and a retry must hear the same of both.
+        5 => {
+            Operation::Conditional { key, value: Some(value), condition: Condition::Absent, previous: false }
+        }
+        1 => {
+            let next = Action::Set { key: self::key(index * 5 + 1), value: value.clone() };
+            let then = vec![Action::Set { key, value }, next];
+            Operation::Transaction(Transaction { then, ..Transaction::default() })
+        }
+        9 => Operation::DeleteRange { range: KeyRange::prefix(b"key "), most: 5 },
+        _ => Operation::Set { key, value },
+    }
 }
 
 fn entry(index: u64, id: u64, operation: Operation) -> Entry {
@@ -148,7 +164,13 @@ impl Story {
             let result = state.apply(&entry).unwrap().unwrap().result;
             if id + MEMORY as u64 > end {
                 assert!(
-                    matches!(result, Ok(WriteOutcome { revision, deduplicated: true, .. }) if revision == id),
+                    match &result {
+                        Ok(Outcome::Written(written)) => {
+                            matches!(written, WriteOutcome { revision, deduplicated: true, .. } if *revision == id)
+                        }
+                        Ok(Outcome::Decided(decided)) => decided.deduplicated && decided.revision == id,
+                        Err(_) => false,
+                    },
                     "{id}: {result:?}"
                 );
             } else {
@@ -165,13 +187,26 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
     let revision = entry.position.index.0;
     match Command::decode(bytes).unwrap().operation {
         Operation::Delete { key } => _ = rows.remove(&key),
-        Operation::Set { key, value } => {
-            let (created, version) =
-                rows.get(&key).map_or((revision, 1), |row| (row.created, row.version + 1));
-            rows.insert(key, Found { value, revision, created, version });
+        Operation::DeleteRange { most, .. } if rows.len() <= usize::try_from(most).unwrap() => rows.clear(),
+        Operation::Conditional { key, .. } if rows.contains_key(&key) => {}
+        Operation::Conditional { key, value: Some(value), .. } => {
+            rows.insert(key, Found { value, revision, created: revision, version: 1 });
+        }
+        Operation::Conditional { .. } | Operation::DeleteRange { .. } | Operation::Increment { .. } => {}
+        Operation::Set { key, value } => put(&mut rows, revision, key, value),
+        Operation::Transaction(transaction) => {
+            for action in transaction.then {
+                let Action::Set { key, value } = action else { unreachable!("the story has no other") };
+                put(&mut rows, revision, key, value);
+            }
         }
     }
     rows
+}
+
+fn put(rows: &mut BTreeMap<Vec<u8>, Found>, revision: u64, key: Vec<u8>, value: Vec<u8>) {
+    let (created, version) = rows.get(&key).map_or((revision, 1), |row| (row.created, row.version + 1));
+    rows.insert(key, Found { value, revision, created, version });
 }
 
 /// Cuts at each call in turn until the story ends before the cut; how many cuts that were.

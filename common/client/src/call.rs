@@ -218,6 +218,10 @@ impl Call {
                 self.nodes.learn_index(*revision);
                 self.nodes.learn_leader(None, link.address());
             }
+            Response::Decided(decided) => {
+                self.nodes.learn_index(decided.revision);
+                self.nodes.learn_leader(None, link.address());
+            }
             Response::Value { revision, .. } => self.nodes.learn_index(*revision),
             Response::Status(status) => self.nodes.learn_index(status.applied),
             Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
@@ -225,13 +229,14 @@ impl Call {
     }
 
     fn fits(&self, response: &Response) -> bool {
-        matches!(
-            (&self.frame.request, response),
-            (Request::Write { .. }, Response::Written { .. })
-                | (Request::Get { .. }, Response::Value { .. })
-                | (Request::Status, Response::Status(_))
-                | (Request::CompactLog, Response::Compacted { .. })
-        )
+        match (&self.frame.request, response) {
+            (Request::Write { operation, .. }, Response::Written { .. }) => operation.is_plain(),
+            (Request::Write { operation, .. }, Response::Decided(_)) => !operation.is_plain(),
+            (Request::Get { .. }, Response::Value { .. })
+            | (Request::Status, Response::Status(_))
+            | (Request::CompactLog, Response::Compacted { .. }) => true,
+            _ => false,
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`mod@retry`] | decides after each event what to do next; pure |
 //! | `call` | does so: one call from the first attempt to its end |
 //! | `nodes` | what is known of the cluster: addresses, links, leader, applied index |
+//! | `writes` | one method for each write |
 //! | `race` | endpoints race, so that a dead one costs a head start |
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
 //! | `status` | every node's own view, at once |
@@ -30,6 +31,7 @@ mod probe;
 mod race;
 pub mod retry;
 mod status;
+mod writes;
 
 use std::{
     fmt,
@@ -41,15 +43,14 @@ use std::{
     time::Duration,
 };
 
-use protocol::{
-    ClusterId, Consistency, Operation, Request, RequestId, Response, command::check_key, response::Found,
-};
+use protocol::{Consistency, Request, RequestId, Response, command::check_key, response::Found};
 use tokio::time::Instant;
 
 use crate::{call::Call, nodes::Nodes};
 
 pub use error::{EndpointError, EndpointFailure, Error, Outcome};
 pub use status::NodeView;
+pub use writes::{Judged, Written};
 
 /// How to reach a cluster.
 #[derive(Clone)]
@@ -72,19 +73,6 @@ impl Settings {
         let (timeout, connect_timeout) = (Duration::from_secs(5), Duration::from_secs(1));
         Self { endpoints, identity, timeout, connect_timeout, connections: 1 }
     }
-}
-
-/// A write that was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The revision it made.
-    pub revision: u64,
-    /// Whether the key was there before.
-    pub existed: bool,
-    /// Whether an earlier attempt had already applied it.
-    pub deduplicated: bool,
-    /// Its id.
-    pub request: RequestId,
 }
 
 /// A read that was served.
@@ -132,16 +120,6 @@ impl Client {
         Self { nodes: Arc::new(Nodes::new(settings)), timeout, connect_timeout, seed }
     }
 
-    /// Writes a key. `request` is the id of an earlier call whose outcome is unknown, to be settled by this one.
-    pub async fn set(&self, key: &[u8], value: &[u8], request: Option<RequestId>) -> Result<Written, Error> {
-        self.write(Operation::Set { key: key.to_vec(), value: value.to_vec() }, request).await
-    }
-
-    /// Removes a key, there or not. `request` as in [`Client::set`].
-    pub async fn delete(&self, key: &[u8], request: Option<RequestId>) -> Result<Written, Error> {
-        self.write(Operation::Delete { key: key.to_vec() }, request).await
-    }
-
     /// Reads a key.
     pub async fn get(&self, key: &[u8], consistency: Consistency) -> Result<Read, Error> {
         self.read(key, consistency, false).await
@@ -181,19 +159,6 @@ impl Client {
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
-    }
-
-    async fn write(&self, operation: Operation, given: Option<RequestId>) -> Result<Written, Error> {
-        operation.check()?;
-        // Filled in at the first attempt: by then a node has said which index and cluster it is for.
-        let nobody = RequestId { token: [0; 16], learned: 0, cluster: ClusterId::default() };
-        let done = self.call(Request::Write { request: given.unwrap_or(nobody), operation }, given).await?;
-        let (Response::Written { revision, existed, deduplicated }, Some(request)) =
-            (done.response, done.request)
-        else {
-            unreachable!("a call lets only a fitting answer through");
-        };
-        Ok(Written { revision, existed, deduplicated, request })
     }
 
     async fn read(&self, key: &[u8], consistency: Consistency, without_value: bool) -> Result<Read, Error> {

@@ -20,9 +20,13 @@ mod cluster;
 mod compact;
 mod data;
 mod explain;
+mod increment;
 mod install;
 mod ping;
+mod remove;
+mod transact;
 mod wait;
+mod write;
 
 /// Plugins have ten seconds by custom.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +47,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
     subcommand_required = true,
     disable_help_subcommand = true,
     after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl get app/mode\n  kvctl status -o json\n\n\
-                  Exit codes: 0 done, 1 no such key, 2 usage, 3 no endpoint, 4 no leader, 5 deadline,\n\
+                  Exit codes: 0 done, 1 no such key or condition false, 2 usage, 3 no endpoint, 4 no leader, 5 deadline,\n\
                   6 outcome unknown, 7 denied, 8 refused, 10 some nodes failed, 12 local file, 70 bug.\n\
                   `kvctl explain CODE` explains the code of an error."
 )]
@@ -113,11 +117,15 @@ impl Line {
 pub enum Command {
     /// Write a key
     #[command(visible_alias = "put")]
-    Set(data::Set),
+    Set(write::Set),
     /// Read a key
     Get(data::Get),
-    /// Remove a key
-    Del(data::Del),
+    /// Remove a key, or all keys of a prefix or a range
+    Del(remove::Del),
+    /// Add to a number
+    Incr(increment::Incr),
+    /// Compare keys, and read and write as that comes out, all at once
+    Txn(transact::Txn),
     /// Say whether a key is there
     Exists(data::Exists),
     /// Ask every node how it is
@@ -151,7 +159,9 @@ impl Command {
         match self {
             Self::Set(set) => set.prepare(),
             Self::Get(get) => data::check_key(&get.key),
-            Self::Del(del) => data::check_key(&del.key),
+            Self::Del(del) => del.prepare(),
+            Self::Incr(incr) => incr.prepare(),
+            Self::Txn(txn) => txn.prepare(),
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
@@ -174,6 +184,8 @@ impl Command {
             Self::Set(set) => set.run(session).await,
             Self::Get(get) => get.run(session).await,
             Self::Del(del) => del.run(session).await,
+            Self::Incr(incr) => incr.run(session).await,
+            Self::Txn(txn) => txn.run(session).await,
             Self::Exists(exists) => exists.run(session).await,
             Self::Status(status) => status.run(session).await,
             Self::Leader(leader) => leader.run(session).await,
@@ -191,7 +203,7 @@ impl Command {
 
     /// Whether it changes keys.
     pub fn writes(&self) -> bool {
-        matches!(self, Self::Set(_) | Self::Del(_) | Self::Bench(_))
+        matches!(self, Self::Set(_) | Self::Del(_) | Self::Incr(_) | Self::Txn(_) | Self::Bench(_))
     }
 
     /// The format that the command itself asks for.

@@ -92,6 +92,38 @@ pub fn base64(bytes: &[u8]) -> String {
     out
 }
 
+/// The bytes that this is the standard base64 of, with its padding.
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len().checked_sub(digits.len())?;
+    if !text.len().is_multiple_of(4) || padding > 2 {
+        return None;
+    }
+    let (mut out, mut held, mut bits) = (Vec::with_capacity(text.len()), 0_u32, 0_u32);
+    for digit in digits.bytes() {
+        held = held << 6 | six(digit)?;
+        bits = bits.checked_add(6)?;
+        if let Some(rest) = bits.checked_sub(8) {
+            out.push(u8::try_from(held >> rest & 0xff).ok()?);
+            (held, bits) = (held & ((1 << rest) - 1), rest);
+        }
+    }
+    // What is left over is padding, and says nothing.
+    (held == 0).then_some(out)
+}
+
+fn six(digit: u8) -> Option<u32> {
+    let within = |first: u8, from: u32| Some(from.wrapping_add(u32::from(digit.wrapping_sub(first))));
+    match digit {
+        b'A'..=b'Z' => within(b'A', 0),
+        b'a'..=b'z' => within(b'a', 26),
+        b'0'..=b'9' => within(b'0', 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +164,17 @@ mod tests {
     fn base64_pads() {
         let encoded = ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes()));
         assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+
+    #[test]
+    fn base64_comes_back_and_nothing_else_does() {
+        for length in 0..70_u8 {
+            let bytes: Vec<u8> = (0..length).map(|at| at.wrapping_mul(37) ^ 0xa5).collect();
+            assert_eq!(from_base64(&base64(&bytes)), Some(bytes));
+        }
+        for text in ["A", "AA", "AAA", "A===", "====", "AA=A", "Zh==", "Zm9=", "Zm9v\n", "Zm9-", "=Zm9"] {
+            assert_eq!(from_base64(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use prost::Message as _;
 
-use crate::{DecodeError, RequestId, limits};
+use crate::{DecodeError, Operation, RequestId, limits, operation::OperationWire};
 
 /// A replicated command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,40 +18,6 @@ pub struct Command {
     pub operation: Operation,
 }
 
-/// What a command does to the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Writes one key.
-    Set {
-        /// Not empty, at most [`limits::KEY_BYTES`].
-        key: Vec<u8>,
-        /// At most [`limits::VALUE_BYTES`].
-        value: Vec<u8>,
-    },
-    /// Removes one key; removing an absent one is not an error.
-    Delete {
-        /// As in [`Operation::Set`].
-        key: Vec<u8>,
-    },
-}
-
-impl Operation {
-    /// The bytes that identify the operation, for telling a repeated request from a reused id.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        OperationWire::from(self.clone()).encode_to_vec()
-    }
-
-    /// Checks the operation against the limits.
-    pub fn check(&self) -> Result<(), DecodeError> {
-        let (key, value) = match self {
-            Self::Set { key, value } => (key, value.len()),
-            Self::Delete { key } => (key, 0),
-        };
-        check_key(key)?;
-        within("value", value, limits::VALUE_BYTES)
-    }
-}
-
 /// Refuses the empty key and one over [`limits::KEY_BYTES`].
 pub fn check_key(key: &[u8]) -> Result<(), DecodeError> {
     if key.is_empty() {
@@ -60,7 +26,8 @@ pub fn check_key(key: &[u8]) -> Result<(), DecodeError> {
     within("key", key.len(), limits::KEY_BYTES)
 }
 
-fn within(what: &'static str, size: usize, limit: usize) -> Result<(), DecodeError> {
+/// Refuses what is over a limit, by name.
+pub(crate) fn within(what: &'static str, size: usize, limit: usize) -> Result<(), DecodeError> {
     if size > limit { Err(DecodeError::TooLarge { what, size, limit }) } else { Ok(()) }
 }
 
@@ -103,55 +70,6 @@ struct CommandWire {
     operation: Option<OperationWire>,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct OperationWire {
-    #[prost(oneof = "OperationKind", tags = "1, 2")]
-    kind: Option<OperationKind>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum OperationKind {
-    #[prost(message, tag = "1")]
-    Set(SetWire),
-    #[prost(message, tag = "2")]
-    Delete(KeyWire),
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct SetWire {
-    #[prost(bytes = "vec", tag = "1")]
-    key: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct KeyWire {
-    #[prost(bytes = "vec", tag = "1")]
-    key: Vec<u8>,
-}
-
-impl From<Operation> for OperationWire {
-    fn from(operation: Operation) -> Self {
-        let kind = match operation {
-            Operation::Set { key, value } => OperationKind::Set(SetWire { key, value }),
-            Operation::Delete { key } => OperationKind::Delete(KeyWire { key }),
-        };
-        Self { kind: Some(kind) }
-    }
-}
-
-impl TryFrom<OperationWire> for Operation {
-    type Error = DecodeError;
-
-    fn try_from(wire: OperationWire) -> Result<Self, DecodeError> {
-        match wire.kind.ok_or(DecodeError::Malformed("unknown operation"))? {
-            OperationKind::Set(set) => Ok(Self::Set { key: set.key, value: set.value }),
-            OperationKind::Delete(delete) => Ok(Self::Delete { key: delete.key }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,16 +90,6 @@ mod tests {
             let command = command(operation);
             assert_eq!(Command::decode(&command.encode()), Ok(command));
         }
-    }
-
-    #[test]
-    fn limits_hold_at_the_bound_and_one_past_it() {
-        let set =
-            |key: usize, value: usize| Operation::Set { key: vec![b'k'; key], value: vec![b'v'; value] };
-        assert_eq!(set(limits::KEY_BYTES, limits::VALUE_BYTES).check(), Ok(()));
-        assert!(set(limits::KEY_BYTES + 1, 0).check().is_err());
-        assert!(set(1, limits::VALUE_BYTES + 1).check().is_err());
-        assert!(set(0, 0).check().is_err());
     }
 
     #[test]

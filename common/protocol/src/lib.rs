@@ -5,7 +5,7 @@
 //! | [`mod@version`] | ALPN names and format numbers |
 //! | [`limits`] | every bound on what may cross a wire or enter the log |
 //! | [`identity`] | cluster, request and incarnation ids |
-//! | [`command`] | what is inside a log entry |
+//! | [`command`], [`operation`] | what is inside a log entry, and what it does |
 //! | [`request`], [`response`] | client frames |
 //! | [`frame`] | the record of one entry: the same bytes between servers and in the log |
 //! | [`peer`] | frames between servers |
@@ -29,6 +29,7 @@ pub mod error;
 pub mod frame;
 pub mod identity;
 pub mod limits;
+pub mod operation;
 pub mod peer;
 mod read;
 pub mod request;
@@ -37,9 +38,10 @@ pub mod response;
 mod testing;
 pub mod version;
 
-pub use command::{Command, Operation};
+pub use command::Command;
 pub use error::{DecodeError, Refused};
 pub use identity::{ClusterId, RequestId};
+pub use operation::{Condition, KeyRange, Operation, Transaction, Verdict};
 pub use peer::PeerFrame;
 pub use request::{Consistency, Request, RequestFrame};
-pub use response::{NodeStatus, Response, ResponseFrame, Role, Welcome};
+pub use response::{Decided, NodeStatus, Response, ResponseFrame, Role, Welcome};

@@ -4,6 +4,21 @@
 pub const KEY_BYTES: usize = 4 * 1024;
 /// Longest value, in bytes.
 pub const VALUE_BYTES: usize = 512 * 1024;
+/// Keys and values of one write together, those of its conditions included.
+pub const WRITE_BYTES: usize = 768 * 1024;
+/// Most keys that one removal of a range may take. About so many are looked up and hidden in a tenth of a second, in which
+/// the node does nothing else.
+pub const DELETED_KEYS: usize = 10_000;
+/// Most compares of one transaction.
+pub const TRANSACTION_COMPARES: usize = 128;
+/// Most actions of one transaction, either way.
+pub const TRANSACTION_ACTIONS: usize = 128;
+/// Most keys that one range of a transaction reads.
+pub const TRANSACTION_ROWS: usize = 1000;
+/// What the reads of one transaction may find together: keys, values, and [`ROW_BYTES`] for each row.
+pub const RESULT_BYTES: usize = 768 * 1024;
+/// What a row counts for beside key and value: more than its numbers take in a frame.
+pub const ROW_BYTES: usize = 64;
 /// Longest client frame, length prefix not counted.
 pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
 /// Longest peer frame, length prefix not counted: one append of the largest size.

@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use crate::{
     DecodeError, RequestId,
-    command::{Operation, OperationWire},
+    operation::{Operation, OperationWire},
 };
 
 /// One request with the number its answer will carry and the time the client is prepared to wait.
@@ -24,7 +24,8 @@ pub struct RequestFrame {
 /// What a client can ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Do this once; the answer is [`Response::Written`](crate::Response::Written).
+    /// Do this once; the answer is [`Response::Written`](crate::Response::Written) for a set and a delete and
+    /// [`Response::Decided`](crate::Response::Decided) for every other operation.
     Write {
         /// Under which it takes effect at most once.
         request: RequestId,

@@ -5,7 +5,7 @@ mod wire;
 use prost::Message as _;
 
 use self::wire::{ResponseWire, WelcomeWire};
-use crate::{ClusterId, DecodeError, Refused};
+use crate::{ClusterId, DecodeError, Refused, Verdict};
 
 /// The first thing a server says on a client connection, on a stream of its own, unasked: what a client needs
 /// before its first write.
@@ -48,7 +48,7 @@ pub struct ResponseFrame {
 /// A request done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// The write is committed and applied.
+    /// The set or delete is committed and applied.
     Written {
         /// Its revision: the log index of the entry that did it.
         revision: u64,
@@ -57,6 +57,8 @@ pub enum Response {
         /// Whether this id had been applied before and this is the remembered outcome.
         deduplicated: bool,
     },
+    /// Any other write is committed and was judged.
+    Decided(Box<Decided>),
     /// The read was served.
     Value {
         /// The entry, or `None` when the key is absent.
@@ -75,6 +77,56 @@ pub enum Response {
         /// Bytes that the log takes now.
         bytes: u64,
     },
+}
+
+/// What became of a write that is more than a set or a delete.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// The log index of the entry that was judged: the revision of what it changed.
+    pub revision: u64,
+    /// Whether it was done.
+    pub verdict: Verdict,
+    /// | operation | number |
+    /// | --- | --- |
+    /// | [`Operation::Conditional`](crate::Operation::Conditional) | the revision that had written the key last, zero where it was absent |
+    /// | [`Operation::Increment`](crate::Operation::Increment) | the sum, or on [`Verdict::Overflow`] what is there, as an `i64` of the same bits; on [`Verdict::NotANumber`] the revision that wrote what is there |
+    /// | [`Operation::DeleteRange`](crate::Operation::DeleteRange) | how many keys were removed |
+    /// | [`Operation::Transaction`](crate::Operation::Transaction) | zero |
+    pub number: u64,
+    /// Whether the key was there before; for a range, whether any was.
+    pub existed: bool,
+    /// Whether this id had been judged before and this is the remembered outcome.
+    pub deduplicated: bool,
+    /// The row before, where it was asked for, the key was there, and this is not a remembered outcome.
+    pub previous: Option<Found>,
+    /// What each action of a transaction came to, in the order of its list; none of a remembered outcome.
+    pub results: Vec<Done>,
+}
+
+/// What one action of a transaction came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// A set or a delete.
+    Written {
+        /// Whether the key was there before it.
+        existed: bool,
+    },
+    /// A read of one key.
+    Read(Option<Found>),
+    /// A read of a range.
+    Rows {
+        /// Key and row, in the order of the keys.
+        rows: Vec<(Vec<u8>, Found)>,
+        /// Whether the range has more than were to be read.
+        more: bool,
+    },
+}
+
+impl Decided {
+    /// The sum of an increment, or the number that it would not add to.
+    pub fn sum(&self) -> i64 {
+        self.number.cast_signed()
+    }
 }
 
 /// A key that is there.

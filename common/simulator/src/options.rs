@@ -62,6 +62,12 @@ options! {
     /// Whether the healed cluster is then watched idle for a thousand election timeouts.
     idle: |rng| u64::from(rng.chance(200_000));
 
+    /// Longest time that healing waits for servers that are hard to unite, in seconds.
+    discord: |rng| half(rng, 20, 60);
+    /// Which: 0, a quorum of which the one with the newest log is behind in terms; 1, a leader that is behind in terms.
+    discord_kind: |rng| rng.between(0, 1);
+    /// Whether a cluster that is healed as a whole must then work over a bridge or along a chain.
+    partial: |rng| u64::from(rng.chance(500_000));
     /// Whether the healed network loses everything: no seed says so; it is how a failure is tried out.
     hopeless: |_| 0;
 
@@ -85,6 +91,15 @@ options! {
     abandons: |rng| half(rng, 10_000, 100_000);
     /// Writes of unknown outcome that are settled with the same request id.
     settles: |rng| half(rng, 300_000, 1_000_000);
+
+    /// Calls that are writes under a condition.
+    conditions: |rng| half(rng, 50_000, 400_000);
+    /// Calls that are of counters, of the rest.
+    increments: |rng| half(rng, 20_000, 300_000);
+    /// Calls that are of keys that are removed many at a time, of the rest.
+    removals: |rng| half(rng, 20_000, 200_000);
+    /// Calls that are transactions, of the rest.
+    transactions: |rng| half(rng, 20_000, 300_000);
 
     /// Writes whose request id is wrong, and requests whose key is.
     lies: |rng| half(rng, 1000, 30_000);
@@ -159,6 +174,8 @@ options! {
     /// Mean time between two jumps of a server's wall clock, in milliseconds.
     jumps: |rng| half(rng, 1000, 20_000);
 
+    /// Most messages that a server's loop takes at once; with one, what comes of each is judged before the next.
+    turn: |rng| one_of(rng, &[1, 1024, 1024]);
     /// Longest time an event waits for the server's loop, in microseconds.
     loop_us: |rng| one_of(rng, &[10, 50, 300, 3000]);
     /// Whether the actions of a server are done in any order.

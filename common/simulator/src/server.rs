@@ -96,6 +96,13 @@ pub struct Inbox {
     pub clients: VecDeque<(Caller, RequestFrame, u64)>,
 }
 
+impl Inbox {
+    /// Whether the loop has something to take in.
+    pub fn waits(&self) -> bool {
+        !(self.done.is_empty() && self.peers.is_empty() && self.clients.is_empty())
+    }
+}
+
 /// A batch of the log: done at its beginning or at its end, told at its end.
 pub enum LogWork {
     /// It is done when it ends.
@@ -259,6 +266,7 @@ pub fn bounds(options: &Options) -> watch::Bounds {
     watch::Bounds {
         uncommitted: options.uncommitted,
         unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
-        log_bytes: options.keep_bytes + options.segment_bytes,
+        // The mark of an idle log may begin one segment more, and nothing is discarded before the next flush.
+        log_bytes: options.keep_bytes + 2 * options.segment_bytes,
     }
 }

@@ -36,6 +36,15 @@ pub enum Call {
         /// The key.
         key: Vec<u8>,
     },
+    /// Writes or removes one key if it is as expected.
+    Conditional {
+        /// The key.
+        key: Vec<u8>,
+        /// The value, different in every call of a history; `None` removes.
+        value: Option<Vec<u8>>,
+        /// What must be so.
+        expects: Expects,
+    },
     /// Reads one key; the answer must reflect every write acknowledged before.
     Get {
         /// The key.
@@ -48,6 +57,19 @@ pub enum Call {
     },
 }
 
+/// What must be so of a key for a write to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expects {
+    /// Nothing.
+    Anything,
+    /// The key is not there.
+    Absent,
+    /// It was written last at this revision.
+    Revision(u64),
+    /// It has this value.
+    Value(Vec<u8>),
+}
+
 /// What a client was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -57,6 +79,15 @@ pub enum Outcome {
         revision: u64,
         /// Whether the key was there before.
         existed: bool,
+    },
+    /// The conditional write was judged, once.
+    Judged {
+        /// Its place in the order of all writes; unique, also where nothing was done.
+        revision: u64,
+        /// Whether it was done.
+        is_met: bool,
+        /// The revision that had written the key before; `None` where it was not there.
+        found: Option<u64>,
     },
     /// The read was served.
     Read {
@@ -88,13 +119,27 @@ impl Call {
     /// The key it is about.
     pub fn key(&self) -> &[u8] {
         match self {
-            Self::Set { key, .. } | Self::Delete { key } | Self::Get { key } | Self::StaleGet { key } => key,
+            Self::Set { key, .. }
+            | Self::Delete { key }
+            | Self::Conditional { key, .. }
+            | Self::Get { key }
+            | Self::StaleGet { key } => key,
         }
     }
 
     /// Whether it changes anything.
     pub fn is_write(&self) -> bool {
-        matches!(self, Self::Set { .. } | Self::Delete { .. })
+        matches!(self, Self::Set { .. } | Self::Delete { .. } | Self::Conditional { .. })
+    }
+
+    /// What the key holds once it took effect: a value, or nothing. `None` for a read.
+    pub fn leaves(&self) -> Option<Option<&[u8]>> {
+        match self {
+            Self::Set { value, .. } => Some(Some(value)),
+            Self::Delete { .. } => Some(None),
+            Self::Conditional { value, .. } => Some(value.as_deref()),
+            Self::Get { .. } | Self::StaleGet { .. } => None,
+        }
     }
 }
 
@@ -112,6 +157,18 @@ impl fmt::Display for Call {
         match self {
             Self::Set { key, value } => write!(out, "set {}={}", Text(key), Text(value)),
             Self::Delete { key } => write!(out, "delete {}", Text(key)),
+            Self::Conditional { key, value, expects } => {
+                match value {
+                    Some(value) => write!(out, "set {}={}", Text(key), Text(value))?,
+                    None => write!(out, "delete {}", Text(key))?,
+                }
+                match expects {
+                    Expects::Anything => Ok(()),
+                    Expects::Absent => write!(out, " if absent"),
+                    Expects::Revision(revision) => write!(out, " if at {revision}"),
+                    Expects::Value(value) => write!(out, " if {}", Text(value)),
+                }
+            }
             Self::Get { key } => write!(out, "get {}", Text(key)),
             Self::StaleGet { key } => write!(out, "stale get {}", Text(key)),
         }
@@ -123,6 +180,13 @@ impl fmt::Display for Outcome {
         match self {
             Self::Written { revision, existed } => {
                 write!(out, "written at {revision}, {}", if *existed { "existed" } else { "was not there" })
+            }
+            Self::Judged { revision, is_met, found } => {
+                write!(out, "{} at {revision}, ", if *is_met { "written" } else { "not written" })?;
+                match found {
+                    Some(found) => write!(out, "over {found}"),
+                    None => write!(out, "was not there"),
+                }
             }
             Self::Read { found: Some(seen), revision } => write!(
                 out,

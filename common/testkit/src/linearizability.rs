@@ -6,6 +6,9 @@
 //! those are made, which could fool `replay.rs`, cannot fool this one. Stale reads promise nothing and are left out, as
 //! are operations that were refused, reads of unknown outcome and everything a client asked beyond one key.
 //!
+//! A conditional write counts as a write that found its key there or not, and where its condition did not hold as a read
+//! of nothing or of no interest: which value or revision it expected is for `replay.rs` to judge.
+//!
 //! A write of unknown outcome may take effect at any time after it was asked, or never. The history of a key begins
 //! with nothing there. An operation comes before another when it ended at an earlier moment than the other was asked;
 //! at the same moment they overlap.
@@ -142,7 +145,9 @@ pub fn check(operations: &[Operation], limits: Limits) -> Result<(), Violation> 
 
 fn check_shape(operation: &Operation) -> Result<(), Violation> {
     let fits = match operation.outcome {
-        Outcome::Written { .. } => operation.call.is_write() && operation.invoked <= operation.ended,
+        Outcome::Written { .. } | Outcome::Judged { .. } => {
+            operation.call.is_write() && operation.invoked <= operation.ended
+        }
         Outcome::Read { .. } => !operation.call.is_write() && operation.invoked <= operation.ended,
         Outcome::NotApplied | Outcome::Unknown => true,
     };
@@ -164,11 +169,13 @@ fn check_key(key: &[u8], operations: &[&Operation], limits: Limits) -> Result<()
 fn entries(operations: &[&Operation]) -> Result<Vec<Entry>, Violation> {
     let mut values = BTreeMap::new();
     for operation in operations {
-        if let Call::Set { value, .. } = &operation.call
-            && (operation.outcome != Outcome::NotApplied || mutant::is(Mutant::RefusedApplies))
+        let is_refused =
+            matches!(operation.outcome, Outcome::NotApplied | Outcome::Judged { is_met: false, .. });
+        if let Some(Some(value)) = operation.call.leaves()
+            && (!is_refused || mutant::is(Mutant::RefusedApplies))
         {
             let number = values.len();
-            if values.insert(value.as_slice(), number).is_some() {
+            if values.insert(value, number).is_some() {
                 return Err(Violation::Malformed { operation: operation.to_string() });
             }
         }
@@ -177,12 +184,19 @@ fn entries(operations: &[&Operation]) -> Result<Vec<Entry>, Violation> {
     for (from, operation) in operations.iter().enumerate() {
         let existed = match operation.outcome {
             Outcome::Written { existed, .. } if !mutant::is(Mutant::ExistedIgnored) => Some(existed),
+            Outcome::Judged { is_met: true, found, .. } => Some(found.is_some()),
             Outcome::NotApplied if !mutant::is(Mutant::RefusedApplies) => continue,
             _ => None,
         };
         let act = match (&operation.call, &operation.outcome) {
-            (Call::Set { value, .. }, _) => Act::Set { value: values[value.as_slice()], existed },
-            (Call::Delete { .. }, _) => Act::Delete { existed },
+            (Call::Conditional { .. }, Outcome::Judged { is_met: false, found: None, .. }) => {
+                Act::Get { value: None }
+            }
+            (Call::Conditional { .. }, Outcome::Judged { is_met: false, .. }) => continue,
+            (call, _) if let Some(left) = call.leaves() => match left {
+                Some(value) => Act::Set { value: values[value], existed },
+                None => Act::Delete { existed },
+            },
             (Call::Get { .. }, Outcome::Read { found: None, .. }) => Act::Get { value: None },
             (Call::Get { .. }, Outcome::Read { found: Some(seen), .. }) => {
                 let never = || Violation::NeverWritten { operation: operation.to_string() };
@@ -191,7 +205,7 @@ fn entries(operations: &[&Operation]) -> Result<Vec<Entry>, Violation> {
             _ => continue,
         };
         let ended = match operation.outcome {
-            Outcome::Written { .. } | Outcome::Read { .. } => Some(operation.ended),
+            Outcome::Written { .. } | Outcome::Judged { .. } | Outcome::Read { .. } => Some(operation.ended),
             Outcome::Unknown if mutant::is(Mutant::UnknownFailed) => continue,
             Outcome::Unknown if mutant::is(Mutant::UnknownEnds) => {
                 Some(operation.ended.max(operation.invoked))

@@ -42,6 +42,10 @@ pub enum Mutant {
     ExplainsEarlier,
     /// Replay: an unknown write may have taken a revision that another write has.
     ExplainsWithoutRoom,
+    /// Replay: whether a condition was judged rightly is not looked at.
+    ConditionUnread,
+    /// Replay: which write a conditional write found is not looked at.
+    FoundUnread,
     /// Both: writes of unknown outcome never took effect.
     UnknownFailed,
     /// Linearizability: no write of a known outcome ever ends.
@@ -68,7 +72,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::WritesIgnoreTime,
         Self::ReadsIgnoreTime,
         Self::ReadsBindNothing,
@@ -87,6 +91,8 @@ impl Mutant {
         Self::ExplainsTwice,
         Self::ExplainsEarlier,
         Self::ExplainsWithoutRoom,
+        Self::ConditionUnread,
+        Self::FoundUnread,
         Self::UnknownFailed,
         Self::NothingEnds,
         Self::MomentsTouch,

@@ -2,12 +2,14 @@
 //!
 //! Every reply names the revision of the state it speaks of. That leaves nothing to search for: the acknowledged
 //! writes are put in the order of their revisions, and every read is compared with the newest write at or below its
-//! own. Three things are checked.
+//! own. Four things are checked.
 //!
 //! - **Order in time** (`replay/order.rs`): what ended before something else was asked has the lower revision, and a
 //!   linearizable read includes whatever anyone was told before.
 //! - **The replay** (`replay/timeline.rs`): values, `existed`, `created` and `version` are those of a map to which
 //!   each write was applied once. The history begins with no key there.
+//! - **Conditions** (`replay/conditions.rs`): a conditional write was judged by the newest write before it, which its
+//!   answer names. Whether one of unknown outcome held is not asked: it counts as a write that may have taken effect.
 //! - **Writes of unknown outcome** (`replay/explain.rs`). One that was read took effect at exactly the revision that
 //!   the row shows, because values are unique. One that nobody saw may still be needed to explain what was seen: a
 //!   row that vanished, a version that counts one more. Each explains one thing at most, at a revision after all that
@@ -28,6 +30,7 @@ use crate::{
     mutant::{self, Mutant},
 };
 
+mod conditions;
 mod explain;
 mod order;
 #[cfg(test)]
@@ -41,6 +44,8 @@ pub struct Summary {
     pub keys: usize,
     /// Acknowledged writes.
     pub written: usize,
+    /// Conditional writes whose condition did not hold.
+    pub unmet: usize,
     /// Linearizable reads that were served.
     pub reads: usize,
     /// Stale reads that were served.
@@ -80,6 +85,8 @@ pub enum Rule {
     Created,
     /// A row says truly how often it was written.
     Version,
+    /// A conditional write is done exactly if its condition holds of what it found.
+    Condition,
 }
 
 /// The first contradiction that was found, in one line.
@@ -110,12 +117,16 @@ impl fmt::Display for Violation {
             Rule::Existed => "wrong about whether the key was there",
             Rule::Created => "wrong creation",
             Rule::Version => "wrong version",
+            Rule::Condition => "a condition was judged wrongly",
         };
         write!(out, "{rule}: {}", self.message)
     }
 }
 
 impl Error for Violation {}
+
+/// Which operation wrote a value to a key.
+type Writers<'a> = HashMap<(&'a [u8], &'a [u8]), usize>;
 
 /// The operations with what is known of their effects.
 struct History<'a> {
@@ -141,7 +152,9 @@ struct Shown {
 pub fn check(operations: &[Operation]) -> Result<Summary, Violation> {
     let mut history = History { operations, effects: vec![None; operations.len()], shown: HashMap::new() };
     let mut summary = history.take_outcomes()?;
-    history.take_reads()?;
+    let writers = history.writers()?;
+    history.take_reads(&writers)?;
+    history.take_conditions(&writers)?;
     let bounds = order::check(&history)?;
 
     let mut keys: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
@@ -185,6 +198,12 @@ impl<'a> History<'a> {
                     summary.revision = summary.revision.max(*revision);
                     self.effects[at] = Some(*revision);
                 }
+                (Call::Conditional { .. }, Outcome::Judged { revision, is_met, .. }) => {
+                    self.check_condition(at)?;
+                    *if *is_met { &mut summary.written } else { &mut summary.unmet } += 1;
+                    summary.revision = summary.revision.max(*revision);
+                    self.effects[at] = is_met.then_some(*revision);
+                }
                 (call @ (Call::Get { .. } | Call::StaleGet { .. }), Outcome::Read { revision, .. }) => {
                     let is_stale = matches!(call, Call::StaleGet { .. });
                     *if is_stale { &mut summary.stale_reads } else { &mut summary.reads } += 1;
@@ -199,16 +218,21 @@ impl<'a> History<'a> {
         Ok(summary)
     }
 
-    /// Finds the write behind every row that was read.
-    fn take_reads(&mut self) -> Result<(), Violation> {
+    /// The write of every value.
+    fn writers(&self) -> Result<Writers<'a>, Violation> {
         let mut writers = HashMap::with_capacity(self.operations.len());
         for (at, operation) in self.operations.iter().enumerate() {
-            if let Call::Set { key, value } = &operation.call
-                && writers.insert((key.as_slice(), value.as_slice()), at).is_some()
+            if let Some(Some(value)) = operation.call.leaves()
+                && writers.insert((operation.call.key(), value), at).is_some()
             {
                 return Err(Violation::new(Rule::Malformed, format!("the value is not unique: {operation}")));
             }
         }
+        Ok(writers)
+    }
+
+    /// Finds the write behind every row that was read.
+    fn take_reads(&mut self, writers: &Writers<'_>) -> Result<(), Violation> {
         for at in 0..self.operations.len() {
             let Some((Some(seen), revision)) = self.read(at) else { continue };
             let operation = &self.operations[at];
@@ -231,10 +255,13 @@ impl<'a> History<'a> {
         };
         let written = &self.operations[writer];
         match written.outcome {
-            Outcome::NotApplied if !mutant::is(Mutant::RefusedShows) => {
+            Outcome::NotApplied | Outcome::Judged { is_met: false, .. }
+                if !mutant::is(Mutant::RefusedShows) =>
+            {
                 return violation(Rule::Refused, written);
             }
             Outcome::Written { revision: told, .. }
+            | Outcome::Judged { is_met: true, revision: told, .. }
                 if told != seen.revision && !mutant::is(Mutant::AnyRevision) =>
             {
                 return violation(Rule::OneRevision, written);
@@ -249,7 +276,7 @@ impl<'a> History<'a> {
         shown.until = shown.until.max((revision, by));
         let first = &self.operations[shown.by];
         let effect = *self.effects[writer].get_or_insert(seen.revision);
-        let is_known = matches!(written.outcome, Outcome::Written { .. });
+        let is_known = matches!(written.outcome, Outcome::Written { .. } | Outcome::Judged { .. });
         if !is_known && effect != seen.revision && !mutant::is(Mutant::SeenTwice) {
             return violation(Rule::OneRevision, first);
         }

@@ -117,6 +117,19 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("exists", &["exists", "k"]);
     golden.holds("del", &["del", "k"]);
     golden.holds("del", &["del", "k"]);
+    golden.holds("set", &["set", "k", "v", "--if-absent", "--prev"]);
+    golden.holds("set", &["set", "k", "v", "--if-absent", "--prev"]);
+    golden.holds("set", &["set", "b", "v", "--if-rev", "1", "--prev"]);
+    golden.holds("del", &["del", "k", "--if-value", "w"]);
+    golden.holds("del", &["del", "k", "--prev"]);
+    golden.holds("del", &["del", "--prefix", "none"]);
+    golden.holds("incr", &["incr", "n"]);
+    golden.holds(
+        "txn",
+        &["txn", "--then", "set t 1", "--then", "get b", "--then", "prefix n", "--then", "del t2"],
+    );
+    golden.holds("txn", &["txn", "--if", "exists(none)", "--else", "get none"]);
+    golden.holds("error", &["incr", "b"]);
     golden.holds("status", &["status"]);
     golden.holds("leader", &["leader"]);
     golden.holds("version", &["version"]);

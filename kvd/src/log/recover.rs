@@ -4,7 +4,7 @@
 //! batch before it was durable, and only the very last batch may be incomplete. A batch that does not check is
 //! therefore *torn* when no intact mark of a later number follows, and is dropped: nobody was told that it is durable,
 //! save for the last one before a crash, which is why an idle log writes one more mark ([`Log::settle`](super::Log)).
-//! With a later mark it is *damaged*, and nothing is dropped (RELIABILITY.md 42).
+//! With a later mark it is *damaged*, and nothing is dropped (docs/bugs.md, 42).
 #![cfg_attr(
     not(test),
     deny(
@@ -72,7 +72,10 @@ pub(super) fn recover(
         let file = disk.open(&dir.join(&name), Create::Never).map_err(io("open", name))?;
         headers.push(header(file.as_ref(), sequence)?);
     }
-    let gone = headers.iter().rposition(|header| header.anew).unwrap_or(0);
+    let (gone, mut missing) = leftovers(&headers);
+    if let Some(refusal) = missing.take_if(|_| mutant(Mutant::LogRefusesGap)) {
+        return Err(refusal);
+    }
     let before: Vec<u64> = headers.drain(..gone).map(|header| header.sequence).collect();
     let Some((first, later)) = headers.split_first() else {
         saw(Seen::LogBegun);
@@ -91,6 +94,7 @@ pub(super) fn recover(
         header = *next;
     }
     let active = scan.last_segment(disk, dir, header, settings)?;
+    scan.check_applied(received).map_err(|elsewhere| missing.unwrap_or(elsewhere))?;
     // Only now is it sure that the disk has the name of what took their place.
     for sequence in before {
         saw(Seen::LogLeftoverRemoved);
@@ -98,7 +102,6 @@ pub(super) fn recover(
         disk.remove(&dir.join(&name)).map_err(io("remove", name.clone()))?;
         disk.sync_dir(dir).map_err(io("sync the directory of", name))?;
     }
-    scan.check_applied(received)?;
     Ok((scan, closed, active))
 }
 
@@ -113,13 +116,21 @@ fn sequences(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, LogError> {
     }
     let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment::parse(name)).collect();
     sequences.sort_unstable();
-    for (sequence, found) in sequences.iter().zip(sequences.iter().skip(1)) {
-        let next = sequence.saturating_add(1);
-        if *found != next {
-            return Err(LogError::Missing { file: segment::name(next) });
-        }
-    }
     Ok(sequences)
+}
+
+/// How many of the first segments are no part of the log any more: those before one with which it began anew, and those
+/// before a gap. A removal whose sync failed may come undone by a later loss of power, though later removals have lasted.
+/// So a gap is an error, the one returned, only where the state does not hold what stood before it.
+fn leftovers(headers: &[Header]) -> (usize, Option<LogError>) {
+    let anew = headers.iter().rposition(|header| header.anew).unwrap_or(0);
+    let pairs = headers.iter().zip(headers.iter().skip(1)).enumerate().skip(anew);
+    let after = |header: &Header| header.sequence.saturating_add(1);
+    let gap = pairs.filter(|(_, (before, next))| after(before) != next.sequence).last();
+    gap.map_or((anew, None), |(at, (before, _))| {
+        saw(Seen::LogGap);
+        (at.saturating_add(1), Some(LogError::Missing { file: segment::name(after(before)) }))
+    })
 }
 
 fn first_header(settings: &Settings) -> Header {

@@ -11,10 +11,19 @@ use ring::digest::{Context, SHA256};
 
 /// Hash of what an operation does. For a set it covers key and value, so it also serves as the row's content hash.
 pub(crate) fn operation(operation: &Operation) -> u64 {
-    let (kind, key, value): (u8, &[u8], &[u8]) = match operation {
-        Operation::Set { key, value } => (1, key, value),
-        Operation::Delete { key } => (2, key, &[]),
-    };
+    match operation {
+        Operation::Set { key, value } => content(key, value),
+        Operation::Delete { key } => digest(2, key, &[]),
+        other => digest(3, &[], &other.to_bytes()),
+    }
+}
+
+/// Hash of a row's key and value.
+pub(crate) fn content(key: &[u8], value: &[u8]) -> u64 {
+    digest(1, key, value)
+}
+
+fn digest(kind: u8, key: &[u8], value: &[u8]) -> u64 {
     let mut context = Context::new(&SHA256);
     context.update(&[kind]);
     // The length keeps ("ab", "c") and ("a", "bc") apart.
@@ -57,6 +66,8 @@ mod tests {
     fn the_hash_of_an_operation_is_a_promise_to_the_disk() {
         let set = Operation::Set { key: b"key".to_vec(), value: b"value".to_vec() };
         assert_eq!(format!("{:016x}", operation(&set)), "356b3cded5a77a8f");
+        let increment = Operation::Increment { key: b"key".to_vec(), by: 1 };
+        assert_eq!(format!("{:016x}", operation(&increment)), "6489b0e444e1de54");
         assert_eq!(format!("{:016x}", element(&[1, 2, 3])), "318f2047921655c4");
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Remembered {
     pub(crate) number: u64,
     /// Whether the key was there before.
     pub(crate) existed: bool,
+    /// Whether it was done, or why not.
+    pub(crate) verdict: protocol::Verdict,
 }
 
 /// What to do with a request.
@@ -240,8 +242,9 @@ fn element(remembered: &Remembered) -> u64 {
         half.copy_from_slice(&remembered.token[from..from + 8]);
         u64::from_le_bytes(half)
     };
-    let Remembered { revision, operation, number, existed, .. } = *remembered;
-    hash::element(&[half(0), half(8), revision, operation, number, u64::from(existed)])
+    let Remembered { revision, operation, number, existed, verdict, .. } = *remembered;
+    let outcome = u64::from(existed) | u64::from(verdict.code()) << 1;
+    hash::element(&[half(0), half(8), revision, operation, number, outcome])
 }
 
 fn refused_id(why: &str) -> Verdict {

@@ -11,6 +11,8 @@ use crate::store::memory::MemoryDisk;
 mod flushing;
 mod model;
 mod opening;
+mod transactions;
+mod writes;
 
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 
@@ -62,6 +64,13 @@ impl Bench {
     }
 
     fn send(&mut self, request: RequestId, operation: Operation) -> Result<WriteOutcome, Refused> {
+        self.judge(request, operation).map(|outcome| {
+            let Outcome::Written(written) = outcome else { panic!("{outcome:?}") };
+            written
+        })
+    }
+
+    fn judge(&mut self, request: RequestId, operation: Operation) -> Result<Outcome, Refused> {
         let entry = entry(self.next(), request, operation);
         let applied = self.state.apply(&entry).unwrap().unwrap();
         assert_eq!(applied.revision, entry.position.index.0);
@@ -72,6 +81,16 @@ impl Bench {
     fn write(&mut self, operation: Operation) -> WriteOutcome {
         let index = self.next();
         self.send(request(1_000_000 + index, index - 1), operation).unwrap()
+    }
+
+    /// The same for a write that is judged.
+    fn decide(&mut self, operation: Operation) -> Decided {
+        let index = self.next();
+        let Ok(Outcome::Decided(decided)) = self.judge(request(1_000_000 + index, index - 1), operation)
+        else {
+            panic!("not judged")
+        };
+        *decided
     }
 
     fn set_all(&mut self, keys: &[&str], value: &str) {

@@ -1,9 +1,10 @@
 //! The newest rows, in memory: an ordered persistent map in which a deleted key leaves a tombstone that hides the
 //! row of the layer below.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
 use imbl::OrdMap;
+use protocol::KeyRange;
 
 use crate::state::row::Row;
 
@@ -51,10 +52,23 @@ impl Overlay {
         self.bytes
     }
 
+    /// What it knows of a range, in the order of the keys. The range is not an empty one.
+    pub(crate) fn range<'a>(
+        &'a self,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (&'a [u8], &'a Slot)> + use<'a> {
+        self.slots.range::<_, [u8]>(bounds(range)).map(|(key, slot)| (&**key, slot))
+    }
+
     /// Everything in the order of the keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Slot)> {
         self.slots.iter().map(|(key, slot)| (&**key, slot))
     }
+}
+
+/// The bounds of a range, as ordered maps want them.
+pub(crate) fn bounds(range: &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (Bound::Included(&range.from), range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded))
 }
 
 fn cost(key: &[u8], slot: &Slot) -> usize {

@@ -177,7 +177,7 @@ async fn talk(
             }
             Reaction::Ignore => {}
             Reaction::Drop => {
-                connection.close(0, "test");
+                connection.close(transport::CloseCode::Done, "test");
                 return None;
             }
         }

@@ -46,6 +46,31 @@ fn one_source_of_a_value() {
 }
 
 #[test]
+fn a_write_has_one_condition_at_most() {
+    for words in [
+        &["set", "k", "v", "--if-absent", "--prev"][..],
+        &["set", "k", "v", "--if-rev", "7"],
+        &["set", "k", "-5", "--if-value", "-4"],
+        &["del", "k", "--if-value", "--", "--prev"],
+        &["del", "--prefix", "a/", "--max", "10"],
+        &["del", "--range", "a", "b"],
+        &["incr", "n", "-9223372036854775808"],
+    ] {
+        parse(words);
+    }
+    refuse(&["set", "k", "v", "--if-absent", "--if-rev", "7"]);
+    refuse(&["set", "k", "v", "--if-rev", "7", "--if-value", "w"]);
+    refuse(&["set", "k", "v", "--if-rev", "-7"]);
+    refuse(&["del"]);
+    refuse(&["del", "k", "--prefix", "a"]);
+    refuse(&["del", "--prefix", "a", "--range", "a", "b"]);
+    refuse(&["del", "--prefix", "a", "--if-rev", "7"]);
+    refuse(&["del", "--range", "a"]);
+    refuse(&["incr", "n", "9223372036854775808"]);
+    refuse(&["incr", "n", "1.5"]);
+}
+
+#[test]
 fn flags_go_before_and_after_the_command() {
     let before = parse(&["-e", "a:1,b:2", "-t", "2s", "get", "k"]);
     let after = parse(&["get", "k", "--timeout", "2s", "--endpoints", "a:1", "-e", "b:2"]);
@@ -66,6 +91,8 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "set",
             "get",
             "del",
+            "incr",
+            "txn",
             "exists",
             "status",
             "leader",

@@ -20,6 +20,10 @@ fn golden() -> Vec<(Request, String)> {
             write(Operation::Delete { key: b"k".to_vec() }),
             format!("1a310a28{}120512030a016b", hex(&id().to_bytes())),
         ),
+        (
+            write(Operation::Increment { key: b"k".to_vec(), by: -1 }),
+            format!("1a330a28{}120722050a016b1001", hex(&id().to_bytes())),
+        ),
         (get(Consistency::Linearizable, false), "22030a016b".into()),
         (get(Consistency::Stale, true), "22070a016b10011801".into()),
         (Request::Status, "2a00".into()),
@@ -67,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_request_never_panics(which in 0_usize..5, at in any::<prop::sample::Index>(), with in any::<u8>()) {
+    fn a_damaged_request_never_panics(which in 0_usize..6, at in any::<prop::sample::Index>(), with in any::<u8>()) {
         let mut bytes = RequestFrame { id: 5, deadline_ms: 6, request: golden().swap_remove(which).0 }.encode();
         let at = at.index(bytes.len());
         bytes[at] = with;

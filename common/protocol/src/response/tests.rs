@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::hex;
+use crate::{limits, testing::hex};
 
 fn member() -> Member {
     Member { id: 2, name: "b".into(), address: "h:1".into() }
@@ -39,10 +39,37 @@ fn status() -> NodeStatus {
     }
 }
 
+/// Every kind of result of an action.
+fn done() -> Vec<Done> {
+    let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 };
+    vec![
+        Done::Written { existed: true },
+        Done::Written { existed: false },
+        Done::Read(None),
+        Done::Read(Some(found.clone())),
+        Done::Rows { rows: vec![(b"k".to_vec(), found)], more: true },
+        Done::Rows { rows: Vec::new(), more: false },
+    ]
+}
+
 /// Every kind of reply and refusal, with the bytes after the id as they must stay.
 fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
     let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 };
+    let decided = |verdict, number, previous| {
+        let revision = 9;
+        let decided = Decided { revision, verdict, number, previous, existed: true, ..Decided::default() };
+        Ok(Response::Decided(Box::new(decided)))
+    };
     vec![
+        (decided(Verdict::Done, 4, Some(found.clone())), "521108091804200132090a0176100418032002"),
+        (
+            Ok(Response::Decided(Box::new(Decided { revision: 9, results: done(), ..Decided::default() }))),
+            "523708093a0208013a0208003a0212003a0d120b0a090a01761004180320023a141a120a0e0a016b12090a0176100418032002\
+             10013a021a00",
+        ),
+        (decided(Verdict::Unmet, 4, None), "52080809100118042001"),
+        (decided(Verdict::TooMany, 0, None), "5206080910042001"),
+        (decided(Verdict::Overflow, u64::MAX, None), "52110809100318ffffffffffffffffff012001"),
         (Ok(Response::Written { revision: 9, existed: true, deduplicated: true }), "1206080910011801"),
         (Ok(Response::Value { found: Some(found), revision: 9 }), "1a0d0a090a01761004180320021009"),
         (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
@@ -85,6 +112,22 @@ fn the_bytes_of_a_welcome_are_a_promise() {
 }
 
 #[test]
+fn the_largest_result_fits_its_frame() {
+    let numbers = (u64::MAX, u64::MAX, u64::MAX);
+    for value in [0, 100, limits::VALUE_BYTES] {
+        let (revision, created, version) = numbers;
+        let found = Found { value: vec![7; value], revision, created, version };
+        let row = (vec![b'k'; 1], found);
+        let count = limits::RESULT_BYTES / (limits::ROW_BYTES + 1 + value);
+        let rows = vec![row; count];
+        let results = vec![Done::Rows { rows, more: true }; 1];
+        let decided = Decided { revision, number: revision, results, ..Decided::default() };
+        let frame = ResponseFrame { id: u64::MAX, result: Ok(Response::Decided(Box::new(decided))) };
+        assert!(frame.encode().len() < limits::CLIENT_FRAME_BYTES - 64 * 1024, "rows of {value}");
+    }
+}
+
+#[test]
 fn unknown_fields_are_skipped() {
     // Tag 100, length-delimited, of three bytes: a field of some later version.
     let later = [0xa2, 0x06, 3, 1, 2, 3];
@@ -103,6 +146,12 @@ fn unknown_kinds_are_refused() {
     assert_eq!(unknown(&[8, 7, 0x4a, 0]), DecodeError::Malformed("unknown response"));
     assert_eq!(unknown(&[8, 7, 0x2a, 2, 0x7a, 0]), DecodeError::Malformed("unknown refusal"));
     assert_eq!(unknown(&[8, 7, 0x22, 2, 0x20, 9]), DecodeError::Malformed("unknown role"));
+    // A decision whose verdict is 6, and one with a result under tag 15.
+    assert_eq!(unknown(&[8, 7, 0x52, 2, 0x10, 6]), DecodeError::Malformed("unknown verdict"));
+    assert_eq!(
+        unknown(&[8, 7, 0x52, 4, 0x3a, 2, 0x7a, 0]),
+        DecodeError::Malformed("unknown result of an action")
+    );
     assert_eq!(unknown(&[8, 7, 0x22, 0]), DecodeError::Malformed("cluster id"));
     assert_eq!(Welcome::decode(&[]), Err(DecodeError::Malformed("cluster id")));
 }
@@ -115,6 +164,11 @@ fn results() -> impl Strategy<Value = Result<Response, Refused>> {
         any::<(u64, bool, bool)>().prop_map(|(revision, existed, deduplicated)| {
             Ok(Response::Written { revision, existed, deduplicated })
         }),
+        (prop::sample::select(Verdict::ALL.to_vec()), any::<[u64; 2]>(), prop::option::of(found.clone()))
+            .prop_map(|(verdict, [revision, number], previous)| {
+                let decided = Decided { revision, verdict, number, previous, ..Decided::default() };
+                Ok(Response::Decided(Box::new(decided)))
+            }),
         (prop::option::of(found), any::<u64>())
             .prop_map(|(found, revision)| Ok(Response::Value { found, revision })),
         (any::<[u8; 16]>(), any::<[u64; 4]>(), any::<i64>(), ".{0,9}").prop_map(

@@ -4,6 +4,10 @@
 use super::{Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
 use crate::{ClusterId, DecodeError, Refused};
 
+mod decided;
+
+use decided::DecidedWire;
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct WelcomeWire {
     #[prost(bytes = "vec", tag = "1")]
@@ -34,7 +38,7 @@ struct MemberWire {
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 20")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20")]
     kind: Option<Kind>,
 }
 
@@ -48,6 +52,8 @@ enum Kind {
     Status(Box<StatusWire>),
     #[prost(message, tag = "5")]
     Refused(RefusedWire),
+    #[prost(message, tag = "10")]
+    Decided(Box<DecidedWire>),
     #[prost(message, tag = "20")]
     Compacted(CompactedWire),
 }
@@ -221,6 +227,7 @@ impl From<ResponseFrame> for ResponseWire {
             Ok(Response::Written { revision, existed, deduplicated }) => {
                 Kind::Written(WrittenWire { revision, existed, deduplicated })
             }
+            Ok(Response::Decided(decided)) => Kind::Decided(Box::new((*decided).into())),
             Ok(Response::Value { found, revision }) => {
                 Kind::Value(ValueWire { found: found.map(Into::into), revision })
             }
@@ -242,6 +249,7 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             Kind::Written(WrittenWire { revision, existed, deduplicated }) => {
                 Ok(Response::Written { revision, existed, deduplicated })
             }
+            Kind::Decided(decided) => Ok(Response::Decided(Box::new((*decided).try_into()?))),
             Kind::Value(ValueWire { found, revision }) => {
                 Ok(Response::Value { found: found.map(Into::into), revision })
             }

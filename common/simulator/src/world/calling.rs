@@ -8,21 +8,17 @@ use client::{
     retry::{Event, Next, Retry, Target as Whom},
 };
 use kvd::event::Caller;
-use protocol::{
-    Consistency, Operation as Change, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame,
-};
+use protocol::{Refused, Request, RequestFrame, RequestId, Response, ResponseFrame};
 use testkit::{
-    history::{Call as Asked, Operation, Outcome, Seen},
+    history::{Call as Asked, Operation, Outcome},
     rng::Rng,
 };
 
-use super::{
-    Plan, World,
-    lying::{Lie, bad_key},
-};
+mod asking;
+
+use self::asking::{Known, decision, is_write, outcome_of, told};
+use super::{Plan, World, lying::Lie};
 use crate::{
-    counts::Counts,
-    options::Options,
     server::{CLUSTER, address, at_address},
     watch,
 };
@@ -33,6 +29,10 @@ pub(super) const PROBER: usize = usize::MAX;
 /// A client.
 pub struct Client {
     rng: Rng,
+    /// Draws whatever is more than sets, deletes and reads, so that it can be turned off by itself.
+    other: Rng,
+    /// What it was told of keys, to ask for what is so.
+    known: Known,
     /// Counts the waits of calls: a timer of an earlier one is void.
     step: u64,
     /// Counts the calls.
@@ -49,7 +49,8 @@ pub struct Client {
 /// A call under way.
 struct Call {
     retry: Retry,
-    asked: Asked,
+    /// As the history has it; `None` for what only the model judges.
+    asked: Option<Asked>,
     request: Request,
     invoked: u64,
     until: u64,
@@ -86,7 +87,9 @@ pub(super) struct Attempt {
 impl Client {
     pub(super) fn new(rng: Rng) -> Self {
         Self {
+            other: rng.fork("judged"),
             rng,
+            known: Known::default(),
             step: 0,
             calls: 0,
             call: None,
@@ -96,38 +99,6 @@ impl Client {
             lie: None,
             used: None,
         }
-    }
-
-    fn draw(&mut self, me: usize, options: &Options, counts: &mut Counts) -> (Asked, Request) {
-        let rng = &mut self.rng;
-        let mut key = format!("k{}", rng.below(options.keys)).into_bytes();
-        if rng.chance(options.lies) {
-            counts.add("client: asked for nonsense");
-            key = bad_key(rng);
-        }
-        if rng.chance(options.reads) {
-            let stale = rng.chance(options.stale);
-            let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
-            let asked =
-                if stale { Asked::StaleGet { key: key.clone() } } else { Asked::Get { key: key.clone() } };
-            return (asked, Request::Get { key, consistency, without_value: false });
-        }
-        let (asked, operation) = if rng.chance(options.deletes) {
-            (Asked::Delete { key: key.clone() }, Change::Delete { key })
-        } else {
-            let mut value = format!("{me}.{}", self.calls).into_bytes();
-            value.resize(value.len().max(usize::try_from(options.value_bytes).unwrap_or(0)), b' ');
-            (Asked::Set { key: key.clone(), value: value.clone() }, Change::Set { key, value })
-        };
-        // Two deletes of one key are one operation, so their id may be one, too; each set has its own value.
-        let used = self.used.filter(|_| matches!(asked, Asked::Set { .. }));
-        self.lie = rng.chance(options.lies).then(|| Lie::draw(rng, used));
-        if self.lie.is_some() {
-            counts.add("client: lied in its request id");
-        }
-        // The id is filled in at the first attempt.
-        let request = RequestId { token: [0; 16], learned: 0, cluster: CLUSTER };
-        (asked, Request::Write { request, operation })
     }
 }
 
@@ -180,7 +151,7 @@ impl World {
         client.calls += 1;
         let (asked, request) = client.draw(me, &self.options, &mut self.counts);
         let seed = client.rng.bits();
-        let retry = if asked.is_write() { Retry::write(seed, None) } else { Retry::read(seed) };
+        let retry = if is_write(&request) { Retry::write(seed, None) } else { Retry::read(seed) };
         self.call(me, retry, asked, request, None);
     }
 
@@ -191,7 +162,14 @@ impl World {
     }
 
     /// Begins a call, or goes on with one whose outcome is unknown.
-    fn call(&mut self, me: usize, retry: Retry, asked: Asked, request: Request, invoked: Option<u64>) {
+    fn call(
+        &mut self,
+        me: usize,
+        retry: Retry,
+        asked: Option<Asked>,
+        request: Request,
+        invoked: Option<u64>,
+    ) {
         let now = self.agenda.now();
         let client = &mut self.clients[me];
         let patience = self.options.patience_ms * 1000;
@@ -214,7 +192,11 @@ impl World {
         let Some(call) = self.clients[me].call.as_mut() else { return };
         let left = Duration::from_micros(call.until.saturating_sub(now));
         match call.retry.step(event, left) {
-            Next::Done(response) => self.finish(me, outcome_of(response)),
+            Next::Done(response) => {
+                let request = call.request.clone();
+                self.clients[me].known.learn(&request, &response);
+                self.finish(me, outcome_of(response));
+            }
             Next::Fail(error) => {
                 if matches!(error, Error::Refused(Refused::Expired)) {
                     self.counts.add("client: refused as expired");
@@ -314,7 +296,7 @@ impl World {
             let others: Vec<usize> = there.iter().copied().filter(|at| Some(*at) != but).collect();
             client.rng.pick(if others.is_empty() { &there } else { &others }).copied()
         };
-        let writes = client.call.as_ref().is_some_and(|call| call.asked.is_write());
+        let writes = client.call.as_ref().is_some_and(|call| is_write(&call.request));
         match whom {
             Whom::Preferred => match client.leader.filter(|leader| writes && there.contains(leader)) {
                 Some(leader) => Some(leader),
@@ -366,6 +348,11 @@ impl World {
                 }
                 client.leader = Some(from);
                 client.learned = client.learned.max(*revision);
+            }
+            Ok(Response::Decided(decided)) => {
+                self.counts.add(decision(decided));
+                client.leader = Some(from);
+                client.learned = client.learned.max(decided.revision);
             }
             Ok(Response::Value { revision, .. }) => client.learned = client.learned.max(*revision),
             Err(Refused::NotLeader { address: Some(address), .. }) => {
@@ -421,7 +408,7 @@ impl World {
         let Some(call) = client.call.take() else { return };
         client.step += 1;
         client.calls += 1;
-        let write = call.asked.is_write();
+        let write = is_write(&call.request);
         if outcome == Outcome::Unknown && write {
             self.counts.add("client: unknown outcome");
             if let Request::Write { request, .. } = call.request
@@ -433,8 +420,8 @@ impl World {
                 return self.call(me, retry, call.asked, call.request, Some(call.invoked));
             }
         }
-        self.trace.say(now, || format!("c{me} learns of {:?}: {outcome:?}", call.asked));
-        if call.settles && matches!(outcome, Outcome::Written { .. }) {
+        self.trace.say(now, || format!("c{me} learns of {}: {outcome:?}", told(&call.request)));
+        if call.settles && !matches!(outcome, Outcome::Unknown | Outcome::NotApplied) {
             self.counts.add("client: settled an unknown outcome");
         }
         if outcome == Outcome::NotApplied {
@@ -442,9 +429,11 @@ impl World {
         }
         // A call that settles an earlier one cannot say that that one did nothing.
         let outcome = if call.settles && outcome == Outcome::NotApplied { Outcome::Unknown } else { outcome };
-        if write || matches!(outcome, Outcome::Read { .. }) {
+        if let Some(asked) = call.asked
+            && (write || matches!(outcome, Outcome::Read { .. }))
+        {
             let (invoked, ended) = (call.invoked, self.moment());
-            self.history.push(Operation { client: me as u64, call: call.asked, invoked, ended, outcome });
+            self.history.push(Operation { client: me as u64, call: asked, invoked, ended, outcome });
         }
         self.rest(me);
     }
@@ -454,37 +443,5 @@ impl World {
         for me in 0..self.clients.len() {
             self.finish(me, Outcome::Unknown);
         }
-    }
-}
-
-fn outcome_of(response: Response) -> Outcome {
-    match response {
-        Response::Written { revision, existed, .. } => Outcome::Written { revision, existed },
-        Response::Value { found, revision } => {
-            let seen = |found: protocol::response::Found| Seen {
-                value: found.value,
-                revision: found.revision,
-                created: found.created,
-                version: found.version,
-            };
-            Outcome::Read { found: found.map(seen), revision }
-        }
-        Response::Status(_) | Response::Compacted { .. } => Outcome::NotApplied,
-    }
-}
-
-fn told(request: &Request) -> String {
-    match request {
-        Request::Write { operation: Change::Set { key, value }, .. } => {
-            format!("set {} to {}", String::from_utf8_lossy(key), String::from_utf8_lossy(value).trim_end())
-        }
-        Request::Write { operation: Change::Delete { key }, .. } => {
-            format!("delete {}", String::from_utf8_lossy(key))
-        }
-        Request::Get { key, consistency, .. } => {
-            format!("get {} {consistency:?}", String::from_utf8_lossy(key))
-        }
-        Request::Status => "status".to_owned(),
-        Request::CompactLog => "compact log".to_owned(),
     }
 }

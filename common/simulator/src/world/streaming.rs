@@ -63,6 +63,9 @@ impl World {
                 self.watch.adopted(target.server, at);
                 self.trace.note(self.agenda.now(), 62, transfer.0);
             }
+            if matches!(action, Action::Install(_)) {
+                self.watch.takes_state(target.server);
+            }
         }
     }
 

@@ -39,6 +39,13 @@ pub(super) enum Kind {
     Delete,
 }
 
+impl Kind {
+    /// What this call does, if it takes effect.
+    pub(super) fn of(call: &Call) -> Option<Self> {
+        call.leaves().map(|value| if value.is_some() { Self::Set } else { Self::Delete })
+    }
+}
+
 /// A revision that a write of unknown outcome must have had, both ends included.
 pub(super) struct Gap {
     low: u64,
@@ -57,8 +64,13 @@ pub(super) struct Taken {
 impl Taken {
     /// Notes them all; no two may be the same.
     pub(super) fn new(history: &History<'_>) -> Result<Self, Violation> {
+        // A write that was judged and not done has a revision too.
+        let revision = |at: usize| match history.operations[at].outcome {
+            Outcome::Judged { revision, .. } => Some(revision),
+            _ => history.effects[at],
+        };
         let mut known: Vec<_> =
-            history.effects.iter().enumerate().filter_map(|(at, effect)| Some(((*effect)?, at))).collect();
+            (0..history.operations.len()).filter_map(|at| Some((revision(at)?, at))).collect();
         known.sort_unstable();
         let twice = known.windows(2).find(|pair| pair[0].0 == pair[1].0);
         if let Some([(revision, one), (_, other)]) = twice
@@ -127,11 +139,7 @@ pub(super) fn assign(
 fn floors(history: &History<'_>, bounds: &Bounds, what: Kind, of: &[usize]) -> Vec<u64> {
     let is_meant = |at: &&usize| {
         let operation = &history.operations[**at];
-        let kind = match operation.call {
-            Call::Set { .. } => Kind::Set,
-            Call::Delete { .. } => Kind::Delete,
-            Call::Get { .. } | Call::StaleGet { .. } => return false,
-        };
+        let Some(kind) = Kind::of(&operation.call) else { return false };
         operation.outcome == Outcome::Unknown && kind == what && history.effects[**at].is_none()
     };
     let floor = |at: &usize| bounds[*at].map_or(0, |(revision, _)| revision);

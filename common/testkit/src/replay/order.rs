@@ -21,7 +21,9 @@ pub(super) fn check(history: &History<'_>) -> Result<Bounds, Violation> {
     asked.sort_by_key(|at| operations[*at].invoked);
     let told = |at: usize| match operations[at].outcome {
         Outcome::Read { .. } if mutant::is(Mutant::ReadsBindNothing) => None,
-        Outcome::Written { revision, .. } | Outcome::Read { revision, .. } => Some((revision, at)),
+        Outcome::Written { revision, .. }
+        | Outcome::Judged { revision, .. }
+        | Outcome::Read { revision, .. } => Some((revision, at)),
         Outcome::NotApplied | Outcome::Unknown => None,
     };
     let mut ended: Vec<(u64, usize)> = (0..operations.len()).filter_map(told).collect();
@@ -40,6 +42,9 @@ pub(super) fn check(history: &History<'_>) -> Result<Bounds, Violation> {
         let broken = match (&operations[at].call, &operations[at].outcome) {
             (Call::Get { .. }, Outcome::Read { revision, .. }) => {
                 *revision < highest && !mutant::is(Mutant::ReadsIgnoreTime)
+            }
+            (_, Outcome::Judged { revision, .. }) => {
+                *revision <= highest && !mutant::is(Mutant::WritesIgnoreTime)
             }
             _ => history.effects[at]
                 .is_some_and(|revision| revision <= highest && !mutant::is(Mutant::WritesIgnoreTime)),

@@ -63,6 +63,7 @@ fn a_life_of_a_key_is_accepted_and_counted() {
     ]);
     let expected = Summary {
         keys: 1,
+        unmet: 0,
         written: 4,
         reads: 3,
         stale_reads: 1,

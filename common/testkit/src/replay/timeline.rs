@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 
 use super::{
     History, Rule, Shown, Violation,
+    conditions::Sighting,
     explain::{Kind, Wanted},
     name,
 };
 use crate::{
-    history::{Call, Outcome},
+    history::Outcome,
     mutant::{self, Mutant},
 };
 
@@ -40,12 +41,24 @@ struct Point {
     existed: Option<bool>,
     /// What is known of its row.
     shown: Option<Shown>,
+    /// Up to where conditional writes found it there, and the last of them.
+    held: Option<(u64, usize)>,
 }
 
 impl Point {
+    /// A set that only what came of it tells of.
+    fn unowned(revision: u64) -> Self {
+        Self { revision, operation: None, what: Kind::Set, existed: None, shown: None, held: None }
+    }
+
     /// Up to where nothing changed after it.
     fn quiet(&self) -> u64 {
-        self.shown.map_or(self.revision, |shown| self.revision.max(shown.until.0))
+        self.last_seen().map_or(self.revision, |(revision, _)| self.revision.max(revision))
+    }
+
+    /// The highest revision at which it was seen to be the newest, and by whom.
+    fn last_seen(&self) -> Option<(u64, usize)> {
+        self.shown.map(|shown| shown.until).max(self.held)
     }
 
     /// Whether the key was there before, if that is known.
@@ -59,7 +72,10 @@ impl Point {
             (None, Some(shown)) => {
                 format!("revision {} created what was read by {}", self.revision, history.text(shown.by))
             }
-            (None, None) => format!("revision {}", self.revision),
+            (None, None) => match self.held {
+                Some((_, at)) => format!("revision {} wrote what {} found", self.revision, history.text(at)),
+                None => format!("revision {}", self.revision),
+            },
         }
     }
 }
@@ -86,20 +102,32 @@ impl<'a> Timeline<'a> {
                 timeline.absences.push((revision, *at));
             }
         }
+        for at in of {
+            if let Outcome::Judged { is_met: false, found: None, revision } = history.operations[*at].outcome
+            {
+                timeline.absences.push((revision, *at));
+            }
+        }
         timeline.absences.sort_unstable();
         timeline.begin_lives(history)?;
+        for at in of {
+            timeline.add_sighting(history, *at)?;
+        }
         Ok(timeline)
     }
 
     fn add_write(&mut self, history: &History<'_>, at: usize, revision: u64) -> Result<(), Violation> {
         let operation = &history.operations[at];
-        let what = if matches!(operation.call, Call::Set { .. }) { Kind::Set } else { Kind::Delete };
+        let what = Kind::of(&operation.call).unwrap_or(Kind::Delete);
         let existed = match operation.outcome {
-            Outcome::Written { existed, .. } if !mutant::is(Mutant::ExistedUnread) => Some(existed),
+            _ if mutant::is(Mutant::ExistedUnread) => None,
+            Outcome::Written { existed, .. } => Some(existed),
+            Outcome::Judged { found, .. } => Some(found.is_some()),
             _ => None,
         };
         let shown = history.shown.get(&at).copied();
-        self.points.insert(revision, Point { revision, operation: Some(at), what, existed, shown });
+        self.points
+            .insert(revision, Point { revision, operation: Some(at), what, existed, shown, held: None });
         let Some(Shown { created, version, by, .. }) = shown else { return Ok(()) };
         let is_new = created == revision;
         if mutant::is(Mutant::CreatedUnread) {
@@ -130,7 +158,7 @@ impl<'a> Timeline<'a> {
             }
             before = Some((last, by));
             let shown = Some(Shown { created, version: 1, by, until: (created, by) });
-            let new = Point { revision: created, operation: None, what: Kind::Set, existed: None, shown };
+            let new = Point { shown, ..Point::unowned(created) };
             let point = self.points.entry(created).or_insert(new);
             if point.what == Kind::Delete || point.found() == Some(true) {
                 let other = point.text(history);
@@ -138,6 +166,18 @@ impl<'a> Timeline<'a> {
             }
             point.shown = point.shown.or(shown);
         }
+        Ok(())
+    }
+
+    /// A conditional write found a row: so there was a set at its revision, and nothing after it.
+    fn add_sighting(&mut self, history: &History<'_>, at: usize) -> Result<(), Violation> {
+        let Some(Sighting { written, until }) = history.sighting(at) else { return Ok(()) };
+        let point = self.points.entry(written).or_insert(Point::unowned(written));
+        if point.what == Kind::Delete {
+            let other = point.text(history);
+            return Err(self.violation(Rule::Newest, history, at, &other));
+        }
+        point.held = point.held.max(Some((until, at)));
         Ok(())
     }
 
@@ -189,9 +229,7 @@ impl<'a> Timeline<'a> {
         before: Option<&Point>,
         point: &Point,
     ) -> Result<(), Violation> {
-        let Some(Shown { until: (revision, by), .. }) = before.and_then(|before| before.shown) else {
-            return Ok(());
-        };
+        let Some((revision, by)) = before.and_then(Point::last_seen) else { return Ok(()) };
         let is_stale =
             revision > point.revision || revision == point.revision && !mutant::is(Mutant::OffByOne);
         if is_stale { Err(self.violation(Rule::Newest, history, by, &point.text(history))) } else { Ok(()) }

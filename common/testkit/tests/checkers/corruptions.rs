@@ -4,7 +4,7 @@
 //! either checker must say: the rule that the replay must name, or that it must accept, as for the search.
 
 use testkit::{
-    history::{Call, Outcome, Seen},
+    history::{Call, Expects, Outcome, Seen},
     replay::Rule,
 };
 
@@ -278,6 +278,52 @@ pub(crate) const CORRUPTIONS: &[Corruption] = &[
             store.told(call, outcome);
         }
     }),
+    seen_by_both("two writes that both found nothing", Rule::Existed, |store| {
+        store.does(create(KEY, b"one"));
+        let revision = store.skip(1);
+        store.told(create(KEY, b"other"), Outcome::Judged { revision, is_met: true, found: None });
+    }),
+    seen_by_both("a write that was not to be done shows", Rule::Refused, |store| {
+        store.sets(KEY);
+        let (call, found) = (create(KEY, b"one"), Some(store.revision));
+        let revision = store.skip(1);
+        store.told(call, Outcome::Judged { revision, is_met: false, found });
+        store.amend(|row| row.value = b"one".to_vec());
+        store.does(get(KEY));
+    }),
+    seen_by_replay("a condition that does not hold and a write that is done", Rule::Condition, |store| {
+        store.sets(KEY);
+        let (found, value) = (Some(store.revision), store.value());
+        let expects = Expects::Revision(store.revision + 1);
+        let call = Call::Conditional { key: KEY.to_vec(), value: Some(value), expects };
+        let revision = store.skip(1);
+        store.told(call, Outcome::Judged { revision, is_met: true, found });
+    }),
+    seen_by_replay("a value that is there and is said not to be", Rule::Condition, |store| {
+        store.sets(KEY);
+        let (found, expected) = (Some(store.revision), store.rows[KEY].value.clone());
+        let expects = Expects::Value(expected);
+        let revision = store.skip(1);
+        let call = Call::Conditional { key: KEY.to_vec(), value: None, expects };
+        store.told(call, Outcome::Judged { revision, is_met: false, found });
+    }),
+    seen_by_replay("a condition judged by what was overwritten", Rule::Newest, |store| {
+        store.sets(KEY);
+        let old = store.revision;
+        store.sets(KEY);
+        let revision = store.skip(1);
+        let call = Call::Conditional { key: KEY.to_vec(), value: None, expects: Expects::Revision(old) };
+        store.told(call, Outcome::Judged { revision, is_met: true, found: Some(old) });
+    }),
+    seen_by_replay("a failed condition that raises the version", Rule::Version, |store| {
+        store.there();
+        let found = Some(store.revision);
+        let revision = store.skip(1);
+        store.told(create(KEY, b"one"), Outcome::Judged { revision, is_met: false, found });
+        store.sets(KEY);
+        store.amend(|row| row.version += 1);
+        store.does(get(KEY));
+    }),
     seen_by_replay("one revision is left for two deletes", Rule::Newest, |store| {
         store.unknown_delete(KEY);
         store.unknown_delete(OTHER);
@@ -302,6 +348,10 @@ fn get(key: &[u8]) -> Call {
 
 fn stale(key: &[u8]) -> Call {
     Call::StaleGet { key: key.to_vec() }
+}
+
+fn create(key: &[u8], value: &[u8]) -> Call {
+    Call::Conditional { key: key.to_vec(), value: Some(value.to_vec()), expects: Expects::Absent }
 }
 
 fn delete(key: &[u8]) -> Call {

@@ -39,6 +39,10 @@ pub(crate) fn anything(rng: &mut Rng, history: &mut [Operation]) {
         (Outcome::Read { found: Some(seen), .. }, 3) => by_one(rng, &mut seen.revision),
         (Outcome::Read { found, .. }, 4) => *found = None,
         (Outcome::Written { existed, .. }, 1 | 2) => *existed = !*existed,
+        (Outcome::Judged { revision, .. }, 0) => by_one(rng, revision),
+        (Outcome::Judged { found: Some(found), .. }, 1 | 2) => by_one(rng, found),
+        (Outcome::Judged { found, .. }, 3) => *found = None,
+        (Outcome::Judged { is_met, .. }, 4) => *is_met = !*is_met,
         (outcome, 5) if operation.call.is_write() => *outcome = Outcome::Unknown,
         (outcome, 6) => *outcome = Outcome::NotApplied,
         _ => moments(rng, operation),
@@ -51,8 +55,5 @@ fn moments(rng: &mut Rng, operation: &mut Operation) {
 }
 
 fn value(call: &Call) -> Option<Vec<u8>> {
-    match call {
-        Call::Set { value, .. } => Some(value.clone()),
-        _ => None,
-    }
+    call.leaves().flatten().map(<[u8]>::to_vec)
 }

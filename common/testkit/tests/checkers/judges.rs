@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use testkit::history::{Call, Operation, Outcome, Seen};
+use testkit::history::{Call, Expects, Operation, Outcome, Seen};
 use todc_utils::{
     linearizability::{
         WGLChecker,
@@ -46,14 +46,19 @@ pub(crate) fn asked(history: &[Operation]) -> Vec<(Asked, u64, Option<u64>)> {
         let existed = match operation.outcome {
             Outcome::NotApplied => continue,
             Outcome::Written { existed, .. } => Some(existed),
-            Outcome::Read { .. } | Outcome::Unknown => None,
+            Outcome::Judged { is_met: true, found, .. } => Some(found.is_some()),
+            Outcome::Judged { is_met: false, .. } | Outcome::Read { .. } | Outcome::Unknown => None,
         };
         let key = number_of(&mut keys, operation.call.key());
         let asked = match (&operation.call, &operation.outcome) {
-            (Call::Set { value, .. }, _) => {
-                Asked::Set(key, u32::try_from(number_of(&mut values, value)).unwrap(), existed)
-            }
-            (Call::Delete { .. }, _) => Asked::Delete(key, existed),
+            (_, Outcome::Judged { is_met: false, found: None, .. }) => Asked::Get(key, None),
+            (_, Outcome::Judged { is_met: false, .. }) => continue,
+            (call, _) if call.is_write() => match call.leaves().unwrap() {
+                Some(value) => {
+                    Asked::Set(key, u32::try_from(number_of(&mut values, value)).unwrap(), existed)
+                }
+                None => Asked::Delete(key, existed),
+            },
             (Call::Get { .. }, Outcome::Read { found, .. }) => {
                 let value = found.as_ref().map(|seen| number_of(&mut values, &seen.value));
                 Asked::Get(key, value.map(|value| u32::try_from(value).unwrap()))
@@ -152,7 +157,9 @@ fn choose(history: &[Operation], unknown: &[usize], highest: u64, chosen: &mut [
 
 fn told_revision(operation: &Operation) -> Option<u64> {
     match operation.outcome {
-        Outcome::Written { revision, .. } | Outcome::Read { revision, .. } => Some(revision),
+        Outcome::Written { revision, .. }
+        | Outcome::Judged { revision, .. }
+        | Outcome::Read { revision, .. } => Some(revision),
         Outcome::NotApplied | Outcome::Unknown => None,
     }
 }
@@ -160,6 +167,7 @@ fn told_revision(operation: &Operation) -> Option<u64> {
 fn highest_revision(operation: &Operation) -> u64 {
     let row = match &operation.outcome {
         Outcome::Read { found: Some(seen), .. } => seen.revision.max(seen.created),
+        Outcome::Judged { found: Some(found), .. } => *found,
         _ => 0,
     };
     row.max(told_revision(operation).unwrap_or(0))
@@ -175,7 +183,7 @@ fn replays(history: &[Operation], revisions: &[Option<u64>]) -> bool {
         with.iter().filter(|_| one.outcome != Outcome::Unknown).all(|(other, high)| {
             one.ended >= other.invoked
                 || match other.call {
-                    Call::Set { .. } | Call::Delete { .. } => low < high,
+                    Call::Set { .. } | Call::Delete { .. } | Call::Conditional { .. } => low < high,
                     Call::Get { .. } => low <= high,
                     Call::StaleGet { .. } => true,
                 }
@@ -203,14 +211,61 @@ fn replays(history: &[Operation], revisions: &[Option<u64>]) -> bool {
             }
         }
         let Some(write) = write else { break };
+        if let Outcome::Judged { is_met, found, .. } = write.outcome {
+            if !is_judged_rightly(history, write, rows.get(write.call.key()), found) {
+                return false;
+            }
+            if !is_met {
+                continue;
+            }
+        }
         let before = rows.remove(write.call.key());
         if matches!(write.outcome, Outcome::Written { existed, .. } if existed != before.is_some()) {
             return false;
         }
-        if let Call::Set { key, value } = &write.call {
+        if let Some(Some(value)) = write.call.leaves() {
             let (created, version) = before.map_or((revision, 1), |row| (row.created, row.version + 1));
-            rows.insert(key, Seen { value: value.clone(), revision, created, version });
+            rows.insert(write.call.key(), Seen { value: value.to_vec(), revision, created, version });
         }
     }
     true
+}
+
+/// Whether a conditional write that found `row` was told so, and was done exactly if it should be. That a value is *not*
+/// the expected one is only known of a write that somebody was told of or saw.
+fn is_judged_rightly(
+    history: &[Operation],
+    write: &Operation,
+    row: Option<&Seen>,
+    found: Option<u64>,
+) -> bool {
+    let (Call::Conditional { key, expects, .. }, Outcome::Judged { is_met, .. }) =
+        (&write.call, &write.outcome)
+    else {
+        return false;
+    };
+    let wrote = |other: &&Operation| {
+        other.call.key() == key && other.call.leaves() == row.map(|row| Some(row.value.as_slice()))
+    };
+    let holds = match (expects, row) {
+        (Expects::Anything, _) => true,
+        (Expects::Absent, row) => row.is_none(),
+        (Expects::Revision(revision), row) => row.is_some_and(|row| row.revision == *revision),
+        (Expects::Value(_), None) => false,
+        (Expects::Value(value), Some(row)) => row.value == *value,
+    };
+    let was_seen = |other: &Operation| match (&other.call, &other.outcome, row) {
+        (_, Outcome::Read { found: Some(seen), .. }, Some(row)) => seen.value == row.value,
+        (
+            Call::Conditional { expects: Expects::Value(value), .. },
+            Outcome::Judged { is_met: true, .. },
+            Some(row),
+        ) => *value == row.value,
+        _ => false,
+    };
+    let is_vague = matches!(expects, Expects::Value(_))
+        && !is_met
+        && history.iter().find(wrote).is_some_and(|writer| writer.outcome == Outcome::Unknown)
+        && !history.iter().filter(|other| other.call.key() == key).any(was_seen);
+    row.map(|row| row.revision) == found && (holds == *is_met || is_vague)
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use testkit::history::{Call, Operation, Outcome, Seen};
+use testkit::history::{Call, Expects, Operation, Outcome, Seen};
 
 use crate::rng::Rng;
 
@@ -114,11 +114,24 @@ impl Store {
     fn any_call(&mut self) -> Call {
         let key = format!("key{}", self.rng.below(self.habits.keys)).into_bytes();
         match self.rng.below(20) {
-            0..7 => Call::Set { key, value: self.value() },
-            7..10 => Call::Delete { key },
+            0..5 => Call::Set { key, value: self.value() },
+            5..7 => Call::Delete { key },
+            7..10 => self.any_conditional(key),
             10..17 => Call::Get { key },
             _ => Call::StaleGet { key },
         }
+    }
+
+    fn any_conditional(&mut self, key: Vec<u8>) -> Call {
+        let expects = match (self.rng.below(5), self.rows.get(&key)) {
+            (0, _) => Expects::Anything,
+            (1..=2, Some(row)) => Expects::Revision(row.revision),
+            (3, Some(row)) => Expects::Value(row.value.clone()),
+            (4, _) => Expects::Revision(1 + self.rng.below(self.revision + 1)),
+            _ => Expects::Absent,
+        };
+        let value = (!self.rng.percent(30)).then(|| self.value());
+        Call::Conditional { key, value, expects }
     }
 
     /// A value that was never used.
@@ -152,6 +165,12 @@ impl Store {
                 let (revision, existed) = self.apply(call);
                 Outcome::Written { revision, existed }
             }
+            Call::Conditional { key, .. } => {
+                let found = self.rows.get(key).map(|row| row.revision);
+                let is_met = self.is_met(call);
+                let (revision, _) = self.apply(call);
+                Outcome::Judged { revision, is_met, found }
+            }
             Call::Get { key } => {
                 Outcome::Read { found: self.rows.get(key).cloned(), revision: self.revision }
             }
@@ -168,15 +187,30 @@ impl Store {
         self.past.iter().rev().find(was).and_then(|(_, _, row)| row.clone())
     }
 
-    /// Does a write: its revision and whether its key was there.
+    /// Whether the condition of a call holds now.
+    fn is_met(&self, call: &Call) -> bool {
+        let Call::Conditional { key, expects, .. } = call else { return true };
+        let row = self.rows.get(key);
+        match expects {
+            Expects::Anything => true,
+            Expects::Absent => row.is_none(),
+            Expects::Revision(revision) => row.is_some_and(|row| row.revision == *revision),
+            Expects::Value(value) => row.is_some_and(|row| row.value == *value),
+        }
+    }
+
+    /// Does a write, if its condition holds: its revision and whether its key was there.
     pub(crate) fn apply(&mut self, call: &Call) -> (u64, bool) {
         self.revision += 1 + u64::from(self.rng.percent(25));
         let revision = self.revision;
+        if !self.is_met(call) {
+            return (revision, self.rows.contains_key(call.key()));
+        }
         let before = self.rows.remove(call.key());
         let existed = before.is_some();
-        if let Call::Set { key, value } = call {
+        if let Some(Some(value)) = call.leaves() {
             let (created, version) = before.map_or((revision, 1), |row| (row.created, row.version + 1));
-            self.put(key, Seen { value: value.clone(), revision, created, version });
+            self.put(call.key(), Seen { value: value.to_vec(), revision, created, version });
         } else {
             self.past.push((revision, call.key().to_vec(), None));
         }

@@ -108,7 +108,10 @@ fn smallest_is_true(history: &[Operation]) -> Result<(), String> {
 /// The history up to its n-th end; what has not ended by then is of unknown outcome. `None` where two end at once.
 fn beginning(history: &[Operation], ended: usize) -> Option<Vec<Operation>> {
     let counts = |operation: &&Operation| {
-        operation.outcome != Outcome::NotApplied && !matches!(operation.call, Call::StaleGet { .. })
+        !matches!(
+            operation.outcome,
+            Outcome::NotApplied | Outcome::Judged { is_met: false, found: Some(_), .. }
+        ) && !matches!(operation.call, Call::StaleGet { .. })
     };
     let mut begun: Vec<Operation> = history.iter().filter(counts).cloned().collect();
     let known = begun.iter().filter(|operation| operation.outcome != Outcome::Unknown);
@@ -120,7 +123,8 @@ fn beginning(history: &[Operation], ended: usize) -> Option<Vec<Operation>> {
     }
     begun.retain(|operation| operation.invoked <= ends[last]);
     for operation in begun.iter_mut().filter(|operation| operation.ended > ends[last]) {
-        operation.outcome = Outcome::Unknown;
+        let is_read = matches!(operation.outcome, Outcome::Judged { is_met: false, .. });
+        operation.outcome = if is_read { Outcome::NotApplied } else { Outcome::Unknown };
     }
     Some(begun)
 }

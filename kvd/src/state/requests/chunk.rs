@@ -3,7 +3,7 @@
 //! ```text
 //! chunk   first revision u64 │ record │ record │ …                 key of the row: its last revision, u64
 //! record  flags u8 │ step u32 │ token 16 │ operation u64 │ number u64, only with flag 2
-//! flags   1: the key existed before    2: a number follows
+//! flags   1: the key existed before    2: a number follows    from the third bit on: the verdict
 //! step    revision minus that of the record before; zero in the first
 //! ```
 //!
@@ -19,10 +19,15 @@
     )
 )]
 
+use protocol::Verdict;
+
 use super::Remembered;
+use crate::instruments::{Mutant, mutant};
 
 const EXISTED: u8 = 1;
 const NUMBERED: u8 = 2;
+/// How far the verdict stands from the right.
+const VERDICT: u8 = 2;
 
 /// Some ids in the order of their revisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +65,8 @@ impl Chunk {
     fn push(&mut self, remembered: &Remembered, step: u32) {
         let numbered = if remembered.number == 0 { 0 } else { NUMBERED };
         let existed = if remembered.existed { EXISTED } else { 0 };
-        self.bytes.push(existed | numbered);
+        let verdict = if mutant(Mutant::RequestsForgetVerdict) { Verdict::Done } else { remembered.verdict };
+        self.bytes.push(existed | numbered | verdict.code() << VERDICT);
         self.bytes.extend_from_slice(&step.to_le_bytes());
         self.bytes.extend_from_slice(&remembered.token);
         self.bytes.extend_from_slice(&remembered.operation.to_le_bytes());
@@ -92,7 +98,7 @@ impl Chunk {
             if next.is_none() {
                 reader.bytes = &[];
             }
-            Some(next.ok_or("request ids end in the middle of one"))
+            Some(next.ok_or("request ids end in the middle of one, or have an unknown verdict"))
         })
     }
 }
@@ -113,9 +119,10 @@ impl Reader<'_> {
         let revision = base.checked_add(u64::from(step))?;
         let token = self.take()?;
         let operation = u64::from_le_bytes(self.take()?);
+        let verdict = Verdict::from_code(flags >> VERDICT)?;
         let number = if flags & NUMBERED == 0 { 0 } else { u64::from_le_bytes(self.take()?) };
         self.revision = Some(revision);
-        Some(Remembered { token, revision, operation, number, existed: flags & EXISTED != 0 })
+        Some(Remembered { token, revision, operation, number, existed: flags & EXISTED != 0, verdict })
     }
 
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {

@@ -15,7 +15,8 @@ fn id(n: u64, learned: u64) -> RequestId {
 }
 
 fn written(n: u64, revision: u64) -> Remembered {
-    Remembered { token: token(n), revision, operation: SET, number: 0, existed: n % 2 == 1 }
+    let verdict = protocol::Verdict::from_code(u8::try_from(n % 5).unwrap()).unwrap();
+    Remembered { token: token(n), revision, operation: SET, number: 0, existed: n % 2 == 1, verdict }
 }
 
 /// A memory of `limit` that remembered the ids 1 to `count` under the revisions 10, 20, …
@@ -158,17 +159,31 @@ fn the_bytes_of_a_chunk_are_a_promise_to_the_disk() {
     let (mut chunk, _) = Chunk::begin(&Remembered { number: 0x0506, ..written(1, 0x0102) });
     chunk.append(&written(2, 0x0105)).unwrap();
     let mut expected = vec![2, 1, 0, 0, 0, 0, 0, 0];
-    let records: [(u8, [u8; 4], u8); 2] = [(3, [0, 0, 0, 0], 1), (0, [3, 0, 0, 0], 2)];
+    let records: [(u8, [u8; 4], u8); 2] = [(0b0111, [0, 0, 0, 0], 1), (0b1000, [3, 0, 0, 0], 2)];
     for (flags, step, token) in records {
         expected.push(flags);
         expected.extend_from_slice(&step);
         expected.extend_from_slice(&u128::from(token).to_le_bytes());
         expected.extend_from_slice(&[11, 0, 0, 0, 0, 0, 0, 0]);
-        if flags == 3 {
+        if flags & 2 != 0 {
             expected.extend_from_slice(&[6, 5, 0, 0, 0, 0, 0, 0]);
         }
     }
     assert_eq!(chunk.bytes(), expected);
+}
+
+#[test]
+fn a_verdict_that_is_not_known_is_refused_and_hashes_tell_verdicts_apart() {
+    let (chunk, _) = Chunk::begin(&written(1, 10));
+    let mut bytes = chunk.bytes().to_vec();
+    bytes[8] = 1 | u8::try_from(protocol::Verdict::ALL.len()).unwrap() << 2;
+    assert!(Requests::new(4, 0).load(10, &bytes).is_err());
+    let hash = |verdict| {
+        let mut requests = Requests::new(4, 0);
+        requests.remember(Remembered { verdict, ..written(1, 10) });
+        requests.hash()
+    };
+    assert_ne!(hash(protocol::Verdict::Done), hash(protocol::Verdict::Unmet));
 }
 
 #[test]

@@ -1,0 +1,209 @@
+//! What a command does to the state.
+//!
+//! | operation | answer | remembered with the request id |
+//! | --- | --- | --- |
+//! | [`Operation::Set`], [`Operation::Delete`] | [`Response::Written`](crate::Response::Written) | whether the key was there |
+//! | every other | [`Response::Decided`](crate::Response::Decided) | verdict and number |
+//!
+//! Whether a condition holds is judged when the entry is applied, on every node alike, and never before. A verdict
+//! against the write is an outcome as good as any: it is remembered, so that a repetition hears the same, whatever the
+//! state has become. Values and rows that an answer carries are not remembered.
+
+use crate::{
+    DecodeError,
+    command::{check_key, within},
+    limits,
+};
+
+mod transaction;
+mod wire;
+
+pub use transaction::{Action, Compare, Operand, Relation, Transaction};
+pub(crate) use wire::OperationWire;
+
+/// What a command does to the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes one key.
+    Set {
+        /// Not empty, at most [`limits::KEY_BYTES`].
+        key: Vec<u8>,
+        /// At most [`limits::VALUE_BYTES`].
+        value: Vec<u8>,
+    },
+    /// Removes one key; removing an absent one is not an error.
+    Delete {
+        /// As in [`Operation::Set`].
+        key: Vec<u8>,
+    },
+    /// Writes or removes one key if a condition holds, or to learn what was there.
+    Conditional {
+        /// As in [`Operation::Set`].
+        key: Vec<u8>,
+        /// What to write; `None` removes the key.
+        value: Option<Vec<u8>>,
+        /// What must be so.
+        condition: Condition,
+        /// Whether the answer shows the row before.
+        previous: bool,
+    },
+    /// Adds to a key whose value is a number: the decimal text of an `i64`. An absent key counts as zero. A value that
+    /// is no number, or a sum that no `i64` holds, changes nothing.
+    Increment {
+        /// As in [`Operation::Set`].
+        key: Vec<u8>,
+        /// What to add.
+        by: i64,
+    },
+    /// Removes every key of a range, or none when there are more than `most`.
+    DeleteRange {
+        /// Which keys.
+        range: KeyRange,
+        /// At most [`limits::DELETED_KEYS`], and not zero.
+        most: u32,
+    },
+    /// Compares keys, and reads and writes others as that comes out.
+    Transaction(Transaction),
+}
+
+/// What must be so of a key for a write to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    Always,
+    /// The key is not there.
+    Absent,
+    /// The key is there and was written last at this revision.
+    Revision(u64),
+    /// The key is there and has this value.
+    Value(Vec<u8>),
+}
+
+/// Keys in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first; empty for the first there is.
+    pub from: Vec<u8>,
+    /// The first that is not meant any more; `None` for no end.
+    pub to: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// All keys that begin with these bytes.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut to = prefix.to_vec();
+        while to.last() == Some(&u8::MAX) {
+            to.pop();
+        }
+        let to = to.split_last().map(|(last, front)| [front, &[last.saturating_add(1)]].concat());
+        Self { from: prefix.to_vec(), to }
+    }
+
+    /// Whether no key can be in it.
+    pub fn is_empty(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| *to <= self.from)
+    }
+
+    /// Checks it against the limits.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        within("key", self.from.len(), limits::KEY_BYTES)?;
+        within("key", self.to.as_ref().map_or(0, Vec::len), limits::KEY_BYTES)?;
+        if self.is_empty() {
+            return Err(DecodeError::Malformed("a range that ends where it begins, or before"));
+        }
+        Ok(())
+    }
+}
+
+/// What became of a write that is more than a set or a delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Verdict {
+    /// It was done.
+    #[default]
+    Done,
+    /// Its condition did not hold and nothing was changed; or the compares of a transaction did not all hold, and the other
+    /// list was done.
+    Unmet,
+    /// The value to be added to is no number; nothing was changed.
+    NotANumber,
+    /// The sum is no `i64`; nothing was changed.
+    Overflow,
+    /// More keys are in the range than were to be removed; nothing was changed.
+    TooMany,
+    /// What the reads of a transaction found is more than [`limits::RESULT_BYTES`]; nothing was changed.
+    TooLarge,
+}
+
+impl Verdict {
+    /// All of them, each in the place of its [`Verdict::code`].
+    pub const ALL: [Self; 6] =
+        [Self::Done, Self::Unmet, Self::NotANumber, Self::Overflow, Self::TooMany, Self::TooLarge];
+
+    /// Its number on wire and disk.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Unmet => 1,
+            Self::NotANumber => 2,
+            Self::Overflow => 3,
+            Self::TooMany => 4,
+            Self::TooLarge => 5,
+        }
+    }
+
+    /// The verdict of this number, if there is one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.code() == code)
+    }
+}
+
+impl Operation {
+    /// The bytes that identify the operation, for telling a repeated request from a reused id.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        prost::Message::encode_to_vec(&OperationWire::from(self.clone()))
+    }
+
+    /// Whether it is a set or a delete, which is answered with [`Response::Written`](crate::Response::Written).
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Set { .. } | Self::Delete { .. })
+    }
+
+    /// Checks the operation against the limits.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        match self {
+            Self::Set { key, value } => check_row(key, value),
+            Self::Delete { key } | Self::Increment { key, .. } => check_key(key),
+            Self::Conditional { key, value, condition, .. } => {
+                check_row(key, value.as_deref().unwrap_or_default())?;
+                let expected = if let Condition::Value(expected) = condition { expected.len() } else { 0 };
+                within("value", expected, limits::VALUE_BYTES)?;
+                let value = value.as_ref().map_or(0, Vec::len);
+                within("write", total([key.len(), value, expected]), limits::WRITE_BYTES)
+            }
+            Self::Transaction(transaction) => transaction.check(),
+            Self::DeleteRange { range, most } => {
+                range.check()?;
+                if *most == 0 {
+                    return Err(DecodeError::Malformed("a removal of no key"));
+                }
+                if usize::try_from(*most).is_ok_and(|most| most <= limits::DELETED_KEYS) {
+                    Ok(())
+                } else {
+                    Err(DecodeError::Malformed("a removal of more than 10000 keys"))
+                }
+            }
+        }
+    }
+}
+
+fn check_row(key: &[u8], value: &[u8]) -> Result<(), DecodeError> {
+    check_key(key)?;
+    within("value", value.len(), limits::VALUE_BYTES)
+}
+
+fn total(sizes: impl IntoIterator<Item = usize>) -> usize {
+    sizes.into_iter().fold(0, usize::saturating_add)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Writes that are more than a set or a delete: judged and worked out first, and done then, all of it or nothing.
+//!
+//! What is worked out is a [`Plan`]. Whatever can fail (a row that cannot be read) fails before anything is changed.
+
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use protocol::{Condition, Decided, KeyRange, Operation, Verdict};
+
+use super::{
+    Outcome, State, StateError, WriteOutcome, hash,
+    requests::Remembered,
+    row::{Meta, Row},
+};
+use crate::{
+    instruments::{Mark, Mutant, mark, mutant},
+    store::overlay::Slot,
+};
+
+/// What is to be answered, and what is to be done.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) decided: Decided,
+    pub(super) changes: Changes,
+}
+
+/// Changes by key.
+pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
+
+/// One key is to have this row, or none.
+pub(super) struct Change {
+    /// What its row says in the state.
+    before: Option<Meta>,
+    pub(super) slot: Slot,
+}
+
+impl Plan {
+    /// Plans that a key, whose row says `before` in the state, will have another, or none.
+    fn change(&mut self, key: Vec<u8>, before: Option<Meta>, row: Option<Row>) {
+        let slot = row.map_or(Slot::Deleted, |row| Slot::Row(Arc::new(row)));
+        self.changes.insert(key, Change { before, slot });
+    }
+}
+
+impl Outcome {
+    /// What is remembered of it under the id of its request.
+    pub(super) fn remembered(&self, token: [u8; 16], operation: u64) -> Remembered {
+        match self {
+            Self::Written(WriteOutcome { revision, existed, .. }) => Remembered {
+                token,
+                revision: *revision,
+                operation,
+                number: 0,
+                existed: *existed,
+                verdict: Verdict::Done,
+            },
+            Self::Decided(decided) => {
+                let Decided { revision, number, existed, verdict, .. } = **decided;
+                Remembered { token, revision, operation, number, existed, verdict }
+            }
+        }
+    }
+}
+
+impl State {
+    /// The answer to a request that was judged before: what is remembered of it.
+    pub(super) fn repeated(
+        &mut self,
+        revision: u64,
+        first: Remembered,
+        operation: &Operation,
+    ) -> Result<Outcome, StateError> {
+        let Remembered { number, existed, verdict, .. } = first;
+        let revision = if mutant(Mutant::RequestsRepeatAnew) { revision } else { first.revision };
+        if operation.is_plain() {
+            return Ok(Outcome::Written(WriteOutcome { revision, existed, deduplicated: true }));
+        }
+        if matches!(operation, Operation::Conditional { previous: true, .. }) {
+            mark(Mark::PreviousForgotten);
+        }
+        let mut decided =
+            Decided { revision, verdict, number, existed, deduplicated: true, ..Decided::default() };
+        if mutant(Mutant::RequestsJudgeAgain) && verdict == Verdict::Unmet {
+            decided.verdict = self.plan(revision, operation.clone())?.decided.verdict;
+        }
+        Ok(Outcome::Decided(Box::new(decided)))
+    }
+
+    /// Judges a write and does what it comes to.
+    pub(super) fn decide(&mut self, revision: u64, operation: Operation) -> Result<Decided, StateError> {
+        let Plan { decided, changes } = self.plan(revision, operation)?;
+        let half = changes.len() / 2;
+        for (at, (key, Change { before, slot })) in changes.into_iter().enumerate() {
+            if !mutant(Mutant::StateChangesHalf) || at >= half {
+                self.replace(&key, before, slot);
+            }
+        }
+        Ok(decided)
+    }
+
+    fn plan(&self, revision: u64, operation: Operation) -> Result<Plan, StateError> {
+        let mut plan = match operation {
+            Operation::Conditional { key, value, condition, previous } => {
+                self.plan_conditional(revision, key, value, &condition, previous)?
+            }
+            Operation::Increment { key, by } => self.plan_increment(revision, key, by)?,
+            Operation::DeleteRange { range, most } => self.plan_delete_range(&range, most)?,
+            Operation::Transaction(transaction) => self.plan_transaction(revision, transaction)?,
+            Operation::Set { .. } | Operation::Delete { .. } => {
+                unreachable!("a set and a delete need no plan")
+            }
+        };
+        plan.decided.revision = revision;
+        Ok(plan)
+    }
+
+    fn plan_conditional(
+        &self,
+        revision: u64,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+        condition: &Condition,
+        previous: bool,
+    ) -> Result<Plan, StateError> {
+        let seen = self.see(&key, |meta, value| {
+            let shown = previous.then(|| meta.found(value));
+            (meta, holds(condition, meta, value), shown)
+        })?;
+        let (before, is_met, previous) = match seen {
+            Some((meta, is_met, shown)) => (Some(meta), is_met, shown),
+            None => (None, holds_absent(condition), None),
+        };
+        let is_met = is_met || mutant(Mutant::StateTrustsProposal);
+        let mut plan = Plan::default();
+        plan.decided.number = before.map_or(0, |before| before.revision);
+        plan.decided.existed = before.is_some();
+        plan.decided.previous = previous;
+        if is_met {
+            let row = value.map(|value| self.row(&key, before, revision, value));
+            plan.change(key, before, row);
+            return Ok(plan);
+        }
+        mark(Mark::ConditionUnmet);
+        plan.decided.verdict = Verdict::Unmet;
+        if let Some(before) = before.filter(|_| mutant(Mutant::StateBumpsUnmet)) {
+            let value = self.get(&key)?.map(|found| found.value).unwrap_or_default();
+            let meta = Meta { version: before.version + 1, ..before };
+            plan.change(key, Some(before), Some(Row { meta, value }));
+        }
+        Ok(plan)
+    }
+
+    fn plan_increment(&self, revision: u64, key: Vec<u8>, by: i64) -> Result<Plan, StateError> {
+        let seen = self.see(&key, |meta, value| (meta, number(value)))?;
+        let before = seen.map(|(meta, _)| meta);
+        let mut plan = Plan::default();
+        plan.decided.existed = before.is_some();
+        let Some(addend) = seen.map_or(Some(0), |(_, number)| number) else {
+            mark(Mark::SumOfNoNumber);
+            plan.decided.verdict = Verdict::NotANumber;
+            plan.decided.number = before.map_or(0, |before| before.revision);
+            return Ok(plan);
+        };
+        let sum = addend.checked_add(by);
+        let Some(sum) = sum.or(mutant(Mutant::StateWrapsSum).then(|| addend.wrapping_add(by))) else {
+            mark(Mark::SumOverflows);
+            plan.decided.verdict = Verdict::Overflow;
+            plan.decided.number = addend.cast_unsigned();
+            return Ok(plan);
+        };
+        plan.decided.number = sum.cast_unsigned();
+        let row = self.row(&key, before, revision, sum.to_string().into_bytes());
+        plan.change(key, before, Some(row));
+        Ok(plan)
+    }
+
+    fn plan_delete_range(&self, range: &KeyRange, most: u32) -> Result<Plan, StateError> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut plan = Plan::default();
+        let mut too_many = false;
+        self.scan(&Changes::new(), range, |key, meta, _| {
+            too_many = plan.changes.len() == most;
+            if too_many {
+                return ControlFlow::Break(());
+            }
+            plan.change(key.to_vec(), Some(meta), None);
+            ControlFlow::Continue(())
+        })?;
+        plan.decided.existed = !plan.changes.is_empty();
+        if too_many {
+            mark(Mark::RangeTooLarge);
+            plan.decided.verdict = Verdict::TooMany;
+            if !mutant(Mutant::StateRemovesSome) {
+                plan.changes.clear();
+            }
+            return Ok(plan);
+        }
+        plan.decided.number = plan.changes.len() as u64;
+        Ok(plan)
+    }
+
+    /// Plans a step of several: the key may have been changed by an earlier one. Whether it was there before.
+    pub(super) fn plan_step(
+        &self,
+        plan: &mut Plan,
+        revision: u64,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    ) -> Result<bool, StateError> {
+        let (before, latest) = match plan.changes.get(&key) {
+            Some(Change { before, slot: Slot::Row(row) }) => (*before, Some(row.meta)),
+            Some(Change { before, slot: Slot::Deleted }) => (*before, None),
+            None => {
+                let before = self.before(&key)?;
+                (before, before)
+            }
+        };
+        let row = value.map(|value| self.row(&key, latest, revision, value));
+        plan.change(key, before, row);
+        Ok(latest.is_some())
+    }
+
+    fn row(&self, key: &[u8], before: Option<Meta>, revision: u64, value: Vec<u8>) -> Row {
+        Row { meta: self.written(before, revision, hash::content(key, &value)), value }
+    }
+
+    /// Whether a write would be done if it were applied now: only a bug asks before that.
+    pub(crate) fn meets(&self, operation: &Operation) -> bool {
+        let Operation::Conditional { key, condition, .. } = operation else { return true };
+        let seen = self.see(key, |meta, value| holds(condition, meta, value));
+        seen.is_ok_and(|seen| seen.unwrap_or_else(|| holds_absent(condition)))
+    }
+}
+
+fn holds(condition: &Condition, meta: Meta, value: &[u8]) -> bool {
+    match condition {
+        Condition::Always => true,
+        Condition::Absent => false,
+        Condition::Revision(revision) => *revision == meta.revision,
+        Condition::Value(expected) => expected == value,
+    }
+}
+
+/// The same where the key is not there.
+fn holds_absent(condition: &Condition) -> bool {
+    match condition {
+        Condition::Always | Condition::Absent => true,
+        Condition::Revision(_) => mutant(Mutant::StateMeetsAbsent),
+        Condition::Value(_) => false,
+    }
+}
+
+/// The number that a value is the text of.
+fn number(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
