@@ -105,7 +105,7 @@ pub fn from_base64(text: &str) -> Option<Vec<u8>> {
         bits = bits.checked_add(6)?;
         if let Some(rest) = bits.checked_sub(8) {
             out.push(u8::try_from(held >> rest & 0xff).ok()?);
-            (held, bits) = (held & ((1 << rest) - 1), rest);
+            (held, bits) = (held & !(u32::MAX << rest), rest);
         }
     }
     // What is left over is padding, and says nothing.
