@@ -4,7 +4,7 @@
 use protocol::{RequestFrame, ResponseFrame};
 use raft::{Envelope, Fetch, Fetched, NodeId, Persist, Ticket};
 
-use crate::state::{Flush, Flushed};
+use crate::state::{Flush, Flushed, view::View};
 
 /// Which request of which connection an answer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +62,13 @@ pub enum Action {
         connection: u64,
         /// The answer.
         frame: ResponseFrame,
+    },
+    /// Hand a view of the state to the client that asked for a scan; dropped when it has gone.
+    View {
+        /// Who asked.
+        caller: Caller,
+        /// The rows at this moment.
+        view: Box<View>,
     },
     /// Write the state's frozen overlay on another thread, then [`Event::Flushed`].
     Flush(Flush),

@@ -92,6 +92,45 @@ pub fn base64(bytes: &[u8]) -> String {
     out
 }
 
+/// The bytes of standard base64 with padding; `None` where it is not that.
+pub fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let mut out = Vec::with_capacity(digits.len() / 4 * 3);
+    let mut groups = digits.chunks(4).peekable();
+    while let Some(group) = groups.next() {
+        let padding = group.iter().rev().take_while(|digit| **digit == b'=').count();
+        if group.len() != 4 || padding > 2 || (padding > 0 && groups.peek().is_some()) {
+            return None;
+        }
+        let mut bits = 0_u32;
+        for digit in group.iter().take(4_usize.saturating_sub(padding)) {
+            bits = bits << 6 | six(*digit)?;
+        }
+        bits <<= 6_usize.saturating_mul(padding);
+        let kept = 3_usize.saturating_sub(padding);
+        let bytes = bits.to_be_bytes();
+        let (group, rest) = bytes.get(1..)?.split_at_checked(kept)?;
+        if rest.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        out.extend_from_slice(group);
+    }
+    Some(out)
+}
+
+/// The six bits of a digit.
+fn six(digit: u8) -> Option<u32> {
+    let (base, first) = match digit {
+        b'A'..=b'Z' => (0_u8, b'A'),
+        b'a'..=b'z' => (26, b'a'),
+        b'0'..=b'9' => (52, b'0'),
+        b'+' => (62, b'+'),
+        b'/' => (63, b'/'),
+        _ => return None,
+    };
+    Some(base.saturating_add(digit.saturating_sub(first)).into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +171,18 @@ mod tests {
     fn base64_pads() {
         let encoded = ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes()));
         assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+
+    #[test]
+    fn base64_comes_back_and_nothing_else_is_taken() {
+        let all: Vec<u8> = (0..=255).collect();
+        for length in 0..all.len() {
+            let bytes = &all[all.len() - length..];
+            assert_eq!(unbase64(&base64(bytes)).as_deref(), Some(bytes));
+        }
+        for text in ["Zg", "Zg=", "Z===", "====", "Zg==Zg==", "Zh==", "Zm9=", "Zm 9", "Zm9v!", "Z=g="] {
+            assert_eq!(unbase64(text), None, "{text}");
+        }
     }
 
     #[test]

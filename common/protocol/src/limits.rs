@@ -4,6 +4,15 @@
 pub const KEY_BYTES: usize = 4 * 1024;
 /// Longest value, in bytes.
 pub const VALUE_BYTES: usize = 512 * 1024;
+/// Longest bound of a range: the longest key, and a byte more for what comes right after it.
+pub const BOUND_BYTES: usize = KEY_BYTES + 1;
+/// A page of a scan is full when its rows have so many bytes: the last of them may be a large one and still fits into a
+/// client frame.
+pub const PAGE_BYTES: usize = 128 * 1024;
+/// A page of a scan is full with so many rows.
+pub const PAGE_ROWS: usize = 1024;
+/// Most scans of one client connection.
+pub const SCANS_PER_CONNECTION: usize = 4;
 /// Longest client frame, length prefix not counted.
 pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
 /// Longest peer frame, length prefix not counted: one append of the largest size.

@@ -60,6 +60,8 @@ pub const NAMES: &[&str] = &[
     "client: refused as busy",
     "client: redirected",
     "client: not applied",
+    "client: scanned",
+    "client: could not go on with a scan",
     "liveness: rest is down",
     "liveness: rest is cut off",
     "liveness: rest is heard and deaf",

@@ -1,7 +1,7 @@
 //! One simulated server: its disk, which outlives it, and its process, which does not.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,9 +14,9 @@ use kvd::{
     members::Members,
     node::Node,
     opening::{self, OpenError, Place},
-    state::{Flush, Flushed, StateLimits},
+    state::{Flush, Flushed, StateLimits, view::Cursor},
 };
-use protocol::{ClusterId, RequestFrame, response::Member};
+use protocol::{ClusterId, RequestFrame, Scan, response::Member};
 use raft::{Envelope, NodeId};
 
 use crate::{disk::Medium, options::Options, watch, world::Plan};
@@ -72,6 +72,8 @@ pub struct Process {
     pub batches: u64,
     /// What the state's thread is at.
     pub flush: Option<StoreWork>,
+    /// Scans that it serves, by the attempts that asked for them.
+    pub scans: BTreeMap<u64, Serving>,
     /// Whether it was stopped by a signal, until another one.
     pub paused: bool,
     /// What fell due meanwhile.
@@ -89,6 +91,16 @@ pub struct Inbox {
     pub peers: VecDeque<Envelope>,
     /// From clients, and when they asked.
     pub clients: VecDeque<(Caller, RequestFrame, u64)>,
+}
+
+/// A scan that is being served.
+pub struct Serving {
+    /// Over the view that it began with.
+    pub cursor: Cursor,
+    /// What was asked.
+    pub scan: Scan,
+    /// Rows that have left.
+    pub sent: usize,
 }
 
 /// A batch of the log: done at its beginning or at its end, told at its end.
@@ -179,6 +191,7 @@ impl Process {
             log_work: None,
             batches: 0,
             flush: None,
+            scans: BTreeMap::new(),
             paused: false,
             held: Vec::new(),
             fuse: None,

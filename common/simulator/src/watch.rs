@@ -15,11 +15,13 @@
 //! | stamps of committed commands never go back | `Watch::record` |
 //! | a flush that was reported lasts; nothing is applied over a full overlay | `watch/flushes.rs` |
 //! | an answer is the model's, at its revision, and a request takes effect once | [`Watch::answered`], [`model`] |
+//! | a scan is the model's at one revision, each row once and none left out | `watch/scans.rs` |
 //!
 //! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
 
 mod flushes;
 pub mod model;
+mod scans;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},

@@ -16,7 +16,9 @@ mod healing;
 mod living;
 mod lying;
 mod rotting;
+mod scanning;
 mod serving;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,6 +74,8 @@ pub enum Plan {
         /// What.
         frame: Box<RequestFrame>,
     },
+    /// The next page of a scan is made, for this attempt.
+    Page(Target, u64),
     /// An answer arrives at a client.
     Answer {
         /// The server.
@@ -210,6 +214,7 @@ impl World {
             Plan::Arrives { from, to, frame } => self.arrives(from, to, &frame),
             Plan::Unreachable(target, peer) => self.unreachable(target, peer),
             Plan::Request { to, caller, frame } => self.request(to, caller, *frame),
+            Plan::Page(target, number) => self.page(target, number),
             Plan::Answer { from, client, frame } => self.answer(from, client, *frame),
             Plan::Dropped(client, attempts) => self.dropped(client, &attempts),
             Plan::Client(client, step, timer) => self.timer(client, step, timer),

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use quinn::{ConnectError, ConnectionError, ReadError, TransportErrorCode, WriteError};
+use quinn::{ConnectError, ConnectionError, ReadError, TransportErrorCode, VarInt, WriteError};
 
 use crate::connection::close_code;
 
@@ -192,6 +192,9 @@ impl From<ReadError> for TransportError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => error.into(),
+            ReadError::Reset(code) if code == VarInt::from_u32(close_code::LIMIT) => {
+                Self::Cut("given up by the far end at a limit".into())
+            }
             error => Self::Cut(error.to_string()),
         }
     }

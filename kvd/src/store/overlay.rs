@@ -1,7 +1,7 @@
 //! The newest rows, in memory: an ordered persistent map in which a deleted key leaves a tombstone that hides the
 //! row of the layer below.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
 use imbl::OrdMap;
 
@@ -49,6 +49,15 @@ impl Overlay {
     /// About how much memory it takes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What it knows of the keys from `from` on, in their order.
+    pub(crate) fn starting_at<'a>(
+        &'a self,
+        from: &[u8],
+    ) -> impl Iterator<Item = (&'a [u8], &'a Slot)> + use<'a> {
+        let bounds = (Bound::Included(from), Bound::Unbounded);
+        self.slots.range::<_, [u8]>(bounds).map(|(key, slot)| (&**key, slot))
     }
 
     /// Everything in the order of the keys.

@@ -1,5 +1,6 @@
 //! Clients: each does one call after another. What a call does next is decided by the production client's own rules
-//! ([`client::retry`]); here is only what that code leaves to its driver: time, connections, and chance.
+//! ([`client::retry`]); here is only what that code leaves to its driver: time, connections, and chance. Scans are in
+//! `scanning`.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -12,13 +13,15 @@ use protocol::{
     Consistency, Operation as Change, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame,
 };
 use testkit::{
-    history::{Call as Asked, Operation, Outcome, Seen},
+    history::{Call as Asked, Operation, Outcome},
     rng::Rng,
 };
 
 use super::{
     Plan, World,
     lying::{Lie, bad_key},
+    scanning::Scanning,
+    words::{outcome_of, told},
 };
 use crate::{
     counts::Counts,
@@ -36,24 +39,25 @@ pub struct Client {
     /// Counts the waits of calls: a timer of an earlier one is void.
     step: u64,
     /// Counts the calls.
-    calls: u64,
-    call: Option<Call>,
+    pub(super) calls: u64,
+    pub(super) call: Option<Call>,
     leader: Option<usize>,
     learned: u64,
     connected: BTreeSet<usize>,
     /// What is wrong with the id of its call, and the id of its latest honest one.
     lie: Option<Lie>,
     used: Option<RequestId>,
+    pub(super) scanning: Scanning,
 }
 
 /// A call under way.
-struct Call {
+pub(super) struct Call {
     retry: Retry,
     asked: Asked,
     request: Request,
     invoked: u64,
     until: u64,
-    open: Vec<u64>,
+    pub(super) open: Vec<u64>,
     settles: bool,
 }
 
@@ -76,15 +80,18 @@ pub enum Timer {
 
 /// A request on its way.
 pub(super) struct Attempt {
-    client: usize,
+    pub(super) client: usize,
     pub(super) server: usize,
-    request: Request,
+    pub(super) request: Request,
+    /// The highest revision that any client knew of when it was sent.
+    pub(super) known: u64,
     /// The process that it came to, and when that must have answered.
     pub(super) due: Option<(u64, u64)>,
 }
 
 impl Client {
     pub(super) fn new(rng: Rng) -> Self {
+        let scanning = Scanning::new(rng.fork("scans"));
         Self {
             rng,
             step: 0,
@@ -95,6 +102,7 @@ impl Client {
             connected: BTreeSet::new(),
             lie: None,
             used: None,
+            scanning,
         }
     }
 
@@ -176,6 +184,9 @@ impl World {
         if self.calm {
             return;
         }
+        if self.begins_scan(me) {
+            return;
+        }
         let client = &mut self.clients[me];
         client.calls += 1;
         let (asked, request) = client.draw(me, &self.options, &mut self.counts);
@@ -191,7 +202,14 @@ impl World {
     }
 
     /// Begins a call, or goes on with one whose outcome is unknown.
-    fn call(&mut self, me: usize, retry: Retry, asked: Asked, request: Request, invoked: Option<u64>) {
+    pub(super) fn call(
+        &mut self,
+        me: usize,
+        retry: Retry,
+        asked: Asked,
+        request: Request,
+        invoked: Option<u64>,
+    ) {
         let now = self.agenda.now();
         let client = &mut self.clients[me];
         let patience = self.options.patience_ms * 1000;
@@ -267,7 +285,7 @@ impl World {
         let deadline_ms = u32::try_from((left - left / 10) / 1000).unwrap_or(u32::MAX).max(1);
         let patience = u64::try_from(call.retry.patience().as_micros()).unwrap_or(u64::MAX);
         self.agenda.after(patience, Plan::Client(me, client.step, Timer::Silent(server)));
-        let request = call.request.clone();
+        let request = client.scanning.rest(&call.request);
         self.trace.say(now, || format!("c{me} asks s{server} #{number}: {}", told(&request)));
         self.post(me, server, number, deadline_ms, request);
     }
@@ -281,7 +299,9 @@ impl World {
         deadline_ms: u32,
         request: Request,
     ) {
-        self.attempts.insert(number, Attempt { client, server, request: request.clone(), due: None });
+        let known = self.clients.iter().map(|client| client.learned).max().unwrap_or(0);
+        let attempt = Attempt { client, server, request: request.clone(), known, due: None };
+        self.attempts.insert(number, attempt);
         if !self.hears(client, server) {
             return;
         }
@@ -344,7 +364,7 @@ impl World {
                     watch::Asked { write: Some((request.token, operation)), key: &[] }
                 }
                 Request::Get { key, .. } => watch::Asked { write: None, key },
-                Request::Status => return,
+                Request::Scan(_) | Request::Status => return,
             };
             self.watch.answered(me, &asked, response);
         }
@@ -442,7 +462,8 @@ impl World {
         }
         // A call that settles an earlier one cannot say that that one did nothing.
         let outcome = if call.settles && outcome == Outcome::NotApplied { Outcome::Unknown } else { outcome };
-        if write || matches!(outcome, Outcome::Read { .. }) {
+        let scan = matches!(call.request, Request::Scan(_));
+        if write || matches!(outcome, Outcome::Read { .. }) && !scan {
             let (invoked, ended) = (call.invoked, self.moment());
             self.history.push(Operation { client: me as u64, call: call.asked, invoked, ended, outcome });
         }
@@ -454,36 +475,5 @@ impl World {
         for me in 0..self.clients.len() {
             self.finish(me, Outcome::Unknown);
         }
-    }
-}
-
-fn outcome_of(response: Response) -> Outcome {
-    match response {
-        Response::Written { revision, existed, .. } => Outcome::Written { revision, existed },
-        Response::Value { found, revision } => {
-            let seen = |found: protocol::response::Found| Seen {
-                value: found.value,
-                revision: found.revision,
-                created: found.created,
-                version: found.version,
-            };
-            Outcome::Read { found: found.map(seen), revision }
-        }
-        Response::Status(_) => Outcome::NotApplied,
-    }
-}
-
-fn told(request: &Request) -> String {
-    match request {
-        Request::Write { operation: Change::Set { key, value }, .. } => {
-            format!("set {} to {}", String::from_utf8_lossy(key), String::from_utf8_lossy(value).trim_end())
-        }
-        Request::Write { operation: Change::Delete { key }, .. } => {
-            format!("delete {}", String::from_utf8_lossy(key))
-        }
-        Request::Get { key, consistency, .. } => {
-            format!("get {} {consistency:?}", String::from_utf8_lossy(key))
-        }
-        Request::Status => "status".to_owned(),
     }
 }
