@@ -27,6 +27,8 @@ mod transfer;
 mod tree;
 mod wait;
 
+pub use transfer::Meaning;
+
 /// Plugins have ten seconds by custom.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -143,10 +143,12 @@ struct Line {
     count: Option<u64>,
 }
 
-/// What a line means.
-#[derive(Debug, PartialEq)]
-enum Meaning {
+/// What a line of a file means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A key and its value.
     Row(Vec<u8>, Vec<u8>),
+    /// The end, after so many rows.
     End(u64),
 }
 
@@ -201,7 +203,7 @@ impl Import {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match meaning(&line).map_err(|why| self.bad(number, &why))? {
+            match Meaning::of(&line).map_err(|why| self.bad(number, &why))? {
                 Meaning::Row(key, value) => writes.put(key, value).await?,
                 Meaning::End(count) if count == writes.sum.rows => return Ok(true),
                 Meaning::End(count) => {
@@ -243,25 +245,30 @@ impl Import {
     }
 }
 
-fn meaning(line: &[u8]) -> Result<Meaning, String> {
-    let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    if line.r#type.as_deref() == Some("end") {
-        return line.count.map(Meaning::End).ok_or_else(|| "an end without `count`".to_owned());
+impl Meaning {
+    /// Reads a line, or says why it cannot be imported.
+    pub fn of(line: &[u8]) -> Result<Self, String> {
+        let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        if line.r#type.as_deref() == Some("end") {
+            return line.count.map(Self::End).ok_or_else(|| "an end without `count`".to_owned());
+        }
+        let bytes = |name: &str, plain: Option<String>, coded: Option<String>| match (plain, coded) {
+            (Some(plain), None) => Ok(plain.into_bytes()),
+            (None, Some(coded)) => {
+                text::unbase64(&coded).ok_or_else(|| format!("`{name}_b64` is not base64"))
+            }
+            (Some(_), Some(_)) => Err(format!("it has both `{name}` and `{name}_b64`")),
+            (None, None) => Err(format!("it has neither `{name}` nor `{name}_b64`")),
+        };
+        let key = bytes("key", line.key, line.key_b64)?;
+        let value = bytes("value", line.value, line.value_b64)?;
+        check_key(&key).map_err(|error| error.to_string())?;
+        let limit = protocol::limits::VALUE_BYTES;
+        if value.len() > limit {
+            return Err(format!("value of {} bytes is over the limit of {limit}", value.len()));
+        }
+        Ok(Self::Row(key, value))
     }
-    let bytes = |name: &str, plain: Option<String>, coded: Option<String>| match (plain, coded) {
-        (Some(plain), None) => Ok(plain.into_bytes()),
-        (None, Some(coded)) => text::unbase64(&coded).ok_or_else(|| format!("`{name}_b64` is not base64")),
-        (Some(_), Some(_)) => Err(format!("it has both `{name}` and `{name}_b64`")),
-        (None, None) => Err(format!("it has neither `{name}` nor `{name}_b64`")),
-    };
-    let key = bytes("key", line.key, line.key_b64)?;
-    let value = bytes("value", line.value, line.value_b64)?;
-    check_key(&key).map_err(|error| error.to_string())?;
-    let limit = protocol::limits::VALUE_BYTES;
-    if value.len() > limit {
-        return Err(format!("value of {} bytes is over the limit of {limit}", value.len()));
-    }
-    Ok(Meaning::Row(key, value))
 }
 
 /// Writes on the way. No two of them are of one key, for which takes effect last must not be left to chance.
@@ -341,7 +348,7 @@ mod tests {
     use super::*;
 
     fn told(line: &str) -> Result<Meaning, String> {
-        meaning(line.as_bytes())
+        Meaning::of(line.as_bytes())
     }
 
     #[test]

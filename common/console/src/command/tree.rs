@@ -25,6 +25,9 @@ use crate::{
     report::{Document, Report},
 };
 
+/// Entries that are shown at once.
+const ENTRIES: usize = 1024;
+
 /// Arguments of `ls`.
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = "Examples:\n  kvctl ls\n  kvctl ls app/")]
@@ -149,7 +152,10 @@ async fn walk(
         for row in &page.rows {
             folding.key(row.key.get(prefix.len()..).unwrap_or_default(), &mut entries);
         }
-        show(&mut listing, &mut entries)?;
+        // A few at a time, for columns are as wide as the first of them need.
+        if entries.len() >= ENTRIES {
+            show(&mut listing, &mut entries)?;
+        }
     }
     folding.end(&mut entries);
     show(&mut listing, &mut entries)?;
