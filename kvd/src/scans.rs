@@ -42,6 +42,7 @@ pub(crate) type Answer = Result<Box<View>, Refused>;
 pub(crate) struct Scans {
     jobs: thread_channel::Sender<Job>,
     places: Arc<Semaphore>,
+    life: Duration,
 }
 
 /// The places of one connection.
@@ -92,7 +93,7 @@ impl Own {
 impl Scans {
     /// Scans whose pages are made by whoever receives the jobs.
     pub(crate) fn new(jobs: thread_channel::Sender<Job>) -> Self {
-        Self { jobs, places: Arc::new(Semaphore::new(SCANS)) }
+        Self { jobs, places: Arc::new(Semaphore::new(SCANS)), life: LIFE }
     }
 
     fn enter(&self, own: &Own) -> Result<Places, Refused> {
@@ -163,7 +164,7 @@ pub(crate) async fn serve(
     match begun {
         Ok(scan) => {
             let first = Paused { scan: Some(scan), jobs: scans.jobs.clone() };
-            write_pages(&mut writer, first, scans, Instant::now() + LIFE).await?;
+            write_pages(&mut writer, first, scans, Instant::now() + scans.life).await?;
         }
         Err(answer) => writer.write(&[Bytes::from(answer.encode())]).await?,
     }
@@ -199,7 +200,7 @@ async fn write_pages(
         written?;
         let Some(following) = following else { return Ok(()) };
         if Instant::now() >= until {
-            let why = format!("a scan may take {} s", LIFE.as_secs());
+            let why = format!("a scan may take {} s", scans.life.as_secs());
             return writer.write(&[Bytes::from(ScanFrame::Cut(why).encode())]).await;
         }
         next = following;

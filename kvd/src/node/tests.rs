@@ -342,7 +342,7 @@ fn stamps_never_go_back_and_follow_the_newest_entry() {
 }
 
 fn scan(consistency: Consistency) -> Request {
-    Request::Scan(protocol::Scan { consistency, ..protocol::Scan::default() })
+    Request::Scan(Scan { consistency, ..Scan::default() })
 }
 
 #[test]
@@ -369,11 +369,10 @@ fn a_view_is_taken_at_once_when_it_may_be_stale_and_after_a_round_otherwise() {
 fn a_scan_without_sense_is_refused() {
     let mut nodes = Nodes::new(1);
     nodes.leader();
-    let long =
-        protocol::Scan { from: vec![0; protocol::limits::BOUND_BYTES + 1], ..protocol::Scan::default() };
+    let long = Scan { from: vec![0; protocol::limits::BOUND_BYTES + 1], ..Scan::default() };
     nodes.ask(0, Request::Scan(long));
     assert!(matches!(nodes.answer(), Err(Refused::TooLarge { limit: 4097, .. })));
-    let nothing = protocol::Scan { limit: Some(0), ..protocol::Scan::default() };
+    let nothing = Scan { limit: Some(0), ..Scan::default() };
     nodes.ask(0, Request::Scan(nothing));
     assert!(matches!(nodes.answer(), Err(Refused::Invalid(_))) && nodes.views.is_empty());
 }
