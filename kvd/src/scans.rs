@@ -32,7 +32,7 @@ use crate::{
 /// Most scans of a node at one time.
 const SCANS: usize = 16;
 /// How long a scan may take, from its view to its end.
-const LIFE: Duration = Duration::from_secs(300);
+const LIFE: Duration = Duration::from_mins(5);
 
 /// What the node makes of a request for a scan.
 pub(crate) type Answer = Result<Box<View>, Refused>;

@@ -28,7 +28,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// A file that is written beside its place, and is gone when it is dropped before [`Beside::keep`].
 pub struct Beside {
     file: BufWriter<File>,
-    beside: PathBuf,
+    written: PathBuf,
     path: PathBuf,
     kept: bool,
 }
@@ -42,14 +42,14 @@ impl Beside {
         beside.push(format!(".{}.tmp", std::process::id()));
         let beside = folder(path).join(beside);
         let file = BufWriter::with_capacity(1 << 18, File::create(&beside)?);
-        Ok(Self { file, beside, path: path.to_owned(), kept: false })
+        Ok(Self { file, written: beside, path: path.to_owned(), kept: false })
     }
 
     /// Makes it durable and moves it into its place.
     pub fn keep(mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
-        fs::rename(&self.beside, &self.path)?;
+        fs::rename(&self.written, &self.path)?;
         self.kept = true;
         File::open(folder(&self.path))?.sync_all()
     }
@@ -69,7 +69,7 @@ impl Drop for Beside {
     fn drop(&mut self) {
         if !self.kept {
             // What cannot be removed was hardly written.
-            let _ = fs::remove_file(&self.beside);
+            let _ = fs::remove_file(&self.written);
         }
     }
 }

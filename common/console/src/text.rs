@@ -95,7 +95,7 @@ pub fn base64(bytes: &[u8]) -> String {
 /// The bytes of standard base64 with padding; `None` where it is not that.
 pub fn unbase64(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    let mut out = Vec::with_capacity(digits.len() / 4 * 3);
+    let mut out = Vec::with_capacity(digits.len());
     let mut groups = digits.chunks(4).peekable();
     while let Some(group) = groups.next() {
         let padding = group.iter().rev().take_while(|digit| **digit == b'=').count();

@@ -15,7 +15,7 @@ struct Nodes {
     list: Vec<Node>,
     network: VecDeque<Envelope>,
     answers: Vec<(u64, ResponseFrame)>,
-    views: Vec<Box<crate::state::view::View>>,
+    views: Vec<crate::state::view::View>,
     /// Writes of the log that are not durable yet, of nodes whose disk is held.
     held: Vec<(usize, Persist)>,
     /// Nodes that nobody reaches and that reach nobody.
@@ -88,7 +88,7 @@ impl Nodes {
                 let flushed = flush.run().unwrap();
                 self.list[at].handle(Event::Flushed(flushed)).unwrap();
             }
-            Action::View { view, .. } => self.views.push(view),
+            Action::View { view, .. } => self.views.push(*view),
             Action::Fetch(_) | Action::Changed(_) => {}
         }
     }

@@ -79,7 +79,7 @@ fn the_thread_answers_who_waits_and_passes_over_who_has_gone() {
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 /// A view of more than fits into a stream's window.
-fn large() -> Box<View> {
+fn large() -> View {
     let disk = Arc::new(MemoryDisk::default());
     let mut state = State::open(disk, Path::new("state"), CLUSTER, StateLimits::default()).unwrap();
     for index in 1..=12_u64 {
@@ -89,7 +89,7 @@ fn large() -> Box<View> {
         let payload = Payload::Command(command.encode().into());
         _ = state.apply(&Entry { position: Position::new(index, 1), payload }).unwrap();
     }
-    Box::new(state.view())
+    state.view()
 }
 
 /// The two ends of a connection, and what keeps them.
@@ -128,7 +128,7 @@ async fn serving(
         accepted
     });
     let Some(Input::Scan { answer, .. }) = queue.recv().await else { panic!("the node is asked for a view") };
-    assert!(answer.send(Ok(large())).is_ok());
+    assert!(answer.send(Ok(Box::new(large()))).is_ok());
     (reader, served, (dialed, endpoints))
 }
 

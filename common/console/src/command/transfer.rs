@@ -176,12 +176,12 @@ impl Import {
         let settled = writes.settle().await;
         writes.progress.end();
         let ended = read.and_then(|ended| settled.map(|()| ended));
-        let ended = ended.map_err(|failure| self.with_sum(failure, &writes.sum))?;
+        let ended = ended.map_err(|failure| Self::with_sum(failure, &writes.sum))?;
         if !ended && !self.no_end {
             let message =
                 format!("{} ends without its end: it was cut off, or written by hand", self.file.display());
             let failure = Failure::new(Exit::Integrity, "KV-0901", "no_end", message);
-            return Err(self.with_sum(failure, &writes.sum));
+            return Err(Self::with_sum(failure, &writes.sum));
         }
         Ok(self.report(&writes.sum, ended))
     }
@@ -219,7 +219,7 @@ impl Import {
         Failure::new(Exit::Integrity, "KV-0902", "bad_line", message)
     }
 
-    fn with_sum(&self, failure: Failure, sum: &Sum) -> Failure {
+    fn with_sum(failure: Failure, sum: &Sum) -> Failure {
         let hint = format!(
             "{} keys were written and {} left alone; it is safe to run it again, with --resume only what differs is written",
             sum.written, sum.unchanged
