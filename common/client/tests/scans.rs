@@ -1,5 +1,7 @@
 //! Scans against fake servers over the real transport: pages, streams that end in the middle, nodes that cannot go on.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "fake/cluster.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod fake;
