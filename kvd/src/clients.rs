@@ -20,7 +20,7 @@ use protocol::{
     response::Member,
 };
 use tokio::sync::{mpsc, watch};
-use transport::{Connection, FrameReader, FrameWriter, TransportError};
+use transport::{CloseCode, Connection, FrameReader, FrameWriter, TransportError};
 
 use crate::{
     driver::Input,
@@ -150,7 +150,7 @@ async fn converse(connection: &Connection, door: &Door) -> Result<(), TransportE
         let (writer, reader) = connection.accept_bi().await?;
         while streams.try_join_next().is_some() {}
         if streams.len() >= STREAMS {
-            connection.close(1, "too many request streams");
+            connection.close(CloseCode::Limit, "too many request streams");
             return Ok(());
         }
         streams.spawn(serve_stream((writer, reader), door.clone(), own.clone(), connection.clone()));
@@ -193,8 +193,8 @@ async fn serve_stream(
     };
     if let Err(error) = outcome {
         match error {
-            TransportError::TooLarge { .. } => connection.close(2, "frame over the limit"),
-            TransportError::Malformed(_) => connection.close(2, "malformed frame"),
+            TransportError::TooLarge { .. } => connection.close(CloseCode::Limit, "frame over the limit"),
+            TransportError::Malformed(_) => connection.close(CloseCode::Malformed, "malformed frame"),
             _ => {}
         }
         tracing::debug!(client = %connection.remote_address(), %error, "stream of a client ended");

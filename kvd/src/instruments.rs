@@ -1,5 +1,5 @@
-//! The daemon's marks and mutants; what they are is said in `raft::instruments`. A mutant's number is that of the kind of
-//! bug in the project's list of bugs that others have had; those without one are our own.
+//! The daemon's marks and mutants; what they are is said in `raft::instruments`. A mutant's number is that of the bug in
+//! `docs/bugs.md`; those without one are our own.
 
 raft::instruments! {
     marks {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use protocol::{limits::PEER_FRAME_BYTES, peer::PeerFrame, response::Member};
 use raft::{Envelope, NodeId};
 use tokio::sync::mpsc;
-use transport::{Connection, Endpoint, FrameReader, TransportError};
+use transport::{CloseCode, Connection, Endpoint, FrameReader, TransportError};
 
 use crate::{driver::Input, event::Event, members::Members};
 
@@ -81,7 +81,7 @@ impl Link {
                     (pause, said) = (BACKOFF.0, false);
                     tracing::info!(peer = self.peer.name, "connected");
                     let error = self.send_all(&connection).await;
-                    connection.close(0, "");
+                    connection.close(CloseCode::Done, "");
                     tracing::info!(peer = self.peer.name, reason = %error, "disconnected");
                 }
                 Err(error) => {
@@ -160,14 +160,14 @@ pub(crate) async fn serve(
     while let Ok(reader) = connection.accept_uni().await {
         while streams.try_join_next().is_some() {}
         if streams.len() >= STREAMS {
-            connection.close(1, "too many streams");
+            connection.close(CloseCode::Limit, "too many streams");
             break;
         }
         let (members, inbox, connection) = (Arc::clone(&members), inbox.clone(), connection.clone());
         streams.spawn(async move {
             if let Err(error) = receive(reader, from, &members, &inbox).await {
                 tracing::debug!(peer = members.name(from), %error, "peer stream ended");
-                connection.close(2, "refused");
+                connection.close(error.code(), &error.to_string());
             }
         });
     }
@@ -178,16 +178,69 @@ async fn receive(
     from: NodeId,
     members: &Members,
     inbox: &mpsc::Sender<Envelope>,
-) -> Result<(), TransportError> {
+) -> Result<(), Unfit> {
     while let Some(bytes) = reader.next(PEER_FRAME_BYTES).await? {
-        let frame =
-            PeerFrame::decode(&bytes).map_err(|error| TransportError::Malformed(error.to_string()))?;
-        let envelope = frame.envelope;
-        if frame.cluster != members.cluster() || envelope.from != from || envelope.to != members.me() {
-            return Err(TransportError::Malformed("a frame of another cluster or node".to_owned()));
-        }
         // A full inbox loses the message; Raft repeats it.
-        let _ = inbox.try_send(envelope);
+        let _ = inbox.try_send(admit(&bytes, from, members)?);
     }
     Ok(())
+}
+
+/// What a frame says, if it is from whom the certificate names, for this node, and of this cluster's only group.
+fn admit(bytes: &[u8], from: NodeId, members: &Members) -> Result<Envelope, Unfit> {
+    let PeerFrame { cluster, group, envelope } = PeerFrame::decode(bytes)?;
+    if cluster != members.cluster() || group != 0 {
+        return Err(Unfit::Misdirected("another cluster"));
+    }
+    if envelope.from != from || envelope.to != members.me() {
+        return Err(Unfit::Misdirected("another node"));
+    }
+    Ok(envelope)
+}
+
+/// Why a peer's stream, and its connection with it, is ended.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("malformed frame: {0}")]
+    Malformed(#[from] protocol::DecodeError),
+    #[error("a frame of or for {0}")]
+    Misdirected(&'static str),
+}
+
+impl Unfit {
+    fn code(&self) -> CloseCode {
+        match self {
+            Self::Transport(TransportError::TooLarge { .. }) => CloseCode::Limit,
+            Self::Transport(_) | Self::Malformed(_) => CloseCode::Malformed,
+            Self::Misdirected(_) => CloseCode::Misdirected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::ClusterId;
+    use raft::{Message, Position, Term};
+
+    use super::*;
+
+    /// Node 1 of a cluster of two hears a frame from node 2.
+    fn heard(cluster: u8, group: u32, from: u64, to: u64) -> Result<Envelope, CloseCode> {
+        let member = |id| Member { id, name: format!("n{id}"), address: String::new() };
+        let members = Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
+        let message = Message::Vote { last: Position::ZERO };
+        let envelope = Envelope { from: NodeId(from), to: NodeId(to), term: Term(1), message };
+        let frame = PeerFrame { cluster: ClusterId([cluster; 16]), group, envelope };
+        admit(&frame.encode(), NodeId(2), &members).map_err(|unfit| unfit.code())
+    }
+
+    #[test]
+    fn only_what_is_meant_for_this_node_and_from_its_sender_is_taken() {
+        assert!(heard(1, 0, 2, 1).is_ok());
+        for (cluster, group, from, to) in [(2, 0, 2, 1), (1, 1, 2, 1), (1, 0, 3, 1), (1, 0, 2, 3)] {
+            assert_eq!(heard(cluster, group, from, to), Err(CloseCode::Misdirected));
+        }
+    }
 }

@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use protocol::{Refused, RequestFrame, Scan, ScanFrame, limits::SCANS_PER_CONNECTION};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use transport::{FrameWriter, TransportError, connection::close_code};
+use transport::{CloseCode, FrameWriter, TransportError};
 
 use crate::{
     driver::Input,
@@ -194,7 +194,7 @@ async fn write_pages(
         let writing = writer.write(std::slice::from_ref(&frame));
         let Ok(written) = tokio::time::timeout_at(until.into(), writing).await else {
             // In the middle of a frame nothing can be said any more.
-            writer.reset(close_code::LIMIT);
+            writer.reset(CloseCode::Limit);
             return Ok(());
         };
         written?;

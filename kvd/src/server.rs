@@ -10,7 +10,7 @@ use std::{
 use protocol::response::Member;
 use raft::{NodeId, RoleName};
 use tokio::sync::{mpsc, oneshot, watch};
-use transport::{Accepting, Endpoint, Identity, Kind, Subject, TransportError};
+use transport::{Accepting, CloseCode, Endpoint, Identity, Kind, Subject, TransportError};
 
 use crate::{
     bootstrap::Launch,
@@ -289,11 +289,11 @@ async fn admit(
         }
         (Kind::Peer, subject) => {
             tracing::warn!(?subject, "not a member, refused as a peer");
-            accepted.connection.close(3, "not a member of this cluster");
+            accepted.connection.close(CloseCode::Misdirected, "not a member of this cluster");
         }
         (Kind::Client, _) => match places.try_acquire_owned() {
             Ok(_place) => clients::serve(accepted.connection, door).await,
-            Err(_) => accepted.connection.close(4, "busy: too many client connections"),
+            Err(_) => accepted.connection.close(CloseCode::Limit, "busy: too many client connections"),
         },
     }
 }

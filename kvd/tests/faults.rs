@@ -110,6 +110,7 @@ fn soak() {
         longest = longest.max(trial.load.progress(100, PATIENCE));
     }
     println!("soak: {:?}, served again after {longest:.1?} at most", nemesis.done);
+    assert_eq!(nemesis.never(), [], "everything that can be done was done");
     let counts = trial.finish();
     let Counts { passed, lost, cut, duplicated, delayed, reordered, overflowed: _, rebound } = counts;
     let seen = [passed, lost, cut, duplicated, delayed, reordered, rebound];

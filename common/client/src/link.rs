@@ -152,7 +152,7 @@ impl Link {
             // A caller that gave up is not there to hear it.
             let _ = answer.send(Err(reason.clone()));
         }
-        self.0.connection.close(transport::connection::close_code::DONE, "done");
+        self.0.connection.close(transport::CloseCode::Done, "done");
     }
 
     /// Hands an answer to whoever waits for it. An unknown number belongs to nobody and is ignored.

@@ -32,7 +32,6 @@ mod peer;
 mod rows;
 mod seal;
 mod server;
-#[cfg(feature = "libfuzzer")]
 mod stored;
 
 /// One decoder, or a few that read the same bytes.
@@ -54,6 +53,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "context", run: context::run },
     Target { name: "command", run: command::run },
     Target { name: "rows", run: rows::run },
-    #[cfg(feature = "libfuzzer")]
     Target { name: "stored", run: stored::run },
 ];

@@ -1,9 +1,9 @@
 //! For the simulator: which branches a run went through, and bugs that can be switched on to see them found.
 //!
 //! A *mark* stands at every refusal and every way of recovery; a run of many seeds in which one stays at zero has not
-//! tested it, and fails. A *mutant* is a bug, one for each kind that Raft implementations are known to have had; one
-//! that survives the simulator says that the simulator is blind there. Both are names here, and calls where they
-//! belong. In an ordinary build [`mark`] does nothing and [`mutant`] is `false`, so the compiler removes them: marks
+//! tested it, and fails. A *mutant* is a bug, one for each kind that Raft implementations are known to have had (its
+//! number is that of `docs/bugs.md`); one that survives the simulator says that the simulator is blind there. Both are
+//! names here, and calls where they belong. In an ordinary build [`mark`] does nothing and [`mutant`] is `false`, so the compiler removes them: marks
 //! exist with the feature `simulated`, mutants with the feature `mutants`.
 //!
 //! Counts and switch are those of the process: one simulated cluster a process.
@@ -199,8 +199,8 @@ instruments! {
         TakesAllProposals: "54: proposals have no bound",
         SettledStayCounted: "54: reads that were settled stay counted",
         QuestionAskedOnce: "38: a follower's question is never asked again",
-        LostIsNeverSentAgain: "58: appends that are lost are never sent again",
-        ProbesOnce: "58: a probe that is lost is never sent again",
+        LostIsNeverSentAgain: "appends that are lost are never sent again",
+        ProbesOnce: "a probe that is lost is never sent again",
         LeadsWithoutDisk: "57: a leader whose disk is silent goes on",
         NeverFull: "55: a follower takes entries however slowly it applies",
         ReadsForgotten: "39: reads of a role that ended are neither served nor failed",

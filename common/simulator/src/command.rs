@@ -155,9 +155,10 @@ fn list(what: &str) {
     }
 }
 
-/// The commit of the working tree, for whoever wants to see a failure again.
+/// The commit of the working tree, and whether it was changed since, for whoever wants to see a failure again.
 pub(crate) fn commit() -> String {
-    let asked = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let what = ["describe", "--always", "--dirty", "--exclude", "*", "--abbrev=12"];
+    let asked = std::process::Command::new("git").args(what).output();
     let text = asked.ok().filter(|output| output.status.success()).map(|output| output.stdout);
     text.map_or_else(|| "unknown".to_owned(), |text| String::from_utf8_lossy(&text).trim().to_owned())
 }

@@ -112,11 +112,44 @@ impl Network {
     }
 }
 
+/// All pairs of different servers.
+fn pairs(servers: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..servers).flat_map(move |from| (0..servers).map(move |to| (from, to))).filter(|(from, to)| from != to)
+}
+
+/// Two sides that only one server reaches both of.
+fn bridge(servers: usize, rng: &mut Rng) -> Cuts {
+    let (bridge, sides) = (rng.index(servers), rng.bits());
+    let side = |server: usize| sides >> server & 1;
+    pairs(servers).filter(|(from, to)| *from != bridge && *to != bridge && side(*from) != side(*to)).collect()
+}
+
+/// Each server reaches the one before it and the one behind it, in some order.
+fn chain(servers: usize, rng: &mut Rng) -> Cuts {
+    let mut order: Vec<usize> = (0..servers).collect();
+    rng.shuffle(&mut order);
+    let place = |server: usize| order.iter().position(|other| *other == server).unwrap_or(0);
+    pairs(servers).filter(|(from, to)| place(*from).abs_diff(place(*to)) > 1).collect()
+}
+
+/// Draws a partition in which some server still reaches a majority in both directions.
+pub fn in_part(servers: usize, rng: &mut Rng, counts: &mut Counts) -> Cuts {
+    let quorum = servers / 2 + 1;
+    let reaches = |cuts: &Cuts, me: usize| servers - cuts.iter().filter(|(from, _)| *from == me).count();
+    if rng.below(2) == 0 {
+        let cuts = chain(servers, rng);
+        if (0..servers).any(|me| reaches(&cuts, me) >= quorum) {
+            counts.add("liveness: in a chain");
+            return cuts;
+        }
+    }
+    counts.add("liveness: over a bridge");
+    bridge(servers, rng)
+}
+
 /// Draws a partition; `leader` is who leads, if anybody.
 pub fn partition(servers: usize, leader: Option<usize>, rng: &mut Rng, counts: &mut Counts) -> Cuts {
-    let all = || {
-        (0..servers).flat_map(|from| (0..servers).map(move |to| (from, to))).filter(|(from, to)| from != to)
-    };
+    let all = || pairs(servers);
     let victim = leader.unwrap_or_else(|| rng.index(servers));
     match rng.below(8) {
         0 => {
@@ -137,16 +170,11 @@ pub fn partition(servers: usize, leader: Option<usize>, rng: &mut Rng, counts: &
         }
         4 => {
             counts.add("partition: bridge");
-            let (bridge, sides) = (rng.index(servers), rng.bits());
-            let side = |server: usize| sides >> server & 1;
-            all().filter(|(from, to)| *from != bridge && *to != bridge && side(*from) != side(*to)).collect()
+            bridge(servers, rng)
         }
         5 => {
             counts.add("partition: chain");
-            let mut order: Vec<usize> = (0..servers).collect();
-            rng.shuffle(&mut order);
-            let place = |server: usize| order.iter().position(|other| *other == server).unwrap_or(0);
-            all().filter(|(from, to)| place(*from).abs_diff(place(*to)) > 1).collect()
+            chain(servers, rng)
         }
         _ => {
             counts.add("partition: in two");

@@ -62,6 +62,12 @@ options! {
     /// Whether the healed cluster is then watched idle for a thousand election timeouts.
     idle: |rng| u64::from(rng.chance(200_000));
 
+    /// Longest time that healing waits for servers that are hard to unite, in seconds.
+    discord: |rng| half(rng, 20, 60);
+    /// Which: 0, a quorum of which the one with the newest log is behind in terms; 1, a leader that is behind in terms.
+    discord_kind: |rng| rng.between(0, 1);
+    /// Whether a cluster that is healed as a whole must then work over a bridge or along a chain.
+    partial: |rng| u64::from(rng.chance(500_000));
     /// Whether the healed network loses everything: no seed says so; it is how a failure is tried out.
     hopeless: |_| 0;
 
@@ -165,6 +171,8 @@ options! {
     /// Mean time between two jumps of a server's wall clock, in milliseconds.
     jumps: |rng| half(rng, 1000, 20_000);
 
+    /// Most messages that a server's loop takes at once; with one, what comes of each is judged before the next.
+    turn: |rng| one_of(rng, &[1, 1024, 1024]);
     /// Longest time an event waits for the server's loop, in microseconds.
     loop_us: |rng| one_of(rng, &[10, 50, 300, 3000]);
     /// Whether the actions of a server are done in any order.

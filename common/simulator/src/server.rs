@@ -93,6 +93,13 @@ pub struct Inbox {
     pub clients: VecDeque<(Caller, RequestFrame, u64)>,
 }
 
+impl Inbox {
+    /// Whether the loop has something to take in.
+    pub fn waits(&self) -> bool {
+        !(self.done.is_empty() && self.peers.is_empty() && self.clients.is_empty())
+    }
+}
+
 /// A scan that is being served.
 pub struct Serving {
     /// Over the view that it began with.

@@ -3,11 +3,11 @@
 //!
 //! | promise | where |
 //! | --- | --- |
-//! | a term has one leader; a server votes once a term, also across restarts | [`Watch::seen`], [`Watch::sent`] |
+//! | a server votes once a term, also across restarts; a majority's votes make the term's one leader | `watch/elections.rs` |
 //! | logs that share a position share all before it | `Watch::chain` |
 //! | a leader holds what was committed in earlier terms | [`Watch::seen`] |
 //! | what is committed lies on the disks of a majority, and never changes | `Watch::commits` |
-//! | nothing leaves a server that its disk does not hold yet | [`Watch::sent`] |
+//! | nothing leaves a server that its disk does not hold yet, and nothing of a term that is past | `watch/words.rs` |
 //! | what a leader takes as a follower's match is on that follower's disk | [`Watch::seen`] |
 //! | what was durable is there after a crash | [`Watch::restarted`] |
 //! | what is not committed, and what is not applied, stays within the bounds that were set | `Watch::bounds` |
@@ -19,19 +19,23 @@
 //!
 //! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
 
+mod discord;
+mod elections;
 mod flushes;
 pub mod model;
 mod scans;
+mod words;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
 use protocol::{Command, Operation, Response};
-use raft::{AppendOutcome, Entry, Envelope, HardState, Message, Payload, Persist, RoleName, Status};
+use raft::{Entry, HardState, Payload, Persist, RoleName, Status};
 
 use self::{
+    elections::Elections,
     flushes::Flushes,
     model::{Model, Verdict},
 };
@@ -40,8 +44,7 @@ use crate::{options::Options, trace::digest};
 /// See the module. Servers are numbered from 0; server `n` has the id `n + 1`.
 pub struct Watch {
     servers: Vec<Seen>,
-    leaders: BTreeMap<u64, usize>,
-    votes: HashMap<(usize, u64), u64>,
+    elections: Elections,
     chains: HashMap<(u64, u64), u64>,
     committed: Vec<Committed>,
     hashes: Vec<Option<u64>>,
@@ -130,8 +133,7 @@ impl Watch {
         let servers = size(options.servers);
         Self {
             servers: (0..servers).map(|_| Seen::default()).collect(),
-            leaders: BTreeMap::new(),
-            votes: HashMap::new(),
+            elections: Elections::new(servers),
             chains: HashMap::new(),
             committed: Vec::new(),
             hashes: Vec::new(),
@@ -203,7 +205,7 @@ impl Watch {
         for _ in 0..std::mem::take(&mut self.servers[me].writing) {
             let Some(pending) = self.servers[me].pending.pop_front() else { break };
             if let Some(HardState { term, vote: Some(vote) }) = pending.hard {
-                self.vote(me, term.0, vote.0);
+                self.elections.vote(me, term.0, vote.0);
             }
             let seen = &mut self.servers[me];
             seen.hard = pending.hard.unwrap_or(seen.hard);
@@ -284,53 +286,6 @@ impl Watch {
         seen.leads = false;
     }
 
-    fn vote(&mut self, me: usize, term: u64, candidate: u64) {
-        let first = *self.votes.entry((me, term)).or_insert(candidate);
-        assert_eq!(first, candidate, "VIOLATION s{me} votes twice in term {term}");
-    }
-
-    /// Server `me` says something to another.
-    pub fn sent(&mut self, me: usize, envelope: &Envelope) {
-        let term = envelope.term.0;
-        let binds =
-            !matches!(envelope.message, Message::PreVote { .. } | Message::PreVoteReply { granted: true });
-        let hard = self.servers[me].hard;
-        assert!(!binds || term <= hard.term.0, "VIOLATION s{me} speaks for term {term}, on disk is {hard:?}");
-        match envelope.message {
-            Message::Vote { .. } => {
-                self.vote(me, term, me as u64 + 1);
-                assert!(
-                    hard.term.0 > term || hard.vote == Some(envelope.from),
-                    "VIOLATION s{me} asks before its own vote is durable"
-                );
-            }
-            Message::VoteReply { granted: true } => {
-                self.vote(me, term, envelope.to.0);
-                assert!(
-                    hard.term.0 > term || hard.vote == Some(envelope.to),
-                    "VIOLATION s{me} grants before its vote is durable"
-                );
-            }
-            Message::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
-                let held = place(&self.servers[me].durable, matched.0).map(|place| place.chain);
-                assert!(
-                    matched.0 == 0 || held.is_some(),
-                    "VIOLATION s{me} acknowledges {matched}, which is not on its disk"
-                );
-                let leader = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
-                let leader = &self.servers[leader];
-                if leader.leads && leader.term == term && matched.0 > 0 {
-                    let theirs = place(&leader.handed, matched.0).map(|place| place.chain);
-                    assert_eq!(
-                        held, theirs,
-                        "VIOLATION s{me} acknowledges {matched}, which its leader has not"
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// Server `me` shows itself after a step; `hash` is its state's.
     pub fn seen(&mut self, me: usize, status: &Status, hash: u64) {
         let (term, commit, applied) = (status.term.0, status.commit.0, status.applied.0);
@@ -367,8 +322,7 @@ impl Watch {
     }
 
     fn began_to_lead(&mut self, me: usize, term: u64) {
-        let first = *self.leaders.entry(term).or_insert(me);
-        assert_eq!(first, me, "VIOLATION two leaders in term {term}: s{first} and s{me}");
+        self.elections.leads(me, term);
         let earlier = self.committed.iter().rposition(|committed| committed.by < term);
         if let Some(at) = earlier {
             let own = self.servers[me].handed.get(at).map(|place| place.chain);

@@ -75,3 +75,21 @@ fn lists_name_what_there_is() {
     assert!(listed.lines().all(|line| line.contains(':') && line.contains('\t')), "{listed}");
     assert!(String::from_utf8(simulator(&["list", "options"]).stdout).unwrap().contains("sync_errors"));
 }
+
+/// Every number before a mutant is a row of the list that says what such bugs are and what else catches them.
+#[test]
+fn every_numbered_mutant_is_of_a_bug_on_the_list() {
+    let list = include_str!("../../../docs/bugs.md");
+    let mutants = String::from_utf8(simulator(&["list", "mutants"]).stdout).unwrap();
+    let mut numbered = 0;
+    for line in mutants.lines() {
+        let (name, about) = line.split_once('\t').unwrap();
+        if let Some((number, _)) = about.split_once(": ").filter(|(number, _)| number.parse::<u32>().is_ok())
+        {
+            let row = list.lines().find(|row| row.starts_with(&format!("| {number} |")));
+            assert!(row.is_some_and(|row| row.contains("mutants")), "{name} is of bug {number}: {row:?}");
+            numbered += 1;
+        }
+    }
+    assert!(numbered > 50, "{numbered} mutants have a number");
+}

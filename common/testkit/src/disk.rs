@@ -57,8 +57,14 @@ pub struct Failures {
     pub cuts: u64,
     /// Calls that failed because [`SimDisk::fail_at`] said so.
     pub ordered: u64,
-    /// Crashes that lost or tore something that was not synced.
+    /// Crashes that lost something written and not synced.
     pub losses: u64,
+    /// Crashes that left a part of such a write.
+    pub torn: u64,
+    /// Crashes that left a later write and not an earlier one, or turned two round.
+    pub reordered: u64,
+    /// Crashes that lost a name whose directory was not synced.
+    pub names: u64,
 }
 
 /// The disk. Clones are the same disk.
@@ -164,11 +170,12 @@ impl SimDisk {
         let inner = &mut *self.lock();
         let mut rng = Rng::new(seed);
         let tear = SECTOR << rng.below(4);
-        let mut lost = inner.names.crash(&mut rng);
-        for file in inner.files.values_mut() {
-            lost |= file.crash(&mut rng, tear);
-        }
-        inner.failures.losses += u64::from(lost);
+        inner.failures.names += u64::from(inner.names.crash(&mut rng).any);
+        let losses: Vec<_> = inner.files.values_mut().map(|file| file.crash(&mut rng, tear)).collect();
+        let failures = &mut inner.failures;
+        failures.losses += u64::from(losses.iter().any(|lost| lost.any));
+        failures.torn += u64::from(losses.iter().any(|lost| lost.torn));
+        failures.reordered += u64::from(losses.iter().any(|lost| lost.reordered));
         let linked = inner.names.ids();
         inner.files.retain(|id, _| linked.contains(id));
         inner.boot += 1;

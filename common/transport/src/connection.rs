@@ -22,17 +22,24 @@ const COALESCED: usize = 2 * 1024;
 const LENGTH_BYTES: usize = 4;
 
 /// Why a connection is closed, as a number both ends know.
-pub mod close_code {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCode {
     /// Nothing is wrong.
-    pub const DONE: u32 = 0;
+    Done = 0,
     /// The certificate's role does not allow this protocol.
-    pub const ROLE: u32 = 1;
+    Role = 1,
     /// Bytes that are not what they should be.
-    pub const MALFORMED: u32 = 2;
+    Malformed = 2,
     /// Another cluster, or not the server that was meant.
-    pub const MISDIRECTED: u32 = 3;
+    Misdirected = 3,
     /// A bound was exceeded.
-    pub const LIMIT: u32 = 4;
+    Limit = 4,
+}
+
+impl From<CloseCode> for VarInt {
+    fn from(code: CloseCode) -> Self {
+        Self::from_u32(code as u32)
+    }
 }
 
 /// A proven connection. Cheap to clone; it lives until one end closes it or all clones and streams are gone.
@@ -75,8 +82,8 @@ impl Connection {
     }
 
     /// Ends everything on the connection at once, at both ends. What was written but not yet sent is lost.
-    pub fn close(&self, code: u32, reason: &str) {
-        self.quic.close(VarInt::from_u32(code), reason.as_bytes());
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.quic.close(code.into(), reason.as_bytes());
     }
 
     /// Waits until the connection is gone and says why.
@@ -124,10 +131,10 @@ impl FrameWriter {
         let _ = self.stream.finish();
     }
 
-    /// Gives the stream up: what was not sent is dropped, and the far end learns the code ([`close_code`]).
-    pub fn reset(&mut self, code: u32) {
+    /// Gives the stream up: what was not sent is dropped, and the far end learns the code.
+    pub fn reset(&mut self, code: CloseCode) {
         // It can only fail when the stream is closed already, which is what is wanted.
-        let _ = self.stream.reset(VarInt::from_u32(code));
+        let _ = self.stream.reset(code.into());
     }
 
     /// Sets which of our streams goes first when the network is the bottleneck; higher goes first, 0 is normal.

@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     Connection, Identity, Settings, Subject, TlsFault, TransportError, Whose,
-    connection::{canonical, close_code},
+    connection::{CloseCode, canonical},
     crypto,
     identity::{ANY_NODE, describe, node_name},
     probe,
@@ -157,7 +157,7 @@ impl Endpoint {
         if *connection.subject() == (Subject::Node { id: node }) {
             return Ok(connection);
         }
-        connection.close(close_code::MISDIRECTED, "not the node that was dialed");
+        connection.close(CloseCode::Misdirected, "not the node that was dialed");
         Err(TransportError::tls(Whose::Theirs, TlsFault::WrongName))
     }
 
@@ -168,7 +168,7 @@ impl Endpoint {
         if matches!(connection.subject(), Subject::Node { .. }) {
             return Ok(connection);
         }
-        connection.close(close_code::ROLE, "not a node");
+        connection.close(CloseCode::Role, "not a node");
         Err(TransportError::tls(Whose::Theirs, TlsFault::WrongRole))
     }
 
@@ -196,7 +196,7 @@ impl Endpoint {
     /// Closes every connection and accepts no more. Returns at once; a process that exits next should yield a few
     /// times so that the farewells leave. Waiting for the far ends to confirm would cost three round-trip timeouts.
     pub fn close(&self) {
-        self.quic.close(VarInt::from_u32(close_code::DONE), b"done");
+        self.quic.close(CloseCode::Done.into(), b"done");
     }
 }
 
@@ -236,7 +236,7 @@ impl Accepting {
         let connection = proven(quic)?;
         let subject = connection.subject().clone();
         if kind == Kind::Peer && !matches!(subject, Subject::Node { .. }) {
-            connection.close(close_code::ROLE, "a client certificate may not act as a peer");
+            connection.close(CloseCode::Role, "a client certificate may not act as a peer");
             return Err(TransportError::tls(Whose::Theirs, TlsFault::WrongRole));
         }
         Ok(Accepted { connection, subject, kind })
@@ -269,7 +269,7 @@ fn proven(quic: quinn::Connection) -> Result<Connection, TransportError> {
     if let Some(Ok((subject, _))) = chain.as_ref().and_then(|chain| chain.first()).map(describe) {
         return Ok(Connection::new(quic, subject));
     }
-    quic.close(VarInt::from_u32(close_code::ROLE), b"the certificate says no role");
+    quic.close(CloseCode::Role.into(), b"the certificate says no role");
     Err(TransportError::tls(Whose::Theirs, TlsFault::WrongRole))
 }
 

@@ -2,9 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use quinn::{ConnectError, ConnectionError, ReadError, TransportErrorCode, VarInt, WriteError};
+use quinn::{ConnectError, ConnectionError, ReadError, TransportErrorCode, WriteError};
 
-use crate::connection::close_code;
+use crate::connection::CloseCode;
 
 /// A failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +168,7 @@ impl From<ConnectionError> for TransportError {
                 failed(close.error_code, Whose::Ours, &String::from_utf8_lossy(&close.reason))
             }
             ConnectionError::ApplicationClosed(close) => match close.error_code.into_inner() {
-                code if code == u64::from(close_code::ROLE) => Self::tls(Whose::Ours, TlsFault::WrongRole),
+                code if code == CloseCode::Role as u64 => Self::tls(Whose::Ours, TlsFault::WrongRole),
                 _ => Self::Closed(String::from_utf8_lossy(&close.reason).into_owned()),
             },
             ConnectionError::LocallyClosed => Self::Closed("on this side".into()),
@@ -192,7 +192,7 @@ impl From<ReadError> for TransportError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => error.into(),
-            ReadError::Reset(code) if code == VarInt::from_u32(close_code::LIMIT) => {
+            ReadError::Reset(code) if code == CloseCode::Limit.into() => {
                 Self::Cut("given up by the far end at a limit".into())
             }
             error => Self::Cut(error.to_string()),

@@ -26,7 +26,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, FrameReader, FrameWriter};
+pub use connection::{CloseCode, Connection, FrameReader, FrameWriter};
 pub use endpoint::{Accepted, Accepting, Endpoint, Kind};
 pub use error::{TlsFault, TlsReason, TransportError, Whose};
 pub use identity::{Identity, Subject};

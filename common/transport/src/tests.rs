@@ -307,7 +307,7 @@ async fn new_connections_use_a_reloaded_identity() {
 #[tokio::test]
 async fn closing_tells_the_far_end_why() {
     let (one, _two, accepted, dialed) = pair().await;
-    accepted.close(crate::connection::close_code::LIMIT, "too much");
+    accepted.close(crate::CloseCode::Limit, "too much");
     assert!(matches!(end(&dialed).await, TransportError::Closed(reason) if reason == "too much"));
     one.close();
     assert!(one.accept().await.is_none());

@@ -16,7 +16,7 @@
 //! | started  | both hold its record         | start                                         |
 //! | any      | anything else                | refused: exit 2, and what to do               |
 //!
-//! A crash between two steps leaves one of the first four rows, so the next start finishes it (RELIABILITY 46). Both
+//! A crash between two steps leaves one of the first four rows, so the next start finishes it (docs/bugs.md, 46). Both
 //! directories are locked before anything is read, and stay locked as long as the process lives.
 
 use std::{

@@ -4,7 +4,7 @@
 //! batch before it was durable, and only the very last batch may be incomplete. A batch that does not check is
 //! therefore *torn* when no intact mark of a later number follows, and is dropped: nobody was told that it is durable,
 //! save for the last one before a crash, which is why an idle log writes one more mark ([`Log::settle`](super::Log)).
-//! With a later mark it is *damaged*, and nothing is dropped (RELIABILITY.md 42).
+//! With a later mark it is *damaged*, and nothing is dropped (docs/bugs.md, 42).
 #![cfg_attr(
     not(test),
     deny(

@@ -95,6 +95,12 @@ impl Nemesis {
         }
     }
 
+    /// What it can break and never broke.
+    pub(crate) fn never(&self) -> Vec<Card> {
+        let mends = [Card::Restart, Card::Resume, Card::Mend];
+        DECK.into_iter().filter(|card| !mends.contains(card) && !self.done.contains_key(card)).collect()
+    }
+
     fn did(&mut self, card: Card) {
         *self.done.entry(card).or_default() += 1;
     }

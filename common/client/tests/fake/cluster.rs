@@ -202,7 +202,7 @@ async fn answer(
             }
             Reaction::Ignore => {}
             Reaction::Drop => {
-                connection.close(0, "test");
+                connection.close(transport::CloseCode::Done, "test");
                 return None;
             }
             Reaction::Frames(frames) => {

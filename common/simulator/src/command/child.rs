@@ -45,6 +45,8 @@ pub(crate) enum Said {
     Passed { seed: u64, events: u64, time: u64, committed: u64, calls: u64 },
     /// A seed failed, with this message.
     Failed { seed: u64, why: String },
+    /// It gave no verdict: what ran is broken, or does not end.
+    Broken { seed: u64, why: String },
     /// Something happened so often, in all of the child's seeds.
     Counted { name: String, count: u64 },
     /// A mark was passed so often.
@@ -98,7 +100,7 @@ pub(crate) fn run(first: u64, count: u64, twice: bool, variant: &Variant, mut he
     });
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) => return hear(Said::Failed { seed: first, why: format!("no process for it: {error}") }),
+        Err(error) => return hear(Said::Broken { seed: first, why: format!("no process for it: {error}") }),
     };
     let (sender, lines) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
@@ -127,7 +129,7 @@ pub(crate) fn run(first: u64, count: u64, twice: bool, variant: &Variant, mut he
     let _ = child.kill();
     let _ = child.wait();
     if let Some(why) = why {
-        hear(Said::Failed { seed: current, why });
+        hear(Said::Broken { seed: current, why });
     }
 }
 

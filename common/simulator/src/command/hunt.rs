@@ -29,7 +29,7 @@ pub(super) struct Hunt {
     /// Only these mutants.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Only the recorded seed of each; a mutant without one is named and left out.
+    /// Only the recorded seed of each; a mutant without one fails.
     #[arg(long)]
     recorded: bool,
     /// Record the seed that found each.
@@ -40,49 +40,62 @@ pub(super) struct Hunt {
     jobs: Option<usize>,
 }
 
-/// How a mutant died.
-struct Death {
-    seed: u64,
-    /// How many seeds it took.
-    after: u64,
-    why: String,
+/// What became of a mutant.
+enum Fate {
+    /// A promise was broken, or an assertion failed.
+    Dies {
+        seed: u64,
+        /// How many seeds it took.
+        after: u64,
+        why: String,
+    },
+    Lives,
+    /// A seed gave no verdict, which says nothing of the mutant.
+    Unknown {
+        seed: u64,
+        why: String,
+    },
+}
+
+impl Fate {
+    fn after(&self) -> Option<u64> {
+        if let Self::Dies { after, .. } = self { Some(*after) } else { None }
+    }
 }
 
 impl Hunt {
     pub(super) fn run(self) -> Result<bool, String> {
-        let mut names = self.names()?;
+        let names = self.names()?;
         let known = if self.recorded { recorded()? } else { BTreeMap::new() };
-        if self.recorded {
-            for name in names.extract_if(.., |name| !known.contains_key(name)) {
-                show(&format!(
-                    "{name:<40} has no recorded seed: hunt it with `simulator mutants --only {name} --record`"
-                ));
-            }
+        let mut unknown = names.iter().filter(|name| self.recorded && !known.contains_key(*name));
+        if let Some(name) = unknown.next() {
+            return Err(format!(
+                "{name} has no recorded seed: `simulator mutants --only {name} --record` hunts it"
+            ));
         }
         let first = self.first.unwrap_or_else(fresh_seed);
-        let (taken, deaths) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+        let (taken, fates) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         std::thread::scope(|scope| {
             for _ in 0..self.jobs.unwrap_or_else(processors) {
                 scope.spawn(|| {
                     while let Some(name) = names.get(taken.fetch_add(1, Relaxed)) {
                         let (first, count) = known.get(name).map_or((first, self.seeds), |seed| (*seed, 1));
-                        let death = hunt(name, first, count);
-                        show(&told(name, death.as_ref(), count));
-                        deaths.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), death);
+                        let fate = hunt(name, first, count);
+                        show(&told(name, &fate, count));
+                        fates.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), fate);
                     }
                 });
             }
         });
-        let deaths = deaths.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let alive = deaths.values().filter(|death| death.is_none()).count();
-        let mut after: Vec<u64> = deaths.values().flatten().map(|death| death.after).collect();
+        let fates = fates.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut after: Vec<u64> = fates.values().filter_map(Fate::after).collect();
         after.sort_unstable();
         let (median, most) = (after.get(after.len() / 2).unwrap_or(&0), after.last().unwrap_or(&0));
         show(&format!("{} of {} mutants died; median {median} seeds, most {most}", after.len(), names.len()));
         if self.record {
-            record(&deaths)?;
+            record(&fates)?;
         }
-        Ok(alive == 0)
+        Ok(after.len() == names.len())
     }
 
     fn names(&self) -> Result<Vec<String>, String> {
@@ -97,24 +110,25 @@ impl Hunt {
     }
 }
 
-fn hunt(name: &str, first: u64, count: u64) -> Option<Death> {
+fn hunt(name: &str, first: u64, count: u64) -> Fate {
     let variant = Variant { mutant: Some(name.to_owned()), ..Variant::default() };
-    let mut death = None;
-    child::run(first, count, false, &variant, |said| {
-        if let child::Said::Failed { seed, why } = said {
-            death = Some(Death { seed, after: seed - first + 1, why });
-        }
+    let mut fate = Fate::Lives;
+    child::run(first, count, false, &variant, |said| match said {
+        child::Said::Failed { seed, why } => fate = Fate::Dies { seed, after: seed - first + 1, why },
+        child::Said::Broken { seed, why } => fate = Fate::Unknown { seed, why },
+        _ => {}
     });
-    death
+    fate
 }
 
-fn told(name: &str, death: Option<&Death>, count: u64) -> String {
-    match death {
-        Some(Death { seed, after, why }) => {
-            let why: String = why.chars().take(100).collect();
-            format!("{name:<40} dies at seed {seed} after {after}: {why}")
+fn told(name: &str, fate: &Fate, count: u64) -> String {
+    let short = |why: &str| why.chars().take(100).collect::<String>();
+    match fate {
+        Fate::Dies { seed, after, why } => {
+            format!("{name:<40} dies at seed {seed} after {after}: {}", short(why))
         }
-        None => format!("{name:<40} LIVES through {count} seeds"),
+        Fate::Lives => format!("{name:<40} LIVES through {count} seeds"),
+        Fate::Unknown { seed, why } => format!("{name:<40} UNKNOWN at seed {seed}: {}", short(why)),
     }
 }
 
@@ -134,13 +148,13 @@ pub(super) fn recorded() -> Result<BTreeMap<String, u64>, String> {
 }
 
 /// Keeps what was recorded of mutants that were not hunted now.
-fn record(deaths: &BTreeMap<String, Option<Death>>) -> Result<(), String> {
+fn record(fates: &BTreeMap<String, Fate>) -> Result<(), String> {
     let mut seeds = recorded().unwrap_or_default();
     let known: Vec<String> = mutants().iter().map(crate::instruments::Instrument::full_name).collect();
     seeds.retain(|name, _| known.contains(name));
-    for (name, death) in deaths {
-        if let Some(death) = death {
-            seeds.insert(name.clone(), death.seed);
+    for (name, fate) in fates {
+        if let Fate::Dies { seed, .. } = fate {
+            seeds.insert(name.clone(), *seed);
         }
     }
     let mut text =

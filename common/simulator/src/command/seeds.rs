@@ -108,7 +108,7 @@ impl Run {
         while next < end {
             let mut failed = None;
             child::run(next, end - next, self.twice, &self.variant, |said| {
-                if let child::Said::Failed { seed, why } = &said {
+                if let child::Said::Failed { seed, why } | child::Said::Broken { seed, why } = &said {
                     say(&format!("seed {seed} failed: {why}"));
                     failed = Some(*seed);
                 }

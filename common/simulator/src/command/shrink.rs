@@ -87,7 +87,7 @@ impl Shrink {
 fn failure(seed: u64, variant: &Variant) -> Option<String> {
     let mut failure = None;
     child::run(seed, 1, false, variant, |said| {
-        if let child::Said::Failed { why, .. } = said {
+        if let child::Said::Failed { why, .. } | child::Said::Broken { why, .. } = said {
             failure = Some(why);
         }
     });

@@ -28,7 +28,7 @@ impl Total {
                 self.committed += committed;
                 self.calls += calls;
             }
-            Said::Failed { seed, why } => self.failures.push((seed, why)),
+            Said::Failed { seed, why } | Said::Broken { seed, why } => self.failures.push((seed, why)),
             Said::Counted { name, count } => *self.counts.entry(name).or_default() += count,
             Said::Marked { name, count } => *self.marks.entry(name).or_default() += count,
         }
@@ -60,11 +60,12 @@ impl Total {
             self.seconds_simulated() / seconds.max(0.001)
         ));
         show(&format!(
-            "{} faults, {} events, {} entries committed, {} calls of clients checked",
+            "{} faults, {} events, {} entries committed, {} calls of clients checked, {} seeds undecided by search",
             self.faults(),
             self.events,
             self.committed,
-            self.calls
+            self.calls,
+            self.counts.get(counts::UNDECIDED).unwrap_or(&0)
         ));
     }
 

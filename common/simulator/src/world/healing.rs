@@ -9,7 +9,8 @@ use testkit::{linearizability, replay};
 
 use super::{Plan, World, calling::PROBER, harming::Harm};
 use crate::{
-    network::Cuts,
+    counts::UNDECIDED,
+    network::{Cuts, in_part},
     server::{CLUSTER, ELECTION_TICKS, TICK},
 };
 
@@ -17,6 +18,8 @@ use crate::{
 const TIMEOUT: u64 = ELECTION_TICKS as u64 * TICK;
 /// What could not be read for a follower is asked for again with the next heartbeat, in microseconds.
 const HEARTBEAT: u64 = 5 * TICK;
+/// What an entry takes beside its value, at most, in bytes.
+const ENTRY_BYTES: u64 = 200;
 /// A new write commits within so many of them.
 const WRITE_WITHIN: u64 = 10;
 /// The quorum agrees within so many.
@@ -38,9 +41,10 @@ impl World {
     /// # Panics
     /// When it does not.
     pub fn heal(&mut self) {
-        let core = self.choose_core();
+        let discord = self.wait_for_discord();
+        let again = discord.is_none() && self.rng.below(2) == 0;
+        let core = discord.unwrap_or_else(|| self.choose_core());
         self.hang_up_all_faults(&core);
-        let again = self.rng.below(2) == 0;
         for &me in &core {
             // One half of the runs starts from a loss of power of the whole quorum, the other from where it is.
             if again && self.servers[me].up().is_some() {
@@ -48,25 +52,64 @@ impl World {
             }
         }
         if !again {
-            self.run(self.agenda.now() + (self.options.stall_ms + self.options.spike_ms) * 1000);
+            self.let_pass_what_is_under_way();
         }
-        let began = self.agenda.now();
-        self.trace.say(began, || format!("{core:?} are healed; the others stay broken"));
-        let hangs = self.hung.contains(&true);
-        let slack = self.time_to_catch_up(&core) + if hangs { HANG_WITHIN * TIMEOUT } else { 0 };
-        self.probe_until(&core, began + WRITE_WITHIN * TIMEOUT + slack);
-        self.run_until(began + AGREE_WITHIN * TIMEOUT + slack, |world| world.agrees(&core));
-        assert!(
-            self.agrees(&core),
-            "VIOLATION {core:?} do not agree within {AGREE_WITHIN} timeouts: {}",
-            self.standings(&core)
-        );
+        self.trace.say(self.agenda.now(), || format!("{core:?} are healed; the others stay broken"));
+        let slack = self.time_to_catch_up(&core) + self.time_to_give_up();
+        if slack == 0 {
+            self.counts.add("liveness: judged without allowance");
+        }
+        self.must_work(&core, slack);
+        if self.options.partial == 1 && core.len() == self.servers.len() {
+            self.part_for_good(&core);
+        }
         if self.options.idle == 1 {
             self.keep_peace(&core);
         }
         self.read_at_each(&core);
         self.read_everything(&core);
         self.all_answered(&core);
+    }
+
+    /// A write is acknowledged, and then the core agrees, within what is promised and `slack` microseconds.
+    fn must_work(&mut self, core: &[usize], slack: u64) {
+        let began = self.agenda.now();
+        self.probe_until(core, began + WRITE_WITHIN * TIMEOUT + slack);
+        self.run_until(began + AGREE_WITHIN * TIMEOUT + slack, |world| world.agrees(core));
+        assert!(
+            self.agrees(core),
+            "VIOLATION {core:?} do not agree within {AGREE_WITHIN} timeouts: {}",
+            self.standings(core)
+        );
+    }
+
+    /// Where each reaches some and a few reach a majority, one of these leads before long. (All are of one mind before:
+    /// where the only one who reaches a majority lacks what is committed, Raft cannot go on.)
+    fn part_for_good(&mut self, core: &[usize]) {
+        let cuts = in_part(self.servers.len(), &mut self.rng, &mut self.counts);
+        self.trace.say(self.agenda.now(), || format!("the network parts for good: {cuts:?}"));
+        self.network.cut(cuts);
+        let began = self.agenda.now();
+        self.run(began + TIMEOUT);
+        self.probe_until(core, began + WRITE_WITHIN * TIMEOUT);
+        self.network.cut(Cuts::new());
+        self.must_work(core, self.time_to_catch_up(core));
+    }
+
+    /// What a fault has begun ends by itself.
+    fn let_pass_what_is_under_way(&mut self) {
+        let stall = if self.options.stalls > 0 { self.options.stall_ms } else { 0 };
+        let spike = if self.options.spikes > 0 { self.options.spike_ms } else { 0 };
+        self.run(self.agenda.now() + stall.max(spike) * 1000);
+    }
+
+    /// A leader whose disk hangs is followed until it gives up.
+    fn time_to_give_up(&self) -> u64 {
+        let may_lead = |at: &usize| {
+            let role = self.servers[*at].up().map(|process| process.node.standing().role);
+            self.hung[*at] && matches!(role, Some(RoleName::Leader | RoleName::Candidate))
+        };
+        if (0..self.servers.len()).any(|at| may_lead(&at)) { HANG_WITHIN * TIMEOUT } else { 0 }
     }
 
     /// Nobody waits for ever: a request that came to a server which is still there has its answer by now.
@@ -79,9 +122,49 @@ impl World {
         }
     }
 
+    /// Lets the faults go on until they leave a quorum that is hard to unite, if that happens in time.
+    fn wait_for_discord(&mut self) -> Option<Vec<usize>> {
+        let until = self.agenda.now() + self.options.discord * 1_000_000;
+        while self.agenda.now() < until {
+            self.run((self.agenda.now() + TICK / 4).min(until));
+            let found = match self.options.discord_kind {
+                0 => self
+                    .watch
+                    .discord(&self.sound())
+                    .map(|core| (core, "liveness: newest log behind in terms")),
+                _ => self.left_by_one().map(|core| (core, "liveness: leader behind in terms")),
+            };
+            if let Some((mut core, name)) = found {
+                self.counts.add(name);
+                core.sort_unstable();
+                return Some(core);
+            }
+        }
+        None
+    }
+
+    /// All that are sound, where a majority follows a leader and one of them has left its term behind: it cannot follow,
+    /// nobody elects it, and only by being told can the leader end that.
+    fn left_by_one(&self) -> Option<Vec<usize>> {
+        let sound = self.sound();
+        let leader = self.leader().filter(|leader| sound.contains(leader))?;
+        let standing = |at: usize| self.servers[at].up().map(|process| process.node.standing());
+        let term = standing(leader)?.term;
+        let loyal = (0..self.servers.len()).filter_map(standing).filter(|server| server.term == term).count();
+        let left = |at: &usize| {
+            standing(*at).is_some_and(|server| server.term > term && server.role == RoleName::PreCandidate)
+        };
+        (loyal > self.servers.len() / 2 && sound.iter().any(left)).then_some(sound)
+    }
+
+    /// The servers whose disks are sound.
+    fn sound(&self) -> Vec<usize> {
+        (0..self.servers.len()).filter(|at| !self.servers[*at].rotten).collect()
+    }
+
     /// At least a quorum of the servers whose disks are sound.
     fn choose_core(&mut self) -> Vec<usize> {
-        let mut sound: Vec<usize> = (0..self.servers.len()).filter(|at| !self.servers[*at].rotten).collect();
+        let mut sound = self.sound();
         self.rng.shuffle(&mut sound);
         let quorum = self.servers.len() / 2 + 1;
         let most = sound.len();
@@ -164,14 +247,16 @@ impl World {
     }
 
     /// A quorum in which one lags has to wait for it, and what came before a write is committed before it; with the tiny
-    /// appends of some seeds entries go one by one. What that takes comes on top.
+    /// appends of some seeds entries go a few at a time. What more than one append takes comes on top.
     fn time_to_catch_up(&self, core: &[usize]) -> u64 {
         let held = core.iter().map(|at| self.watch.held(*at));
         let common = held.clone().min().unwrap_or(0).min(self.watch.committed());
         let missing = held.max().unwrap_or(0) - common;
         let each = 4 * self.options.latency_us + 6 * self.options.sync_us + 6 * self.options.loop_us;
         let asked_again = HEARTBEAT * 2 * self.mood.fetch_errors / 1_000_000;
-        missing * (each + asked_again)
+        let bytes = self.options.value_bytes + ENTRY_BYTES;
+        let together = self.options.append_entries.min(self.options.append_bytes / bytes).max(1);
+        missing.saturating_sub(1) / together * (each + asked_again)
     }
 
     fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
@@ -297,6 +382,9 @@ impl World {
         for server in &self.servers {
             let failures = server.medium.sim.failures();
             self.counts.add_many("disk: unsynced writes lost", failures.losses);
+            self.counts.add_many("disk: unsynced write torn", failures.torn);
+            self.counts.add_many("disk: unsynced writes reordered", failures.reordered);
+            self.counts.add_many("disk: unsynced names lost", failures.names);
             self.counts.add_many("disk: sync failed", failures.syncs);
             self.counts.add_many("disk: read failed", failures.reads);
             self.counts.add_many("disk: no space", failures.full);
@@ -308,7 +396,7 @@ impl World {
         match linearizability::check(&self.history, linearizability::Limits::default()) {
             Ok(()) => {}
             Err(linearizability::Violation::Undecided { .. }) => {
-                self.counts.add("history: undecided by search");
+                self.counts.add(UNDECIDED);
             }
             Err(violation) => panic!("VIOLATION {violation}"),
         }

@@ -18,9 +18,6 @@ use crate::{
     trace::digest,
 };
 
-/// Most messages of one queue that the loop takes at once.
-const TAKEN: usize = 1024;
-
 impl World {
     /// The process that `plan` is for; none when it has ended, or when it is paused and takes the plan up later.
     pub(super) fn serving(&mut self, target: Target, plan: Plan) -> Option<&mut Process> {
@@ -101,14 +98,27 @@ impl World {
     /// One turn of the driver's loop.
     pub(super) fn run_loop(&mut self, target: Target) {
         let now = self.agenda.now();
+        let turn = usize::try_from(self.options.turn).unwrap_or(usize::MAX);
         let Some(process) = self.serving(target, Plan::Loop(target)) else { return };
         process.awake = false;
-        let result = take_in(process, now);
+        let result = take_in(process, now, turn);
         self.trace.note(now, 30, target.server as u64);
         if let Err(error) = result.and_then(|()| self.act(target)) {
             self.gives_up(target.server, &error.to_string());
         }
         self.notice_power(target);
+        self.go_on(target);
+    }
+
+    /// The next turn follows at once while anything waits.
+    fn go_on(&mut self, target: Target) {
+        if self.is_on(target)
+            && let Some(process) = self.servers[target.server].process()
+            && process.inbox.waits()
+            && !std::mem::replace(&mut process.awake, true)
+        {
+            self.agenda.after(1, Plan::Loop(target));
+        }
     }
 
     /// Does what the node wants done, until it wants nothing more or the server ends in the middle of it.
@@ -117,17 +127,30 @@ impl World {
         let mut actions = process.node.actions()?;
         for action in &actions {
             match action {
-                Action::Persist(persist) => self.watch.given(target.server, persist),
+                Action::Persist(persist) => {
+                    let last = persist.entries.last().map_or(0, |entry| entry.position.index.0);
+                    self.trace.note(self.agenda.now(), 33, last);
+                    self.watch.given(target.server, persist);
+                }
                 Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
-                Action::Send(Envelope { message: Message::VoteReply { granted: true }, .. }) => {
-                    self.greet_voter(target);
+                Action::Send(envelope) => {
+                    self.watch.meant(target.server, envelope);
+                    if matches!(envelope.message, Message::VoteReply { granted: true }) {
+                        self.greet_voter(target);
+                    }
                 }
                 _ => {}
             }
         }
         self.show(target);
         let flushes = actions.iter().any(|action| matches!(action, Action::Flush(_)));
-        self.watch.flush(target.server, flushes);
+        // The node does not know yet of a flush whose end still waits in its inbox.
+        let untold = self.servers[target.server]
+            .process()
+            .is_some_and(|process| process.inbox.done.iter().any(|event| matches!(event, Event::Flushed(_))));
+        if flushes || !untold {
+            self.watch.flush(target.server, flushes);
+        }
         if self.options.shuffle == 1 {
             self.shuffle(&mut actions);
         }
@@ -228,7 +251,7 @@ impl World {
     fn reply(&mut self, me: usize, connection: u64, frame: ResponseFrame) {
         let now = self.agenda.now();
         self.judge(me, &frame);
-        self.trace.note(now, 32, frame.id);
+        self.trace.note(now, 32, digest(&frame.encode()));
         self.trace.say(now, || format!("s{me} answers #{}: {:?}", frame.id, frame.result));
         let client = usize::try_from(connection).unwrap_or(usize::MAX);
         let delay = self.options.latency_us + self.rng.below(self.options.latency_us);
@@ -375,16 +398,24 @@ impl World {
     }
 }
 
-/// What waits for the loop goes into the node, in the driver's order.
-fn take_in(process: &mut Process, now: u64) -> Result<(), StateError> {
-    for event in std::mem::take(&mut process.inbox.done) {
+/// What waits for the loop goes into the node, in the driver's order: of messages at most `turn` of each kind, and one by
+/// one if that is one.
+fn take_in(process: &mut Process, now: u64, turn: usize) -> Result<(), StateError> {
+    let done = if turn == 1 { process.inbox.done.len().min(1) } else { process.inbox.done.len() };
+    for event in process.inbox.done.drain(..done) {
         process.node.handle(event)?;
     }
-    let peers = process.inbox.peers.len().min(TAKEN);
+    if turn == 1 && done > 0 {
+        return Ok(());
+    }
+    let peers = process.inbox.peers.len().min(turn);
     for envelope in process.inbox.peers.drain(..peers) {
         process.node.handle(Event::Peer(envelope))?;
     }
-    let clients = process.inbox.clients.len().min(TAKEN);
+    if turn == 1 && peers > 0 {
+        return Ok(());
+    }
+    let clients = process.inbox.clients.len().min(turn);
     for (caller, mut frame, asked) in process.inbox.clients.drain(..clients) {
         let waited = u32::try_from((now - asked) / 1000).unwrap_or(u32::MAX);
         frame.deadline_ms = frame.deadline_ms.saturating_sub(waited);

@@ -26,6 +26,35 @@ fn survivors(rng: &mut Rng, count: usize) -> Vec<usize> {
     }
 }
 
+/// What a crash did to the unsynced changes of a file or directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    /// Something is gone.
+    pub(super) any: bool,
+    /// Of one change a part is there and a part is not.
+    pub(super) torn: bool,
+    /// A later change is there and an earlier one is not, or they happened the other way round.
+    pub(super) reordered: bool,
+}
+
+impl Losses {
+    /// `pieces` tells for each piece which change it is of; `kept` names those that survived, in the order in which
+    /// they happened.
+    fn of(pieces: impl Iterator<Item = usize>, kept: &[usize]) -> Self {
+        let pieces: Vec<usize> = pieces.collect();
+        let survived: BTreeSet<usize> = kept.iter().copied().collect();
+        let (there, gone): (Vec<usize>, Vec<usize>) = (0..pieces.len()).partition(|at| survived.contains(at));
+        let touched: BTreeSet<usize> = there.iter().map(|at| pieces[*at]).collect();
+        let first_gone = gone.first().map(|at| pieces[*at]);
+        Self {
+            any: !gone.is_empty(),
+            torn: gone.iter().any(|at| touched.contains(&pieces[*at])),
+            reordered: first_gone.is_some_and(|first| touched.iter().any(|of| *of > first))
+                || kept.windows(2).any(|pair| pieces[pair[0]] > pieces[pair[1]]),
+        }
+    }
+}
+
 /// A change of a file that was not synced.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
@@ -80,17 +109,20 @@ impl File {
         }
     }
 
-    /// Loses power. An unsynced write survives in pieces of `tear` bytes, each whole or not at all. Whether anything
-    /// was lost.
-    pub(super) fn crash(&mut self, rng: &mut Rng, tear: usize) -> bool {
+    /// Loses power. An unsynced write survives in pieces of `tear` bytes, each whole or not at all.
+    pub(super) fn crash(&mut self, rng: &mut Rng, tear: usize) -> Losses {
         let changes = std::mem::take(&mut self.unsynced);
-        let pieces: Vec<Change> = changes.into_iter().flat_map(|change| torn(change, tear)).collect();
+        let pieces: Vec<(usize, Change)> = changes
+            .into_iter()
+            .enumerate()
+            .flat_map(|(of, change)| torn(change, tear).into_iter().map(move |piece| (of, piece)))
+            .collect();
         let kept = survivors(rng, pieces.len());
         for &survivor in &kept {
-            apply(&mut self.durable, &pieces[survivor]);
+            apply(&mut self.durable, &pieces[survivor].1);
         }
         self.visible.clone_from(&self.durable);
-        kept.len() < pieces.len()
+        Losses::of(pieces.iter().map(|(of, _)| *of), &kept)
     }
 }
 
@@ -217,8 +249,8 @@ impl Names {
         Ok(())
     }
 
-    /// Loses power: each unsynced change may have happened or not. Whether any did not.
-    pub(super) fn crash(&mut self, rng: &mut Rng) -> bool {
+    /// Loses power: each unsynced change may have happened or not.
+    pub(super) fn crash(&mut self, rng: &mut Rng) -> Losses {
         let unsynced = std::mem::take(&mut self.unsynced);
         let kept = survivors(rng, unsynced.len());
         for &survivor in &kept {
@@ -226,7 +258,7 @@ impl Names {
         }
         self.durable.prune();
         self.visible = self.durable.clone();
-        kept.len() < unsynced.len()
+        Losses::of(0..unsynced.len(), &kept)
     }
 
     /// Every file that has a name.

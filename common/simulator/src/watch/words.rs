@@ -1,0 +1,65 @@
+//! What a server may say to another: nothing that its disk does not hold yet, and nothing of a term that it has left.
+
+use raft::{AppendOutcome, Envelope, Message};
+
+use super::{Watch, place};
+
+/// Pre-votes and their grants speak of a term that nobody has entered.
+fn binds(message: &Message) -> bool {
+    !matches!(message, Message::PreVote { .. } | Message::PreVoteReply { granted: true })
+}
+
+impl Watch {
+    /// Server `me` wants to say something now.
+    pub fn meant(&self, me: usize, envelope: &Envelope) {
+        let hard = self.servers[me].hard;
+        assert!(
+            !binds(&envelope.message) || envelope.term >= hard.term,
+            "VIOLATION s{me} speaks for term {}, which it has left: on disk is {hard:?}",
+            envelope.term
+        );
+    }
+
+    /// Server `me` says something to another.
+    pub fn sent(&mut self, me: usize, envelope: &Envelope) {
+        let term = envelope.term.0;
+        let hard = self.servers[me].hard;
+        assert!(
+            !binds(&envelope.message) || term <= hard.term.0,
+            "VIOLATION s{me} speaks for term {term}, on disk is {hard:?}"
+        );
+        match envelope.message {
+            Message::Vote { .. } => {
+                self.elections.vote(me, term, me as u64 + 1);
+                assert!(
+                    hard.term.0 > term || hard.vote == Some(envelope.from),
+                    "VIOLATION s{me} asks before its own vote is durable"
+                );
+            }
+            Message::VoteReply { granted: true } => {
+                self.elections.vote(me, term, envelope.to.0);
+                assert!(
+                    hard.term.0 > term || hard.vote == Some(envelope.to),
+                    "VIOLATION s{me} grants before its vote is durable"
+                );
+            }
+            Message::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
+                let held = place(&self.servers[me].durable, matched.0).map(|place| place.chain);
+                assert!(
+                    matched.0 == 0 || held.is_some(),
+                    "VIOLATION s{me} acknowledges {matched}, which is not on its disk"
+                );
+                let leader = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
+                let leader = &self.servers[leader];
+                if leader.leads && leader.term == term && matched.0 > 0 {
+                    let theirs = place(&leader.handed, matched.0).map(|place| place.chain);
+                    assert_eq!(
+                        held, theirs,
+                        "VIOLATION s{me} acknowledges {matched}, which its leader has not"
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+}
