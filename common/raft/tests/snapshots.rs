@@ -170,3 +170,14 @@ fn a_state_of_a_later_term_than_ours_is_refused() {
     assert!(!raft.accepts_snapshot(Position::new(1 << 62, 2)));
     assert!(raft.accepts_snapshot(Position::new(4, 3)));
 }
+
+#[test]
+fn a_state_waits_until_the_term_is_on_disk() {
+    let mut raft = server(hard(3, None), vec![]);
+    let previous = Position::ZERO;
+    let append = Message::Append { session: 1, previous, entries: vec![], commit: Index(0), round: 1 };
+    hear(&mut raft, 4, append);
+    assert!(!raft.accepts_snapshot(Position::new(4, 4)), "term 4 is only in memory");
+    run(&mut raft);
+    assert!(raft.accepts_snapshot(Position::new(4, 4)));
+}

@@ -80,6 +80,8 @@ pub const NAMES: &[&str] = &[
     "server: hit as its state was replaced",
     "log: discarded on demand",
     "log: not discarded in time",
+    "client: scanned",
+    "client: could not go on with a scan",
     "liveness: rest is down",
     "liveness: rest is cut off",
     "liveness: rest is heard and deaf",

@@ -143,7 +143,9 @@ fn result(step: &Action, done: &Done) -> Value {
             object.insert("op".into(), "get".into());
             bytes(&mut object, "key", key);
             object.insert("found".into(), found.is_some().into());
-            found.iter().for_each(|found| row(&mut object, found));
+            if let Some(found) = found {
+                row(&mut object, found);
+            }
         }
         (_, Done::Rows { rows, more }) => {
             let shown = |(key, found): &(Vec<u8>, Found)| {

@@ -128,7 +128,9 @@ impl Model {
                     return (Told::Judged(Box::new(decided)), Vec::new());
                 }
                 decided.number = keys.len() as u64;
-                keys.iter().for_each(|key| _ = self.put(revision, key, None));
+                for key in &keys {
+                    self.put(revision, key, None);
+                }
                 return (Told::Judged(Box::new(decided)), keys);
             }
         };

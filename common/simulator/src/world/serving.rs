@@ -20,7 +20,7 @@ use crate::{
 
 impl World {
     /// The process that `plan` is for; none when it has ended, or when it is paused and takes the plan up later.
-    fn serving(&mut self, target: Target, plan: Plan) -> Option<&mut Process> {
+    pub(super) fn serving(&mut self, target: Target, plan: Plan) -> Option<&mut Process> {
         let server = &mut self.servers[target.server];
         if server.boot != target.boot {
             return None;
@@ -202,6 +202,7 @@ impl World {
             Action::Fetch(fetch) => self.queue_log(target, LogTask::Fetch(fetch)),
             Action::Send(envelope) => self.send(target, envelope),
             Action::Reply { connection, frame } => self.reply(me, connection, frame),
+            Action::View { caller, view } => self.begin_scan(target, caller.request, *view),
             Action::Flush(flush) => self.queue_store(target, StoreTask::Flush(flush)),
             Action::Install(install) => self.queue_store(target, StoreTask::Install(install)),
             Action::Retire(state) => drop(state),

@@ -33,13 +33,17 @@ pub(crate) fn anything(rng: &mut Rng, history: &mut [Operation]) {
         *number = if rng.percent(50) { *number + 1 } else { number.saturating_sub(1) };
     };
     match (&mut operation.outcome, rng.below(8)) {
-        (Outcome::Written { revision, .. } | Outcome::Read { revision, .. }, 0) => by_one(rng, revision),
+        (
+            Outcome::Written { revision, .. }
+            | Outcome::Judged { revision, .. }
+            | Outcome::Read { revision, .. },
+            0,
+        ) => by_one(rng, revision),
         (Outcome::Read { found: Some(seen), .. }, 1) => by_one(rng, &mut seen.version),
         (Outcome::Read { found: Some(seen), .. }, 2) => by_one(rng, &mut seen.created),
         (Outcome::Read { found: Some(seen), .. }, 3) => by_one(rng, &mut seen.revision),
         (Outcome::Read { found, .. }, 4) => *found = None,
         (Outcome::Written { existed, .. }, 1 | 2) => *existed = !*existed,
-        (Outcome::Judged { revision, .. }, 0) => by_one(rng, revision),
         (Outcome::Judged { found: Some(found), .. }, 1 | 2) => by_one(rng, found),
         (Outcome::Judged { found, .. }, 3) => *found = None,
         (Outcome::Judged { is_met, .. }, 4) => *is_met = !*is_met,

@@ -244,7 +244,7 @@ fn is_judged_rightly(
     else {
         return false;
     };
-    let wrote = |other: &&Operation| {
+    let is_writer = |other: &&Operation| {
         other.call.key() == key && other.call.leaves() == row.map(|row| Some(row.value.as_slice()))
     };
     let holds = match (expects, row) {
@@ -265,7 +265,7 @@ fn is_judged_rightly(
     };
     let is_vague = matches!(expects, Expects::Value(_))
         && !is_met
-        && history.iter().find(wrote).is_some_and(|writer| writer.outcome == Outcome::Unknown)
+        && history.iter().find(is_writer).is_some_and(|writer| writer.outcome == Outcome::Unknown)
         && !history.iter().filter(|other| other.call.key() == key).any(was_seen);
     row.map(|row| row.revision) == found && (holds == *is_met || is_vague)
 }

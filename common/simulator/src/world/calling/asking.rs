@@ -178,8 +178,8 @@ fn draw_transaction(rng: &mut Rng, known: &Known, keys: u64) -> Transaction {
         then.resize(128, everything);
         return Transaction { compares, otherwise: then.clone(), then };
     }
-    let then = (0..1 + rng.below(5)).collect::<Vec<_>>();
-    Transaction { compares, then: draw_actions(rng, then.len()), otherwise: draw_actions(rng, 2) }
+    let count = 1 + rng.index(5);
+    Transaction { compares, then: draw_actions(rng, count), otherwise: draw_actions(rng, 2) }
 }
 
 fn draw_compare(rng: &mut Rng, known: &Known, keys: u64) -> Compare {
@@ -296,6 +296,7 @@ pub(super) fn told(request: &Request) -> String {
         Request::Get { key, consistency, .. } => {
             format!("get {} {consistency:?}", String::from_utf8_lossy(key))
         }
+        Request::Scan(scan) => format!("scan {scan:?}"),
         Request::Status => "status".to_owned(),
         Request::CompactLog => "compact log".to_owned(),
     }
