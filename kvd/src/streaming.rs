@@ -160,8 +160,8 @@ async fn send(
             written = in_time(writer.write(&block)) => written?,
             answer = reader.next(1) => { answer?; return Err(StreamError::Refused) }
         }
-        let nanoseconds = u128::from(sent) * 1_000_000_000 / u128::from(rate.max(1));
-        let earliest = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        let micros = u128::from(sent) * 1_000_000 / u128::from(rate.max(1));
+        let earliest = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         tokio::time::sleep(earliest.saturating_sub(began.elapsed())).await;
     }
     writer.finish();
@@ -223,7 +223,9 @@ pub(crate) async fn serve(
     }
     match taken {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(peer, %error, "a state that was offered was not taken"),
+        Ok(Err(error)) => {
+            tracing::warn!(peer, %error, "a state that was offered was not taken");
+        }
         Err(_) => {
             tracing::warn!(peer, error = %StreamError::TooLong, "a state that was offered was not taken");
         }
@@ -246,14 +248,14 @@ async fn take(
     let _ = gate.reports.send(Input::Offered { transfer, head, coming });
     let mut decisions = Decisions { receive: receiving, answer: answered };
     let installed = tokio::select! {
-        wanted = &mut decisions.receive => {
-            let Ok(taker) = wanted else { return Err(StreamError::Refused) };
+        place = &mut decisions.receive => {
+            let Ok(place) = place else { return Err(StreamError::Refused) };
             tracing::info!(peer, index = head.at.index.0, "receives the state");
-            let outcome = absorb(&mut reader, taker, first).await;
-            if let Err(error) = &outcome {
+            let received = absorb(&mut reader, place, first).await;
+            if let Err(error) = &received {
                 tracing::warn!(peer, index = head.at.index.0, %error, "a state that came in is of no use");
             }
-            let received = outcome.ok().map(Box::new);
+            let received = received.ok().map(Box::new);
             let _ = gate.reports.send(Input::Event(Event::SnapshotEnded { transfer, received }));
             decisions.answer.await.unwrap_or(false)
         }
@@ -314,7 +316,7 @@ fn write_blocks(
             None => return,
         }
     }
-    if let Some(received) = receiving.cut() {
-        let _ = progress.blocking_send(Ok(Some(received)));
+    if let Some(whole) = receiving.cut() {
+        let _ = progress.blocking_send(Ok(Some(whole)));
     }
 }

@@ -50,7 +50,7 @@ async fn compact(cluster: &Cluster, client: &Client, id: usize) -> client::Compa
 /// Has servers forget also what they hold in memory for followers that lag.
 fn forget(cluster: &mut Cluster, ids: &[usize]) {
     cluster.kill_all(ids);
-    for id in &ids {
+    for id in ids {
         cluster.restart(*id);
     }
 }

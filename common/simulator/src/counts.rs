@@ -76,6 +76,7 @@ pub const NAMES: &[&str] = &[
     "stream: block damaged",
     "stream: found damaged",
     "stream: disk failed",
+    "server: hit as it replaced its state",
     "server: hit as its state was replaced",
     "log: discarded on demand",
     "log: not discarded in time",

@@ -401,6 +401,7 @@ impl World {
         let me = target.server;
         if let StoreTask::Install(install) = &task {
             self.watch.installing(me, install.position().index.0);
+            self.hit_state(me);
         }
         match task.perform() {
             Ok(event) => {
