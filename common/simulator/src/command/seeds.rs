@@ -33,7 +33,7 @@ pub(super) struct Run {
     /// Run each seed twice and compare everything that happened.
     #[arg(long)]
     twice: bool,
-    /// Run the seeds that are recorded to kill mutants, which must pass without one.
+    /// Begin with the seeds that are recorded to kill mutants, which must pass without one, or to pass rare marks.
     #[arg(long)]
     recorded: bool,
     /// Fail when a counter or a mark stays at zero.
@@ -92,14 +92,16 @@ impl Run {
 
     /// What is to be run, in pieces.
     fn chunks(&self) -> Result<Vec<(u64, u64)>, String> {
+        let mut chunks = Vec::new();
         if self.recorded {
             let seeds: std::collections::BTreeSet<u64> = hunt::recorded()?.into_values().collect();
-            return Ok(seeds.into_iter().map(|seed| (seed, 1)).collect());
+            chunks.extend(seeds.into_iter().map(|seed| (seed, 1)));
         }
         let first = self.first.unwrap_or_else(fresh_seed);
         say(&format!("seeds from {first} on"));
         let starts = (0..self.seeds).step_by(usize::try_from(CHUNK).unwrap_or(1));
-        Ok(starts.map(|start| (first + start, CHUNK.min(self.seeds - start))).collect())
+        chunks.extend(starts.map(|start| (first + start, CHUNK.min(self.seeds - start))));
+        Ok(chunks)
     }
 
     /// Runs a piece; what comes after a failure is run by another process.

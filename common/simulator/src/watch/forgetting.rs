@@ -38,6 +38,9 @@ impl Watch {
     pub fn installing(&mut self, me: usize, index: u64) {
         let before = self.flushes.durable(me);
         assert!(index > before, "VIOLATION s{me} goes back from a state at {before} to one at {index}");
+        let term = self.committed_log(me, index).last().map_or(0, |place| place.term);
+        let hard = self.servers[me].hard;
+        assert!(hard.term.0 >= term, "VIOLATION s{me} takes a state of term {term}, on disk is {hard:?}");
         self.servers[me].installing = Some(index);
     }
 
