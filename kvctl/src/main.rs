@@ -6,7 +6,7 @@
 use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Instant};
 
 use clap::Parser as _;
-use console::{Failure, Line, Report, Session, context::Places, usage};
+use console::{Failure, Line, Out, Report, Session, context::Places, usage};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -28,15 +28,28 @@ fn run(line: &mut Line) -> Result<Report, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
     let session = Session::open(&line.connection, &Places::of_process())?;
-    runtime.block_on(async {
-        let began = Instant::now();
-        let result = line.command.run(&session).await;
-        if line.display.verbose {
-            tell(&session, began);
-        }
-        session.close().await;
-        result
-    })
+    if !line.command.streams() {
+        return runtime.block_on(command(line, session));
+    }
+    // Standard streams may be slow, and connections must not die of it: another thread drives them.
+    let (handle, (stop, stopped)) = (runtime.handle().clone(), tokio::sync::oneshot::channel::<()>());
+    let driver = std::thread::spawn(move || runtime.block_on(stopped));
+    let result = handle.block_on(command(line, session));
+    drop(stop);
+    // It ends by itself; how it ended matters to nobody any more.
+    let _ = driver.join();
+    result
+}
+
+async fn command(line: &Line, session: Session) -> Result<Report, Failure> {
+    let began = Instant::now();
+    let mut stdout = std::io::stdout();
+    let result = line.command.run(&session, &mut Out { screen: line.screen(), stream: &mut stdout }).await;
+    if line.display.verbose {
+        tell(&session, began);
+    }
+    session.close().await;
+    result
 }
 
 fn tell(session: &Session, began: Instant) {

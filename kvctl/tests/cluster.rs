@@ -7,6 +7,8 @@
 mod checks;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
+#[path = "cluster/ranges.rs"]
+mod ranges;
 #[path = "cluster/schemas.rs"]
 mod schemas;
 #[path = "cluster/trial.rs"]

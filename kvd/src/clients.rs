@@ -1,7 +1,7 @@
 //! Client connections: frames to events, answers to frames. Nothing is decided here but what a full queue means.
 //!
 //! A connection greets with [`Welcome`] on a stream of its own, then serves the client's streams of requests, at most
-//! [`STREAMS`]. Each stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and [`UNSENT_BYTES`] of answers
+//! [`STREAMS`]; a stream that begins with a scan is that scan's alone ([`scans`]). Each stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and [`UNSENT_BYTES`] of answers
 //! that the client has not taken yet.
 
 use std::{
@@ -15,14 +15,19 @@ use std::{
 
 use bytes::Bytes;
 use protocol::{
-    Refused, RequestFrame, Response, ResponseFrame, Welcome,
+    Refused, Request, RequestFrame, Response, ResponseFrame, Welcome,
     limits::{CLIENT_FRAME_BYTES, REQUESTS_PER_CONNECTION},
     response::Member,
 };
 use tokio::sync::{mpsc, watch};
 use transport::{CloseCode, Connection, FrameReader, FrameWriter, TransportError};
 
-use crate::{driver::Input, event::Caller, node::Node};
+use crate::{
+    driver::Input,
+    event::Caller,
+    node::Node,
+    scans::{self, Own, Scans},
+};
 
 /// Most request streams of one connection.
 const STREAMS: usize = 16;
@@ -51,6 +56,7 @@ pub(crate) struct Door {
     pub(crate) greeting: watch::Receiver<Greeting>,
     pub(crate) members: Arc<crate::members::Members>,
     pub(crate) numbers: Arc<AtomicU64>,
+    pub(crate) scans: Scans,
 }
 
 /// Where the loop puts the answers for one stream of requests.
@@ -85,8 +91,11 @@ impl Replies {
     }
 
     fn busy(&self, id: u64, what: &str) {
-        let result = Err(Refused::Busy { what: what.to_owned() });
-        self.send(Bytes::from(ResponseFrame { id, result }.encode()));
+        self.refuse(id, Refused::Busy { what: what.to_owned() });
+    }
+
+    fn refuse(&self, id: u64, refused: Refused) {
+        self.send(Bytes::from(ResponseFrame { id, result: Err(refused) }.encode()));
     }
 }
 
@@ -136,6 +145,7 @@ async fn converse(connection: &Connection, door: &Door) -> Result<(), TransportE
     let mut hello = connection.open_uni().await?;
     hello.write(&[Bytes::from(door.welcome().encode())]).await?;
     let mut streams = tokio::task::JoinSet::new();
+    let own = Own::new();
     loop {
         let (writer, reader) = connection.accept_bi().await?;
         while streams.try_join_next().is_some() {}
@@ -143,7 +153,7 @@ async fn converse(connection: &Connection, door: &Door) -> Result<(), TransportE
             connection.close(CloseCode::Limit, "too many request streams");
             return Ok(());
         }
-        streams.spawn(serve_stream(writer, reader, door.clone(), connection.clone()));
+        streams.spawn(serve_stream((writer, reader), door.clone(), own.clone(), connection.clone()));
     }
 }
 
@@ -162,17 +172,24 @@ impl Door {
     }
 }
 
-async fn serve_stream(writer: FrameWriter, reader: FrameReader, door: Door, connection: Connection) {
+/// The first frame says what a stream is for.
+async fn serve_stream(
+    (writer, mut reader): (FrameWriter, FrameReader),
+    door: Door,
+    own: Own,
+    connection: Connection,
+) {
     let number = door.numbers.fetch_add(1, Relaxed);
-    let (frames, unsent) = mpsc::unbounded_channel();
-    let replies = Replies { frames, load: Arc::default() };
-    if door.inputs.send(Input::Connected(number, replies.clone())).await.is_err() {
-        return;
-    }
-    let load = Arc::clone(&replies.load);
-    let outcome = tokio::select! {
-        read = read_requests(reader, number, &replies, &door) => read,
-        written = write_answers(writer, unsent, &load) => written,
+    let outcome = match next_request(&mut reader).await {
+        Ok(Some(frame)) => match &frame.request {
+            Request::Scan(scan) => {
+                let scan = scan.clone();
+                scans::serve(writer, (frame, scan), number, (&door.scans, &own), &door.inputs).await
+            }
+            _ => serve_requests(frame, (writer, reader), number, &door).await,
+        },
+        Ok(None) => return,
+        Err(error) => Err(error),
     };
     if let Err(error) = outcome {
         match error {
@@ -180,21 +197,51 @@ async fn serve_stream(writer: FrameWriter, reader: FrameReader, door: Door, conn
             TransportError::Malformed(_) => connection.close(CloseCode::Malformed, "malformed frame"),
             _ => {}
         }
-        tracing::debug!(client = %connection.remote_address(), %error, "request stream ended");
+        tracing::debug!(client = %connection.remote_address(), %error, "stream of a client ended");
+    }
+}
+
+async fn next_request(reader: &mut FrameReader) -> Result<Option<RequestFrame>, TransportError> {
+    let Some(bytes) = reader.next(CLIENT_FRAME_BYTES).await? else { return Ok(None) };
+    let frame = RequestFrame::decode(&bytes);
+    frame.map(Some).map_err(|error| TransportError::Malformed(error.to_string()))
+}
+
+/// Serves unary requests until the stream ends.
+async fn serve_requests(
+    first: RequestFrame,
+    (writer, reader): (FrameWriter, FrameReader),
+    number: u64,
+    door: &Door,
+) -> Result<(), TransportError> {
+    let (frames, unsent) = mpsc::unbounded_channel();
+    let replies = Replies { frames, load: Arc::default() };
+    if door.inputs.send(Input::Connected(number, replies.clone())).await.is_err() {
+        return Ok(());
+    }
+    let load = Arc::clone(&replies.load);
+    tokio::select! {
+        read = read_requests(first, reader, number, &replies, door) => read,
+        written = write_answers(writer, unsent, &load) => written,
     }
 }
 
 async fn read_requests(
+    first: RequestFrame,
     mut reader: FrameReader,
     number: u64,
     replies: &Replies,
     door: &Door,
 ) -> Result<(), TransportError> {
-    while let Some(bytes) = reader.next(CLIENT_FRAME_BYTES).await? {
-        let frame =
-            RequestFrame::decode(&bytes).map_err(|error| TransportError::Malformed(error.to_string()))?;
+    let mut next = Some(first);
+    while let Some(frame) = next.take() {
         let id = frame.id;
         replies.load.requests.fetch_add(1, Relaxed);
+        if matches!(frame.request, Request::Scan(_)) {
+            replies.refuse(id, Refused::Invalid("a scan needs a stream of its own".into()));
+            next = next_request(&mut reader).await?;
+            continue;
+        }
         let caller = Caller { connection: number, request: id };
         let input = Input::Asked { caller, frame, at: Instant::now() };
         let full = if replies.load.requests.load(Relaxed) > REQUESTS_PER_CONNECTION {
@@ -209,6 +256,7 @@ async fn read_requests(
         if let Some(what) = full {
             replies.busy(id, what);
         }
+        next = next_request(&mut reader).await?;
     }
     // The client has no more to ask; what it asked is still answered until it closes the connection.
     std::future::pending().await

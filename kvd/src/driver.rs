@@ -13,7 +13,7 @@ use std::{
 
 use protocol::{Refused, Request, RequestFrame, Response, ResponseFrame};
 use raft::{Envelope, NodeId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clients::{Replies, Streams},
@@ -21,6 +21,7 @@ use crate::{
     log_thread::{LogTask, StoreTask},
     node::Node,
     peers::PeerSender,
+    scans::Answer,
     snapshot::Head,
     state::StateError,
     streaming::{Coming, Streaming},
@@ -58,6 +59,8 @@ pub(crate) enum Input {
     Asked { caller: Caller, frame: RequestFrame, at: Instant },
     /// A peer offers a state.
     Offered { transfer: Transfer, head: Head, coming: Coming },
+    /// A client asks for a scan since `at`; what comes of it goes to `answer`.
+    Scan { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<Answer> },
     /// The log or the store failed; the loop ends with this.
     Failed(DriverError),
 }
@@ -90,12 +93,14 @@ pub(crate) struct Driver {
     node: Node,
     outputs: Outputs,
     clients: Streams,
+    /// Scans that the node has not answered; they have places, so there are few.
+    scans: HashMap<u64, oneshot::Sender<Answer>>,
     started: Instant,
 }
 
 impl Driver {
     pub(crate) fn new(node: Node, outputs: Outputs) -> Self {
-        Self { node, outputs, clients: Streams::new(), started: Instant::now() }
+        Self { node, outputs, clients: Streams::new(), scans: HashMap::new(), started: Instant::now() }
     }
 
     /// The loop.
@@ -103,7 +108,7 @@ impl Driver {
         mut self,
         mut queues: Queues,
         tick: Duration,
-        mut stop: tokio::sync::oneshot::Receiver<()>,
+        mut stop: oneshot::Receiver<()>,
     ) -> Result<(), DriverError> {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,13 +147,13 @@ impl Driver {
             Input::Connected(connection, replies) => {
                 self.clients.connected(connection, replies);
             }
-            Input::Asked { caller, mut frame, at } => {
-                let waited = u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX);
-                frame.deadline_ms = frame.deadline_ms.saturating_sub(waited);
-                match frame.request {
-                    Request::Status => self.status(caller),
-                    _ => self.node.handle(Event::Client { caller, frame })?,
-                }
+            Input::Asked { caller, frame, at } => match frame.request {
+                Request::Status => self.status(caller),
+                _ => self.ask(caller, frame, at)?,
+            },
+            Input::Scan { caller, frame, at, answer } => {
+                self.scans.insert(caller.connection, answer);
+                self.ask(caller, frame, at)?;
             }
             Input::Offered { transfer, head, coming } => {
                 self.outputs.streaming.offered(transfer, coming);
@@ -159,13 +164,32 @@ impl Driver {
         Ok(())
     }
 
+    fn ask(&mut self, caller: Caller, mut frame: RequestFrame, at: Instant) -> Result<(), StateError> {
+        let waited = u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX);
+        frame.deadline_ms = frame.deadline_ms.saturating_sub(waited);
+        self.node.handle(Event::Client { caller, frame })
+    }
+
+    /// Whoever waits for a scan hears of nothing else.
+    fn reply(&mut self, connection: u64, frame: &ResponseFrame) {
+        match (self.scans.remove(&connection), &frame.result) {
+            (Some(answer), Err(refused)) => drop(answer.send(Err(refused.clone()))),
+            _ => self.clients.reply(connection, frame),
+        }
+    }
+
     fn act(&mut self) -> Result<(), DriverError> {
         for action in self.node.actions()? {
             match action {
                 Action::Persist(persist) => self.log(LogTask::Persist(persist))?,
                 Action::Fetch(fetch) => self.log(LogTask::Fetch(fetch))?,
                 Action::Send(envelope) => self.send(envelope)?,
-                Action::Reply { connection, frame } => self.clients.reply(connection, &frame),
+                Action::Reply { connection, frame } => self.reply(connection, &frame),
+                Action::View { caller, view } => {
+                    if let Some(answer) = self.scans.remove(&caller.connection) {
+                        let _ = answer.send(Ok(view));
+                    }
+                }
                 Action::Flush(flush) => self.store(StoreTask::Flush(flush))?,
                 Action::Install(install) => self.store(StoreTask::Install(install))?,
                 Action::Retire(state) => self.store(StoreTask::Retire(state))?,

@@ -7,7 +7,7 @@ use raft::{Envelope, Fetch, Fetched, NodeId, Persist, Ticket};
 use crate::{
     log::{Discard, Discarded},
     snapshot::{Head, Received, Receiver, Sending},
-    state::{Flush, Flushed, Install, Installed, State},
+    state::{Flush, Flushed, Install, Installed, State, view::View},
 };
 
 /// Which request of which connection an answer belongs to.
@@ -126,6 +126,13 @@ pub enum Action {
         connection: u64,
         /// The answer.
         frame: ResponseFrame,
+    },
+    /// Hand a view of the state to the client that asked for a scan; dropped when it has gone.
+    View {
+        /// Who asked.
+        caller: Caller,
+        /// The rows at this moment.
+        view: Box<View>,
     },
     /// Write the state's frozen overlay on another thread, then [`Event::Flushed`].
     Flush(Flush),

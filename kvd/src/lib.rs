@@ -20,6 +20,7 @@ pub mod opening;
 mod peers;
 pub mod pki;
 pub mod run;
+mod scans;
 pub mod server;
 pub mod snapshot;
 pub mod state;

@@ -7,7 +7,7 @@
 //! Invariants:
 //! - A client is answered `Written` only after its entry was applied here, which the core allows only once it is
 //!   committed and durable here.
-//! - A linearizable read is looked up only after the core has released it.
+//! - A linearizable read is looked up, and the view of a linearizable scan taken, only after the core has released it.
 //! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
 
 mod forgetting;
@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use protocol::{
     Command, Consistency, NodeStatus, Operation, Refused, Request, RequestFrame, RequestId, Response,
-    ResponseFrame, Role, command::check_key, response::Found,
+    ResponseFrame, Role, Scan, command::check_key, response::Found,
 };
 use raft::{Entry, NodeId, Payload, Raft, ReadId, Refusal, RoleName};
 
@@ -25,7 +25,7 @@ use crate::{
     instruments::{Mark, Mutant, mark, mutant},
     members::Members,
     state::{Applied, Outcome, State, StateError, WriteOutcome},
-    waiting::{Waiting, WaitingRead},
+    waiting::{Waiting, WaitingRead, Wanted},
 };
 
 use forgetting::Forgetting;
@@ -257,16 +257,41 @@ impl Node {
                     self.look_up(caller, &key, without_value)?;
                 }
                 (Ok(()), Consistency::Linearizable) => {
-                    self.read(WaitingRead { caller, key, without_value, deadline_ms });
+                    self.read(WaitingRead {
+                        caller,
+                        wanted: Wanted::Key { key, without_value },
+                        deadline_ms,
+                    });
                 }
             },
             Request::CompactLog => self.compact(caller, deadline_ms),
+            Request::Scan(scan) => self.scan(caller, &scan, deadline_ms),
             Request::Status => {
                 let status = self.status();
                 self.reply(caller, Ok(Response::Status(Box::new(status))));
             }
         }
         Ok(())
+    }
+
+    /// A scan is served from a view that is taken as any read is looked up: at once, or when the core has released it.
+    fn scan(&mut self, caller: Caller, scan: &Scan, deadline_ms: u64) {
+        if let Err(error) = scan.check() {
+            mark(Mark::RequestInvalid);
+            return self.reply(caller, Err(refused(&error)));
+        }
+        match scan.consistency {
+            Consistency::Stale => self.view(caller),
+            Consistency::Linearizable if mutant(Mutant::NodeScansAtOnce) => self.view(caller),
+            Consistency::Linearizable => {
+                self.read(WaitingRead { caller, wanted: Wanted::View, deadline_ms });
+            }
+        }
+    }
+
+    fn view(&mut self, caller: Caller) {
+        let view = Box::new(self.state.view());
+        self.actions.push(Action::View { caller, view });
     }
 
     fn read(&mut self, read: WaitingRead) {
@@ -335,8 +360,10 @@ impl Node {
 
     fn serve_reads(&mut self, ids: &[ReadId]) -> Result<(), StateError> {
         for id in ids {
-            if let Some(read) = self.waiting.take_read(*id) {
-                self.look_up(read.caller, &read.key, read.without_value)?;
+            let Some(WaitingRead { caller, wanted, .. }) = self.waiting.take_read(*id) else { continue };
+            match wanted {
+                Wanted::Key { key, without_value } => self.look_up(caller, &key, without_value)?,
+                Wanted::View => self.view(caller),
             }
         }
         Ok(())

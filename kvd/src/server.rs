@@ -25,6 +25,7 @@ use crate::{
     node::Node,
     opening::{self, OpenError, Place},
     peers,
+    scans::{Scans, run_scans},
     state::StateLimits,
     streaming::{Gate, Streaming},
 };
@@ -85,6 +86,11 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     driver::spawn("store", move || run_store(&store_tasks, &store_done))
         .map_err(|error| ServeError::System("cannot start a thread", error))?;
 
+    let (scan_sender, scan_jobs) = thread_channel::channel();
+    let scan_done = done_sender.clone();
+    driver::spawn("scan", move || run_scans(&scan_jobs, &scan_done))
+        .map_err(|error| ServeError::System("cannot start a thread", error))?;
+
     let peers: HashMap<_, _> = members
         .peers()
         .map(|peer| {
@@ -108,8 +114,13 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         finish_status: Box::new(finish_status(&launch, identity)),
         welcome: greeting_sender,
     };
-    let door =
-        Door { inputs: client_inbox, greeting, members: Arc::clone(&members), numbers: Arc::default() };
+    let door = Door {
+        inputs: client_inbox,
+        greeting,
+        members: Arc::clone(&members),
+        numbers: Arc::default(),
+        scans: Scans::new(scan_sender),
+    };
     let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender) };
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
     let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));

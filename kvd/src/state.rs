@@ -49,12 +49,14 @@ pub(crate) mod requests;
 pub(crate) mod row;
 mod scan;
 mod transaction;
+pub mod view;
 mod write;
 
 pub use error::StateError;
 pub use received::{Install, Installed};
 use requests::{Requests, Verdict};
 use row::{Meta, Row};
+use view::View;
 
 /// Bounds on what the state keeps in memory, and when it writes it down.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +120,7 @@ pub struct State {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     store: Store,
-    base: Base,
+    base: Arc<Base>,
     frozen: Option<Frozen>,
     /// The overlay of the last finished flush. Taking a quarter of a million rows apart takes tens of milliseconds,
     /// in which no heartbeat would leave; the next flush does it on its own thread.
@@ -128,6 +130,8 @@ pub struct State {
     cluster: ClusterId,
     limits: StateLimits,
     applied: Position,
+    /// The last entry that may have changed a row; nothing was changed since.
+    changed: u64,
     flushed: Position,
     received: Position,
     stamp_ms: u64,
@@ -172,7 +176,7 @@ impl State {
         }
         let requests = store.requests(&header)?;
         Ok(Self {
-            base: store.base()?,
+            base: Arc::new(store.base()?),
             received: store.received()?,
             disk,
             dir: dir.to_owned(),
@@ -184,6 +188,7 @@ impl State {
             cluster,
             limits,
             applied: header.applied,
+            changed: header.applied.index.0,
             flushed: header.applied,
             stamp_ms: header.stamp_ms,
             rows_hash: header.rows_hash,
@@ -224,6 +229,7 @@ impl State {
                 let command = command.map_err(|source| StateError::CannotApply { position, source })?;
                 let stamp_ms = command.stamp_ms;
                 let applied = self.execute(position.index.0, command)?;
+                self.changed = position.index.0;
                 self.stamp_ms = self.stamp_ms.max(stamp_ms);
                 Some(applied)
             }
@@ -339,6 +345,20 @@ impl State {
         }
     }
 
+    /// All rows at [`State::applied`], for as long as they are wanted: what is applied later does not change them.
+    /// Constant-time; what it holds is not freed before it goes.
+    pub fn view(&self) -> View {
+        View {
+            #[cfg(feature = "mutants")]
+            store: self.store.clone(),
+            base: Arc::clone(&self.base),
+            frozen: self.frozen.as_ref().map(|frozen| frozen.rows.clone()),
+            active: self.active.clone(),
+            revision: self.applied.index.0,
+            changed: self.changed,
+        }
+    }
+
     /// A hash of all rows and of the request memory, equal on all nodes with an equal [`State::applied`].
     pub fn hash(&self) -> u64 {
         self.rows_hash.wrapping_add(self.requests.hash())
@@ -405,7 +425,7 @@ impl State {
         }
         self.retired = frozen.rows;
         if !mutant(Mutant::FlushKeepsStore) {
-            self.base = flushed.base;
+            self.base = Arc::new(flushed.base);
         }
         self.flushed = flushed.applied;
     }

@@ -290,6 +290,48 @@ impl Base {
         Meta::split(stored)
             .ok_or_else(|| StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" })
     }
+
+    /// The rows from `from` on, in the order of their keys.
+    pub(crate) fn starting_at(&self, from: &[u8]) -> Result<Rows<'_>, StateError> {
+        let rows = self.rows.range::<&[u8]>(from..).map_err(StateError::store("begin to read rows"))?;
+        Ok(Rows { rows, path: &self.path })
+    }
+}
+
+/// Rows of one commit, read as they are asked for.
+pub(crate) struct Rows<'a> {
+    rows: redb::Range<'static, &'static [u8], &'static [u8]>,
+    path: &'a Path,
+}
+
+impl Rows<'_> {
+    /// The next row as it lies in the file.
+    pub(crate) fn next(&mut self) -> Result<Option<Stored>, StateError> {
+        let Some(row) = self.rows.next() else { return Ok(None) };
+        let (key, row) = row.map_err(StateError::store("read the next row"))?;
+        if Meta::split(row.value()).is_none() {
+            return Err(StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" });
+        }
+        Ok(Some(Stored { key, row }))
+    }
+}
+
+/// A row in the file, shown without being copied.
+pub(crate) struct Stored {
+    key: redb::AccessGuard<'static, &'static [u8]>,
+    row: redb::AccessGuard<'static, &'static [u8]>,
+}
+
+impl Stored {
+    /// Its key.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.key.value()
+    }
+
+    /// What it holds.
+    pub(crate) fn split(&self) -> Option<(Meta, &[u8])> {
+        Meta::split(self.row.value())
+    }
 }
 
 impl Header {

@@ -109,7 +109,7 @@ impl Streaming {
                     tracing::info!(peer = name, index = at.index.0, bytes, seconds, "the state was taken");
                 }
                 Err(error) => {
-                    tracing::warn!(peer = name, index = at.index.0, %error, "the state was not taken")
+                    tracing::warn!(peer = name, index = at.index.0, %error, "the state was not taken");
                 }
             }
             let installed = outcome.is_ok();
@@ -160,7 +160,8 @@ async fn send(
             written = in_time(writer.write(&block)) => written?,
             answer = reader.next(1) => { answer?; return Err(StreamError::Refused) }
         }
-        let earliest = Duration::from_secs_f64(sent as f64 / rate.max(1) as f64);
+        let micros = u128::from(sent) * 1_000_000 / u128::from(rate.max(1));
+        let earliest = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         tokio::time::sleep(earliest.saturating_sub(began.elapsed())).await;
     }
     writer.finish();
@@ -222,9 +223,11 @@ pub(crate) async fn serve(
     }
     match taken {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(peer, %error, "a state that was offered was not taken"),
+        Ok(Err(error)) => {
+            tracing::warn!(peer, %error, "a state that was offered was not taken");
+        }
         Err(_) => {
-            tracing::warn!(peer, error = %StreamError::TooLong, "a state that was offered was not taken")
+            tracing::warn!(peer, error = %StreamError::TooLong, "a state that was offered was not taken");
         }
     }
 }
@@ -245,10 +248,10 @@ async fn take(
     let _ = gate.reports.send(Input::Offered { transfer, head, coming });
     let mut decisions = Decisions { receive: receiving, answer: answered };
     let installed = tokio::select! {
-        receiver = &mut decisions.receive => {
-            let Ok(receiver) = receiver else { return Err(StreamError::Refused) };
+        place = &mut decisions.receive => {
+            let Ok(place) = place else { return Err(StreamError::Refused) };
             tracing::info!(peer, index = head.at.index.0, "receives the state");
-            let received = absorb(&mut reader, receiver, first).await;
+            let received = absorb(&mut reader, place, first).await;
             if let Err(error) = &received {
                 tracing::warn!(peer, index = head.at.index.0, %error, "a state that came in is of no use");
             }
@@ -302,7 +305,7 @@ fn write_blocks(
     while let Ok(block) = queue.recv() {
         let (said, more) = match receiving.take(&block) {
             Ok(Progress::More(more)) => (Ok(None), Some(more)),
-            Ok(Progress::Whole(received)) => (Ok(Some(received)), None),
+            Ok(Progress::Whole(whole)) => (Ok(Some(whole)), None),
             Err(error) => (Err(error), None),
         };
         if progress.blocking_send(said).is_err() {
@@ -313,7 +316,7 @@ fn write_blocks(
             None => return,
         }
     }
-    if let Some(received) = receiving.cut() {
-        let _ = progress.blocking_send(Ok(Some(received)));
+    if let Some(whole) = receiving.cut() {
+        let _ = progress.blocking_send(Ok(Some(whole)));
     }
 }

@@ -28,12 +28,24 @@ pub(crate) struct WaitingWrite {
 pub(crate) struct WaitingRead {
     /// Whom to answer.
     pub(crate) caller: Caller,
-    /// The key to look up.
-    pub(crate) key: Vec<u8>,
-    /// Whether only presence and metadata were asked for.
-    pub(crate) without_value: bool,
+    /// What is to be read then.
+    pub(crate) wanted: Wanted,
     /// As in [`WaitingWrite`].
     pub(crate) deadline_ms: u64,
+}
+
+/// What a read is after.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// One key.
+    Key {
+        /// Which.
+        key: Vec<u8>,
+        /// Whether only presence and metadata were asked for.
+        without_value: bool,
+    },
+    /// A view of all rows, for a scan.
+    View,
 }
 
 /// All waiting clients of a node.

@@ -5,6 +5,8 @@
 
 #[path = "support/real.rs"]
 mod real;
+#[path = "cluster/scans.rs"]
+mod scans;
 #[path = "cluster/writer.rs"]
 mod writer;
 

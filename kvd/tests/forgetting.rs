@@ -50,7 +50,9 @@ async fn compact(cluster: &Cluster, client: &Client, id: usize) -> client::Compa
 /// Has servers forget also what they hold in memory for followers that lag.
 fn forget(cluster: &mut Cluster, ids: &[usize]) {
     cluster.kill_all(ids);
-    ids.iter().for_each(|id| cluster.restart(*id));
+    for id in ids {
+        cluster.restart(*id);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use console::{
-    Exit, Failure, Line, Report, Session,
+    Exit, Failure, Line, Out, Report, Session,
     command::Display,
     context::{Connection, Places},
     render::{Color, Screen},
@@ -93,7 +93,8 @@ impl Shell {
         self.inherit(&mut line.display);
         match pipe {
             None => {
-                let result = self.run(&mut line);
+                let screen = line.screen();
+                let result = self.run(&mut line, &mut Out { screen, stream: &mut io::stdout() });
                 let result = line.conclude(result);
                 line.screen().show(&result)
             }
@@ -111,37 +112,44 @@ impl Shell {
         }
     }
 
-    fn run(&mut self, line: &mut Line) -> Result<Report, Failure> {
+    fn run(&mut self, line: &mut Line, out: &mut Out<'_>) -> Result<Report, Failure> {
         line.prepare()?;
         if let Some(result) = line.command.run_alone() {
             return result;
         }
         if line.connection != self.bare {
             let session = Session::open(&line.connection, &Places::of_process())?;
-            let result = self.driver.wait(until_interrupted(line, &session));
+            let result = self.driver.wait(until_interrupted(line, &session, out));
             self.driver.wait(session.close());
             return result;
         }
         self.session()?;
         let session = self.session.as_ref().expect("it was opened in the line above");
-        self.driver.wait(until_interrupted(line, session))
+        self.driver.wait(until_interrupted(line, session, out))
     }
 
-    /// Runs the local command with the output of ours as its input.
+    /// Runs the local command with the output of ours as its input: rows as they come, all else at the end.
     fn piped(&mut self, line: &mut Line, command: &str) -> Exit {
-        let result = self.run(line);
-        let result = line.conclude(result);
         let child = Process::new("sh").arg("-c").arg(command).stdin(Stdio::piped()).spawn();
         let mut child = match child {
             Ok(child) => child,
             Err(error) => return self.screen().show(&Err(Failure::stream("cannot run sh", &error))),
         };
-        let exit = feed(&mut child, line, &result);
+        let exit = self.feed(&mut child, line);
         match child.wait() {
             Ok(status) if matches!(exit, Exit::Success | Exit::Pipe) => local(status),
             Ok(_) => exit,
             Err(error) => self.screen().show(&Err(Failure::stream("cannot wait for sh", &error))),
         }
+    }
+
+    /// Data goes into the child, failures to our stderr. A child that reads no more is no failure.
+    fn feed(&mut self, child: &mut Child, line: &mut Line) -> Exit {
+        let screen = Screen { terminal: false, ..line.screen() };
+        let mut input = child.stdin.take().expect("stdin was asked to be piped");
+        let result = self.run(line, &mut Out { screen, stream: &mut input });
+        let result = line.conclude(result);
+        screen.show_on(&result, &mut input, &mut io::stderr().lock())
     }
 
     fn session(&mut self) -> Result<&Session, Failure> {
@@ -175,18 +183,11 @@ fn parse(words: &[String]) -> Result<Line, clap::Error> {
 }
 
 /// Ctrl-C cancels the command and nothing else.
-async fn until_interrupted(line: &Line, session: &Session) -> Result<Report, Failure> {
+async fn until_interrupted(line: &Line, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
     tokio::select! {
-        result = line.command.run(session) => result,
+        result = line.command.run(session, out) => result,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted(line.command.writes())),
     }
-}
-
-/// Data goes into the child, failures to our stderr. A child that reads no more is no failure.
-fn feed(child: &mut Child, line: &Line, result: &Result<Report, Failure>) -> Exit {
-    let screen = Screen { terminal: false, ..line.screen() };
-    let mut input = child.stdin.take().expect("stdin was asked to be piped");
-    screen.show_on(result, &mut input, &mut io::stderr().lock())
 }
 
 fn local(status: ExitStatus) -> Exit {

@@ -93,7 +93,7 @@ impl Call {
     fn done(self, response: Response) -> Done {
         let request = match self.frame.request {
             Request::Write { request, .. } => Some(request),
-            Request::Get { .. } | Request::Status | Request::CompactLog => None,
+            Request::Get { .. } | Request::Scan(_) | Request::Status | Request::CompactLog => None,
         };
         Done { response, served_by: self.answered_by, request }
     }

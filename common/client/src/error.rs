@@ -47,6 +47,19 @@ pub enum Error {
         /// What happened after it was sent.
         why: String,
     },
+    /// A scan ended early: what was shown is right and is not all. Another scan can begin after the last key, but at
+    /// another revision.
+    #[error("cut off after {shown} rows: {why}")]
+    Cut {
+        /// What happened.
+        why: String,
+        /// How many rows were shown.
+        shown: u64,
+        /// The revision that they are of; `None` where there was no row.
+        revision: Option<u64>,
+        /// The last key that was shown.
+        after: Option<Vec<u8>>,
+    },
     /// Every endpoint failed the TLS handshake: wrong CA, expired or foreign certificate. Retrying is pointless.
     #[error("denied: {}", List(endpoints))]
     Denied {

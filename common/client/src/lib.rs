@@ -14,6 +14,7 @@
 //! | `writes` | one method for each write |
 //! | `race` | endpoints race, so that a dead one costs a head start |
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
+//! | `scan` | many rows of one revision, page by page |
 //! | `status` | every node's own view, at once |
 //! | `probe` | one question to exactly one node, once |
 //! | [`mod@bench`] | the closed loop that measures |
@@ -30,6 +31,7 @@ mod nodes;
 mod probe;
 mod race;
 pub mod retry;
+mod scan;
 mod status;
 mod writes;
 
@@ -43,12 +45,13 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Consistency, Request, RequestId, Response, command::check_key, response::Found};
+use protocol::{Consistency, Request, RequestId, Response, Scan, command::check_key, response::Found};
 use tokio::time::Instant;
 
 use crate::{call::Call, nodes::Nodes};
 
 pub use error::{EndpointError, EndpointFailure, Error, Outcome};
+pub use scan::Pages;
 pub use status::NodeView;
 pub use writes::{Judged, Written};
 
@@ -128,6 +131,16 @@ impl Client {
     /// Reads whether a key is there, without its value.
     pub async fn exists(&self, key: &[u8], consistency: Consistency) -> Result<Read, Error> {
         self.read(key, consistency, true).await
+    }
+
+    /// Reads many keys, in their order, all at one revision however long it takes. Nothing is asked before the first
+    /// [`Pages::next`]; memory is bounded by a few pages, however many keys there are.
+    ///
+    /// The budget of a call is for the first page, and again for each further one. A node serves few scans at a time and
+    /// ends one that takes five minutes: that is [`Error::Cut`], as is a stream that broke where no node can still serve
+    /// the same revision.
+    pub fn scan(&self, scan: Scan) -> Pages {
+        Pages::new(&self.nodes, scan, self.timeout, self.seed.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Every endpoint and every member learned of, each with its own view of itself, asked in parallel. A node that

@@ -123,6 +123,11 @@ impl Link {
         Ok(answered)
     }
 
+    /// Opens a stream of its own for a request that is answered by more than a frame.
+    pub(crate) async fn stream(&self) -> Result<(FrameWriter, FrameReader), EndpointError> {
+        self.0.connection.open_bi().await.map_err(endpoint_error)
+    }
+
     /// Another link has taken its place: it closes with its last answer.
     pub(crate) fn retire(&self) {
         let idle = {

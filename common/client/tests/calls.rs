@@ -1,6 +1,7 @@
 //! Whole calls against fake servers over the real transport: redirects, dead nodes, lost connections, deadlines.
 
 #[path = "fake/cluster.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod fake;
 
 use std::{

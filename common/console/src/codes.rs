@@ -246,6 +246,32 @@ pub const CODES: &[Code] = &[
         "Read fewer keys in it, or read them before and compare their revisions in it.",
     ),
     code(
+        "KV-0901",
+        "no_end",
+        Exit::Integrity,
+        "A file that was imported has no line with its end: it was cut off, or somebody wrote it by hand. Its rows were \
+         written.",
+        "Export it again, or take it as it is with --no-end.",
+    ),
+    code(
+        "KV-0902",
+        "bad_line",
+        Exit::Integrity,
+        "A line of a file that is imported is no row, or its end counts other keys than came before it. The rows before it \
+         were written.",
+        "The message names the line. A row is an object with key or key_b64, and value or value_b64.",
+    ),
+    code(
+        "KV-1001",
+        "cut_off",
+        Exit::Partial,
+        "A scan ended before its end: its connection broke and something was written since, so that nobody can serve the \
+         rest at the same revision, or it took longer than a node holds a view of its state. The rows that were shown are \
+         right; there are more.",
+        "Run it again, or go on with --after and the last key, at another revision. A reader that is slow should write to a \
+         file first.",
+    ),
+    code(
         "KV-1201",
         "file",
         Exit::File,

@@ -9,6 +9,7 @@ use crate::{
     connect::Session,
     context::Connection,
     error::Failure,
+    listing::Out,
     render::{Color, Format, Screen},
     report::Report,
 };
@@ -20,13 +21,18 @@ mod cluster;
 mod compact;
 mod data;
 mod explain;
+mod get;
 mod increment;
 mod install;
 mod ping;
 mod remove;
 mod transact;
+mod transfer;
+mod tree;
 mod wait;
 mod write;
+
+pub use transfer::Meaning;
 
 /// Plugins have ten seconds by custom.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,9 +52,9 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
     arg_required_else_help = true,
     subcommand_required = true,
     disable_help_subcommand = true,
-    after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl get app/mode\n  kvctl status -o json\n\n\
+    after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl get app/mode\n  kvctl get --prefix app/\n  kvctl status -o json\n\n\
                   Exit codes: 0 done, 1 no such key or condition false, 2 usage, 3 no endpoint, 4 no leader, 5 deadline,\n\
-                  6 outcome unknown, 7 denied, 8 refused, 10 some nodes failed, 12 local file, 70 bug.\n\
+                  6 outcome unknown, 7 denied, 8 refused, 9 integrity, 10 in part, 12 local file, 70 bug.\n\
                   `kvctl explain CODE` explains the code of an error."
 )]
 pub struct Line {
@@ -118,8 +124,8 @@ pub enum Command {
     /// Write a key
     #[command(visible_alias = "put")]
     Set(write::Set),
-    /// Read a key
-    Get(data::Get),
+    /// Read a key, or many
+    Get(Box<get::Get>),
     /// Remove a key, or all keys of a prefix or a range
     Del(remove::Del),
     /// Add to a number
@@ -128,6 +134,14 @@ pub enum Command {
     Txn(transact::Txn),
     /// Say whether a key is there
     Exists(data::Exists),
+    /// List keys and folders below a prefix
+    Ls(tree::Ls),
+    /// Draw keys as a tree of folders
+    Tree(tree::Tree),
+    /// Write keys and values to a file
+    Export(transfer::Export),
+    /// Write the keys and values of a file to the cluster
+    Import(transfer::Import),
     /// Ask every node how it is
     Status(cluster::Status),
     /// Say which node leads
@@ -158,7 +172,7 @@ impl Command {
     fn prepare(&mut self) -> Result<(), Failure> {
         match self {
             Self::Set(set) => set.prepare(),
-            Self::Get(get) => data::check_key(&get.key),
+            Self::Get(get) => get.prepare(),
             Self::Del(del) => del.prepare(),
             Self::Incr(incr) => incr.prepare(),
             Self::Txn(txn) => txn.prepare(),
@@ -166,7 +180,11 @@ impl Command {
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
-            Self::Ping(_)
+            Self::Ls(_)
+            | Self::Tree(_)
+            | Self::Export(_)
+            | Self::Import(_)
+            | Self::Ping(_)
             | Self::Compact(_)
             | Self::Status(_)
             | Self::Leader(_)
@@ -178,11 +196,16 @@ impl Command {
         }
     }
 
-    /// Runs it. [`Line::prepare`] comes first.
-    pub async fn run(&self, session: &Session) -> Result<Report, Failure> {
+    /// Runs it. [`Line::prepare`] comes first. Rows that are many go to `out` as they come, and the caller waits there for
+    /// a reader who is slow: connections must be driven by another thread meanwhile, where it [`streams`](Self::streams).
+    pub async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
         match self {
             Self::Set(set) => set.run(session).await,
-            Self::Get(get) => get.run(session).await,
+            Self::Get(get) => get.run(session, out).await,
+            Self::Ls(ls) => ls.run(session, out).await,
+            Self::Tree(tree) => tree.run(session, out).await,
+            Self::Export(export) => export.run(session, out).await,
+            Self::Import(import) => import.run(session).await,
             Self::Del(del) => del.run(session).await,
             Self::Incr(incr) => incr.run(session).await,
             Self::Txn(txn) => txn.run(session).await,
@@ -203,7 +226,17 @@ impl Command {
 
     /// Whether it changes keys.
     pub fn writes(&self) -> bool {
-        matches!(self, Self::Set(_) | Self::Del(_) | Self::Incr(_) | Self::Txn(_) | Self::Bench(_))
+        use Command::{Bench, Del, Import, Incr, Set, Txn};
+        matches!(self, Set(_) | Del(_) | Incr(_) | Txn(_) | Bench(_) | Import(_))
+    }
+
+    /// Whether it reads or writes files and standard streams while it runs.
+    pub fn streams(&self) -> bool {
+        match self {
+            Self::Get(get) => get.streams(),
+            Self::Ls(_) | Self::Tree(_) | Self::Export(_) | Self::Import(_) => true,
+            _ => false,
+        }
     }
 
     /// The format that the command itself asks for.
@@ -211,6 +244,8 @@ impl Command {
         match self {
             Self::Bench(bench) if bench.json => Some(Format::Json),
             Self::Check(check) => check.format(),
+            // Its lines are the file.
+            Self::Export(export) if export.is_stdout() => Some(Format::Ndjson),
             // It is JSON in every format.
             Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
             // Files of another grammar, whatever is wanted of results.

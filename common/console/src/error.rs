@@ -149,6 +149,16 @@ impl From<client::Error> for Failure {
                 let failure = Self::new(Exit::Unknown, "KV-0601", "unknown", message).hint(hint);
                 Self { request: Some(Box::new(request)), ..failure }
             }
+            Error::Cut { after, .. } => {
+                let failure = Self::new(Exit::Partial, "KV-1001", "cut_off", message);
+                match after {
+                    Some(key) => failure.hint(format!(
+                        "what was shown is right and not all; go on with --after '{}', at another revision",
+                        text::key(&key)
+                    )),
+                    None => failure.hint("nothing was shown; run it again"),
+                }
+            }
             Error::Denied { endpoints } => Self::new(Exit::Denied, "KV-0701", "denied", message)
                 .hint("is this the context of that cluster, and are its certificates still valid?")
                 .at(&endpoints),
@@ -198,6 +208,11 @@ mod tests {
             (Error::Deadline { why: why.clone() }, Exit::Deadline, "KV-0501"),
             (Error::Unknown { request, why }, Exit::Unknown, "KV-0601"),
             (Error::Denied { endpoints }, Exit::Denied, "KV-0701"),
+            (
+                Error::Cut { why: String::new(), shown: 1, revision: Some(2), after: Some(b"k".to_vec()) },
+                Exit::Partial,
+                "KV-1001",
+            ),
         ];
         for (error, exit, code) in cases {
             let failure = Failure::from(error);

@@ -13,32 +13,65 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
 
 /// Puts a file in its place in one step, so that a reader sees the old one or the new one, also after a power cut. Its
 /// name until then begins with a dot and ends in `.tmp`: nobody who collects files by their ending takes it.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let folder = folder(path);
-    let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let beside = folder.join(beside);
-    let written = write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        // What cannot be removed was hardly written: the first error says more.
-        let _ = fs::remove_file(&beside);
-        return written;
-    }
-    File::open(folder)?.sync_all()
+    let mut file = Beside::create(path)?;
+    file.write_all(bytes)?;
+    file.keep()
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// A file that is written beside its place, and is gone when it is dropped before [`Beside::keep`].
+pub struct Beside {
+    file: BufWriter<File>,
+    written: PathBuf,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Beside {
+    /// An empty file that will be at `path`.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let mut beside = OsString::from(".");
+        beside.push(name);
+        beside.push(format!(".{}.tmp", std::process::id()));
+        let beside = folder(path).join(beside);
+        let file = BufWriter::with_capacity(1 << 18, File::create(&beside)?);
+        Ok(Self { file, written: beside, path: path.to_owned(), kept: false })
+    }
+
+    /// Makes it durable and moves it into its place.
+    pub fn keep(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.written, &self.path)?;
+        self.kept = true;
+        File::open(folder(&self.path))?.sync_all()
+    }
+}
+
+impl io::Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed was hardly written.
+            let _ = fs::remove_file(&self.written);
+        }
+    }
 }
 
 fn folder(path: &Path) -> PathBuf {

@@ -13,7 +13,10 @@
 //! | `context` | which cluster is meant, and with which certificates |
 //! | `error` | what went wrong, why, what next |
 //! | `files` | files that are whole or not there |
+//! | `glob` | patterns of keys |
 //! | `exit` | with what a program ends |
+//! | `listing` | rows that are shown as they come |
+//! | `progress` | how far a long command has come |
 //! | `report` | what a command learned: one type |
 //! | `render` | how that looks: table, plain, JSON |
 //! | `schema` | the JSON Schema of every document |
@@ -27,6 +30,9 @@ pub mod context;
 pub mod error;
 pub mod exit;
 pub mod files;
+pub mod glob;
+pub mod listing;
+mod progress;
 pub mod render;
 pub mod report;
 pub mod schema;
@@ -37,4 +43,5 @@ pub use command::{Command, Line};
 pub use connect::Session;
 pub use error::Failure;
 pub use exit::Exit;
+pub use listing::Out;
 pub use report::Report;

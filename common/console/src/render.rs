@@ -24,6 +24,15 @@ pub enum Format {
     Plain,
     /// One JSON object a command.
     Json,
+    /// A JSON object a line: each row, and at last the end.
+    Ndjson,
+}
+
+impl Format {
+    /// Whether it is for programs.
+    pub fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Ndjson)
+    }
 }
 
 /// When to colour.
@@ -96,7 +105,7 @@ impl Screen {
     /// What a person wants to know beside the data. Plain rows have no place for what stands above and below a
     /// table, and a health that nobody sees is worth nothing.
     fn beside(self, report: &Report) -> String {
-        if self.quiet || self.format == Format::Json {
+        if self.quiet || self.format.is_json() {
             return String::new();
         }
         let mut out = report.note.as_ref().map_or_else(String::new, |note| text::printable(note) + "\n");
@@ -110,7 +119,7 @@ impl Screen {
     fn show_failure(self, failure: &Failure, err: &mut dyn Write) -> Exit {
         // Where stderr is gone the exit code still tells.
         let _ = match self.format {
-            Format::Json if !failure.message.is_empty() => {
+            format if format.is_json() && !failure.message.is_empty() => {
                 writeln!(err, "{}", failure.to_document().to_json())
             }
             _ => err.write_all(failure.to_text(self.color).as_bytes()),
@@ -123,7 +132,7 @@ impl Screen {
         if report.body == Body::Hidden {
             return Vec::new();
         }
-        if self.format == Format::Json {
+        if self.format.is_json() {
             return (report.document.to_json() + "\n").into_bytes();
         }
         match &report.body {

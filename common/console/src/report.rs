@@ -45,7 +45,7 @@ impl Report {
 pub enum Body {
     /// Nothing.
     Empty,
-    /// Nothing in any format, not even the document.
+    /// Nothing in any format, not even the document: all was shown before.
     Hidden,
     /// Exactly these lines, wherever they go.
     Text(String),
@@ -82,6 +82,18 @@ impl Document {
     /// A document of the schema `kvctl.NAME/v1`. Within a version fields are only ever added.
     pub fn new(name: &str) -> Self {
         Self { fields: vec![("schema", format!("kvctl.{name}/v1").into())] }
+    }
+
+    /// A part of a document, which has no schema of its own.
+    pub fn bare() -> Self {
+        Self { fields: Vec::new() }
+    }
+
+    /// Adds all fields of another.
+    #[must_use]
+    pub fn followed_by(mut self, other: Self) -> Self {
+        self.fields.extend(other.fields);
+        self
     }
 
     /// Adds a field.

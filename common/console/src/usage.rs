@@ -67,13 +67,16 @@ fn is_check<T: AsRef<OsStr>>(words: &[T]) -> bool {
 
 /// Whether the words that did not parse ask for JSON, as far as one can tell.
 fn wants_json<T: AsRef<OsStr>>(words: &[T]) -> bool {
+    let json = |word: &OsStr| word == "json" || word == "ndjson";
     let named = |word: &T| {
-        ["-ojson", "-o=json", "--output=json", "--format=json"].iter().any(|form| word.as_ref() == *form)
+        let word = word.as_ref().to_str().unwrap_or_default();
+        let value = ["-o=", "-o", "--output=", "--format="].iter().find_map(|flag| word.strip_prefix(flag));
+        value.is_some_and(|value| json(OsStr::new(value)))
     };
     let flag = |word: &T| ["-o", "--output", "--format"].iter().any(|form| word.as_ref() == *form);
     let mut pairs = words.iter().zip(words.iter().skip(1));
-    let apart = pairs.any(|(first, second)| flag(first) && second.as_ref() == "json");
-    apart || words.iter().any(named) || std::env::var_os("KVCTL_OUTPUT").is_some_and(|value| value == "json")
+    let apart = pairs.any(|(first, second)| flag(first) && json(second.as_ref()));
+    apart || words.iter().any(named) || std::env::var_os("KVCTL_OUTPUT").is_some_and(|value| json(&value))
 }
 
 #[cfg(test)]
@@ -109,7 +112,7 @@ mod tests {
     #[test]
     fn json_is_recognised_in_what_does_not_parse() {
         assert!(
-            wants_json(&["get", "-o", "json"]) && wants_json(&["--output=json"]) && wants_json(&["-ojson"])
+            wants_json(&["get", "-o", "json"]) && wants_json(&["--output=json"]) && wants_json(&["-ondjson"])
         );
         assert!(!wants_json(&["get", "json"]) && !wants_json(&["-o", "plain"]));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use protocol::{Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, Welcome};
+use protocol::{Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, Welcome};
 
 pub(crate) fn run(bytes: &[u8]) {
     if let Ok(frame) = RequestFrame::decode(bytes) {
@@ -11,7 +11,18 @@ pub(crate) fn run(bytes: &[u8]) {
             // A refusal is for the server to phrase; that it can be told is all that is asked.
             drop(operation.check().map_err(|error| error.to_string()));
         }
+        if let Request::Scan(scan) = &frame.request {
+            drop(scan.check().map_err(|error| error.to_string()));
+            let after = scan.clone().after(&scan.from);
+            assert!(
+                after.from > scan.from && !after.covers(&scan.from),
+                "what comes after a key leaves it out"
+            );
+        }
         survives(&frame, RequestFrame::encode, RequestFrame::decode);
+    }
+    if let Ok(frame) = ScanFrame::decode(bytes) {
+        survives(&frame, |frame| frame.clone().encode(), ScanFrame::decode);
     }
     if let Ok(frame) = ResponseFrame::decode(bytes) {
         if let Err(refused) = &frame.result {

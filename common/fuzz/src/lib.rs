@@ -2,13 +2,15 @@
 //!
 //! | target | bytes become | and then |
 //! | --- | --- | --- |
-//! | `client` | request, response, welcome, command | encoded and decoded again they are the same |
+//! | `client` | request, response, answer to a scan, welcome, command | encoded and decoded again they are the same |
 //! | `peer` | a frame between servers, as it came and with its checksums mended | the decoder's promises hold |
 //! | `server` | what peers say, in which order, while disk and state lag | the core keeps its own rules |
 //! | `log` | segments, with as much mended as the input asks for | what opens can be read, written and opened again |
 //! | `config` | a configuration, in TOML or JSON | what is accepted is what `docs/operations.md` allows |
 //! | `context` | a context or the choice of one | the four settings are there |
 //! | `command` | words for `kvctl`, `kvd`, and a line for `kvshell` | a value or a message |
+//! | `state` | the blocks of a state that a peer sends | it is refused, or whole and opens |
+//! | `rows` | a line of an import, a pattern of keys | exported and read again it is the same |
 //! | `stored` | rows, request ids, identity records | encoded and decoded again they are the same |
 //!
 //! The same functions run in two ways. With the feature `libfuzzer` and the flags that `common/fuzz/run` gives to the
@@ -28,8 +30,10 @@ mod input;
 mod log;
 mod mend;
 mod peer;
+mod rows;
 mod seal;
 mod server;
+mod state;
 mod stored;
 
 /// One decoder, or a few that read the same bytes.
@@ -50,5 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run },
     Target { name: "context", run: context::run },
     Target { name: "command", run: command::run },
+    Target { name: "state", run: state::run },
+    Target { name: "rows", run: rows::run },
     Target { name: "stored", run: stored::run },
 ];

@@ -16,6 +16,16 @@ pub(crate) fn entries(mut bytes: &mut [u8]) {
     }
 }
 
+/// Mends length and checksum of a block of a state.
+pub(crate) fn block(bytes: &mut [u8]) {
+    if let Some((prefix, covered)) = bytes.split_first_chunk_mut::<8>() {
+        let length = u32::try_from(covered.len()).unwrap_or(u32::MAX);
+        let [a, b, c, d, checksum @ ..] = prefix;
+        (*a, *b, *c, *d) = length.to_le_bytes().into();
+        checksum.copy_from_slice(&crc32c::crc32c(covered).to_le_bytes());
+    }
+}
+
 /// Mends the checksums of the entries behind a peer frame's fields.
 pub(crate) fn peer_frame(bytes: &mut [u8]) {
     const ENVELOPE: usize = 48;

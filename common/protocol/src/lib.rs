@@ -7,6 +7,7 @@
 //! | [`identity`] | cluster, request and incarnation ids |
 //! | [`command`], [`operation`] | what is inside a log entry, and what it does |
 //! | [`request`], [`response`] | client frames |
+//! | [`scan`] | many rows of one revision, on a stream of their own |
 //! | [`frame`] | the record of one entry: the same bytes between servers and in the log |
 //! | [`peer`] | frames between servers |
 //! | [`error`] | the refusals a server can answer with |
@@ -34,6 +35,7 @@ pub mod peer;
 mod read;
 pub mod request;
 pub mod response;
+pub mod scan;
 #[cfg(test)]
 mod testing;
 pub mod version;
@@ -45,3 +47,4 @@ pub use operation::{Condition, KeyRange, Operation, Transaction, Verdict};
 pub use peer::PeerFrame;
 pub use request::{Consistency, Request, RequestFrame};
 pub use response::{Decided, NodeStatus, Response, ResponseFrame, Role, Welcome};
+pub use scan::{Scan, ScanFrame};

@@ -19,6 +19,15 @@ pub const TRANSACTION_ROWS: usize = 1000;
 pub const RESULT_BYTES: usize = 768 * 1024;
 /// What a row counts for beside key and value: more than its numbers take in a frame.
 pub const ROW_BYTES: usize = 64;
+/// Longest bound of a range: the longest key, and a byte more for what comes right after it.
+pub const BOUND_BYTES: usize = KEY_BYTES + 1;
+/// A page of a scan is full when its rows have so many bytes: the last of them may be a large one and still fits into a
+/// client frame.
+pub const PAGE_BYTES: usize = 128 * 1024;
+/// A page of a scan is full with so many rows.
+pub const PAGE_ROWS: usize = 1024;
+/// Most scans of one client connection.
+pub const SCANS_PER_CONNECTION: usize = 4;
 /// Longest client frame, length prefix not counted.
 pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
 /// Longest peer frame, length prefix not counted: one append of the largest size.

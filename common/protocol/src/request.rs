@@ -1,4 +1,5 @@
-//! What a client asks. Unary requests share one stream of a connection and are told apart by `id`.
+//! What a client asks. Unary requests share one stream of a connection and are told apart by `id`; a scan has a stream
+//! of its own.
 //!
 //! On the stream a frame is a big-endian `u32` length, at most [`limits::CLIENT_FRAME_BYTES`](crate::limits), and
 //! that many bytes of [`RequestFrame`].
@@ -8,6 +9,7 @@ use prost::Message as _;
 use crate::{
     DecodeError, RequestId,
     operation::{Operation, OperationWire},
+    scan::{Scan, ScanWire},
 };
 
 /// One request with the number its answer will carry and the time the client is prepared to wait.
@@ -41,6 +43,9 @@ pub enum Request {
         /// Whether only presence and metadata are wanted, not the bytes.
         without_value: bool,
     },
+    /// Read many keys; it is the only request of its stream, which carries a [`ScanFrame`](crate::ScanFrame) after the
+    /// other.
+    Scan(Scan),
     /// What the node asked knows of itself; answered without a quorum. The answer is
     /// [`Response::Status`](crate::Response::Status).
     Status,
@@ -70,6 +75,7 @@ impl RequestFrame {
             Request::Get { key, consistency, without_value } => {
                 Kind::Get(GetWire { key, stale: consistency == Consistency::Stale, without_value })
             }
+            Request::Scan(scan) => Kind::Scan(scan.into()),
             Request::Status => Kind::Status(StatusWire {}),
             Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
         };
@@ -92,6 +98,7 @@ impl RequestFrame {
                 consistency: if get.stale { Consistency::Stale } else { Consistency::Linearizable },
                 without_value: get.without_value,
             },
+            Kind::Scan(scan) => Request::Scan(scan.try_into()?),
             Kind::Status(StatusWire {}) => Request::Status,
             Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
         };
@@ -105,7 +112,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 20")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 20")]
     kind: Option<Kind>,
 }
 
@@ -117,6 +124,8 @@ enum Kind {
     Get(GetWire),
     #[prost(message, tag = "5")]
     Status(StatusWire),
+    #[prost(message, tag = "6")]
+    Scan(ScanWire),
     #[prost(message, tag = "20")]
     CompactLog(CompactLogWire),
 }

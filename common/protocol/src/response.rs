@@ -1,6 +1,6 @@
 //! What a server answers, and the [`Welcome`] with which it opens every client connection.
 
-mod wire;
+pub(crate) mod wire;
 
 use prost::Message as _;
 

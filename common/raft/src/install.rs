@@ -25,11 +25,13 @@ impl Raft {
     /// [`Raft::snapshot_installed`].
     ///
     /// Not so when it brings nothing new, while another one is made current, and for a server that campaigns or leads,
-    /// which has no use for it.
+    /// which has no use for it. Nor before the present term is on disk: a restart would find a state of a term that this
+    /// server never entered.
     pub fn accepts_snapshot(&mut self, at: Position) -> bool {
         let core = &mut self.core;
         let old = at.index <= core.commit && !mutant(Mutant::OldSnapshotTaken);
-        let impossible = at.term > core.term() || at.index.0 >= IMPOSSIBLE;
+        let known = core.outbox.hard_is_durable() || mutant(Mutant::SnapshotBeforeTerm);
+        let impossible = at.term > core.term() || !known || at.index.0 >= IMPOSSIBLE;
         let refusal = if old {
             Mark::SnapshotOld
         } else if impossible || core.installing || !matches!(self.role, Role::Follower(_)) {
@@ -45,11 +47,6 @@ impl Raft {
     /// The state at `at`, which was accepted, is current and durable.
     pub fn snapshot_installed(&mut self, at: Position) {
         self.observed(|raft| raft.core.install(at));
-    }
-
-    /// The state that was accepted could not be made current after all; the old one is.
-    pub fn snapshot_abandoned(&mut self) {
-        self.core.installing = false;
     }
 }
 

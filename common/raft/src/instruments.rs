@@ -150,6 +150,7 @@ instruments! {
         VoteAloneUnwritten: "1: a vote in a term that is on disk already is not written",
         GrantsBeforeDurable: "2: a vote is granted before it is on disk",
         AsksBeforeDurable: "2: a candidate asks before its own vote is on disk",
+        SnapshotBeforeTerm: "2: a state is made current before its term is on disk",
         SpeaksBeforeDurable: "2: a server speaks for a term before it is on disk",
         VotesTwice: "3: a server votes for whoever asks",
         RestartForgetsVote: "3: a restart forgets the vote",

@@ -151,16 +151,6 @@ fn nothing_happens_to_log_and_commit_while_a_state_is_made_current() {
 }
 
 #[test]
-fn a_state_that_could_not_be_made_current_leaves_everything_as_it_was() {
-    let mut raft = server(hard(3, None), log(&[1, 1]));
-    assert!(raft.accepts_snapshot(Position::new(4, 2)));
-    raft.snapshot_abandoned();
-    append(&mut raft, Position::new(2, 1), vec![entry(3, 3, "x")], 3);
-    let effects = run(&mut raft);
-    assert_eq!((outcome(&effects), effects.apply.len()), (AppendOutcome::Accepted { matched: Index(3) }, 3));
-}
-
-#[test]
 fn a_write_under_way_proves_nothing_of_a_log_that_begins_anew() {
     let mut raft = server(hard(3, None), vec![]);
     append(&mut raft, Position::ZERO, log(&[1, 1, 1, 1, 1]), 0);
@@ -179,4 +169,15 @@ fn a_state_of_a_later_term_than_ours_is_refused() {
     assert!(!raft.accepts_snapshot(Position::new(4, 4)));
     assert!(!raft.accepts_snapshot(Position::new(1 << 62, 2)));
     assert!(raft.accepts_snapshot(Position::new(4, 3)));
+}
+
+#[test]
+fn a_state_waits_until_the_term_is_on_disk() {
+    let mut raft = server(hard(3, None), vec![]);
+    let previous = Position::ZERO;
+    let append = Message::Append { session: 1, previous, entries: vec![], commit: Index(0), round: 1 };
+    hear(&mut raft, 4, append);
+    assert!(!raft.accepts_snapshot(Position::new(4, 4)), "term 4 is only in memory");
+    run(&mut raft);
+    assert!(raft.accepts_snapshot(Position::new(4, 4)));
 }

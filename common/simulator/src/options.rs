@@ -81,6 +81,12 @@ options! {
     reads: |rng| one_of(rng, &[200_000, 500_000, 800_000]);
     /// Reads that may be stale among the reads.
     stale: |rng| half(rng, 100_000, 300_000);
+    /// Scans among the calls.
+    scans: |rng| half(rng, 20_000, 200_000);
+    /// Rows of a page.
+    page_rows: |rng| one_of(rng, &[1, 2, 5]);
+    /// Longest time between two pages, in microseconds.
+    page_us: |rng| one_of(rng, &[500, 20_000, 200_000]);
     /// Deletes among the writes.
     deletes: |rng| half(rng, 50_000, 400_000);
     /// Bytes of a value.

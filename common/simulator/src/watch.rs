@@ -16,6 +16,7 @@
 //! | a flush that was reported lasts; nothing is applied over a full overlay | `watch/flushes.rs` |
 //! | only what a state holds for good is discarded; a received state is a committed prefix | `watch/forgetting.rs` |
 //! | an answer is the model's, at its revision, and a request takes effect once | `watch/answers.rs`, [`model`] |
+//! | a scan is the model's at one revision, each row once and none left out | `watch/scans.rs` |
 //!
 //! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
 
@@ -25,6 +26,7 @@ mod elections;
 mod flushes;
 mod forgetting;
 pub mod model;
+mod scans;
 mod words;
 
 use std::{
@@ -390,7 +392,7 @@ impl Watch {
             };
             match self.committed.get(usize::try_from(index - 1).unwrap_or(usize::MAX)) {
                 Some(known) => {
-                    assert_eq!(known.place.chain, own.chain, "VIOLATION s{me} commits another {index}")
+                    assert_eq!(known.place.chain, own.chain, "VIOLATION s{me} commits another {index}");
                 }
                 None => self.record(me, index, &own),
             }

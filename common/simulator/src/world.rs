@@ -17,6 +17,7 @@ mod healing;
 mod living;
 mod lying;
 mod rotting;
+mod scanning;
 mod serving;
 mod streaming;
 
@@ -74,6 +75,8 @@ pub enum Plan {
         /// What.
         frame: Box<RequestFrame>,
     },
+    /// The next page of a scan is made, for this attempt.
+    Page(Target, u64),
     /// An answer arrives at a client.
     Answer {
         /// The server.
@@ -223,6 +226,7 @@ impl World {
             Plan::Arrives { from, to, frame } => self.arrives(from, to, &frame),
             Plan::Unreachable(target, peer) => self.unreachable(target, peer),
             Plan::Request { to, caller, frame } => self.request(to, caller, *frame),
+            Plan::Page(target, number) => self.page(target, number),
             Plan::Answer { from, client, frame } => self.answer(from, client, *frame),
             Plan::Dropped(client, attempts) => self.dropped(client, &attempts),
             Plan::Client(client, step, timer) => self.timer(client, step, timer),

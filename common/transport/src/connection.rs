@@ -131,6 +131,12 @@ impl FrameWriter {
         let _ = self.stream.finish();
     }
 
+    /// Gives the stream up: what was not sent is dropped, and the far end learns the code.
+    pub fn reset(&mut self, code: CloseCode) {
+        // It can only fail when the stream is closed already, which is what is wanted.
+        let _ = self.stream.reset(code.into());
+    }
+
     /// Sets which of our streams goes first when the network is the bottleneck; higher goes first, 0 is normal.
     pub fn set_priority(&self, priority: i32) {
         let _ = self.stream.set_priority(priority);

@@ -192,6 +192,9 @@ impl From<ReadError> for TransportError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => error.into(),
+            ReadError::Reset(code) if code == CloseCode::Limit.into() => {
+                Self::Cut("given up by the far end at a limit".into())
+            }
             error => Self::Cut(error.to_string()),
         }
     }

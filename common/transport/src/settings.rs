@@ -56,8 +56,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// For tools and the client library: a network may lie between, and a silent server is noticed by deadlines.
+    /// For tools and the client library: a network may lie between, and a silent server is noticed by deadlines. Scans
+    /// that nobody reads for a while fill the windows of their streams, four at most; that of the connection leaves room
+    /// for the answers of everything else.
     pub fn client() -> Self {
-        Self { initial_rtt: Duration::from_millis(50), ..Self::default() }
+        let own = Self::default();
+        let connection_window = 6 * own.stream_window;
+        Self { initial_rtt: Duration::from_millis(50), connection_window, ..own }
     }
 }

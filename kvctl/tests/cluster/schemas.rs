@@ -103,6 +103,21 @@ impl Golden<'_> {
     }
 }
 
+impl Golden<'_> {
+    /// The same of each line that a command prints as NDJSON.
+    fn lines(&self, words: &[&str]) {
+        let ran = self.trial.kvctl(&[&["-o", "ndjson"], words].concat());
+        for line in ran.text().lines() {
+            let document: Value = serde_json::from_str(line).unwrap();
+            let name =
+                document["schema"].as_str().unwrap().trim_start_matches("kvctl.").trim_end_matches("/v1");
+            let faults = faults_in(&self.schema(name), &document);
+            assert!(faults.is_empty(), "{words:?}: {faults:?} in {line}");
+            self.seen.borrow_mut().insert(name.to_owned());
+        }
+    }
+}
+
 #[test]
 fn every_document_is_as_its_schema_says() {
     let mut trial = Trial::start(3);
@@ -114,6 +129,17 @@ fn every_document_is_as_its_schema_says() {
     assert!(golden.holds("get", &["get", "b"]).get("value_b64").is_some());
     golden.holds("get", &["get", "none", "--consistency", "stale"]);
     golden.holds("get", &["get", "none", "--default", "x"]);
+    golden.holds("range", &["get", "--prefix", ""]);
+    golden.holds("range", &["get", "--range", "a", "c", "--keys", "--limit", "1"]);
+    golden.holds("count", &["get", "--prefix", "", "--count"]);
+    golden.holds("tree", &["tree"]);
+    golden.holds("tree", &["ls", "k"]);
+    for words in [&["get", "--prefix", ""][..], &["get", "--glob", "*", "--keys"], &["tree"]] {
+        golden.lines(words);
+    }
+    let exported = trial.home().join("all.ndjson");
+    golden.holds("export", &["export", exported.to_str().unwrap()]);
+    golden.holds("import", &["import", exported.to_str().unwrap()]);
     golden.holds("exists", &["exists", "k"]);
     golden.holds("del", &["del", "k"]);
     golden.holds("del", &["del", "k"]);

@@ -139,6 +139,24 @@ fn timing_refusals() {
 }
 
 #[test]
+fn log_refusals() {
+    let logged = |log: &str| toml(&format!("[log]\n{log}\n{THREE}"));
+    let config =
+        logged("keep_entries = 0\nmax_mib = 8\nsegment_mib = 2\nsnapshot_mib_per_second = 1").unwrap();
+    assert_eq!((config.log.keeping.entries, config.log.keeping.bytes), (0, 8 << 20));
+    assert_eq!((config.log.segment_bytes, config.log.snapshot_rate), (2 << 20, 1 << 20));
+    assert_eq!(toml(THREE).unwrap().log.keeping, Keeping::default());
+    refused(logged("max_mib = 255"), "log.max_mib", "255", "at least 256");
+    assert!(logged("max_mib = 256").is_ok());
+    refused(logged("max_mib = 7\nsegment_mib = 2"), "log.max_mib", "7", "8 to");
+    refused(logged("segment_mib = 1"), "log.segment_mib", "1", "2 to 1024");
+    refused(logged("segment_mib = 1025"), "log.segment_mib", "1025", "2 to 1024");
+    refused(logged("keep_entries = 1000000001"), "log.keep_entries", "1000000001", "0 to");
+    refused(logged("snapshot_mib_per_second = 0"), "log.snapshot_mib_per_second", "0", "1 to");
+    refused(logged("keep = 1"), "line 2", "keep = 1", "operations.md");
+}
+
+#[test]
 fn unknown_and_mistyped_keys_are_refused_by_their_line() {
     refused(
         toml(&format!("[timing]\nhartbeat_ms = 5\n{THREE}")),

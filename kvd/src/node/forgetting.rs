@@ -44,9 +44,9 @@ const MOST_COMPACTING: usize = 64;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Forgetting {
-    keeping: Keeping,
+    pub(super) keeping: Keeping,
     /// By whom a state is awaited, in which attempt, and how far it goes.
-    sending: BTreeMap<(NodeId, u64), Position>,
+    pub(super) sending: BTreeMap<(NodeId, u64), Position>,
     incoming: Option<Incoming>,
     compacting: Vec<Compaction>,
     /// For each discarding that the log was told, who waits for it.
@@ -128,7 +128,9 @@ impl Node {
 
     /// A state that came in is whole, or there will be no more of it.
     pub(super) fn snapshot_ended(&mut self, transfer: Transfer, received: Option<Box<Received>>) {
-        let coming = |incoming: &&mut Incoming| incoming.transfer == transfer;
+        let coming = |incoming: &&mut Incoming| {
+            incoming.transfer == transfer && matches!(incoming.stage, Stage::Coming)
+        };
         let Some(incoming) = self.forgetting.incoming.as_mut().filter(coming) else { return };
         match received {
             Some(received) if self.raft.accepts_snapshot(received.position()) => {
@@ -230,6 +232,11 @@ impl Node {
         for compaction in self.forgetting.compacting.extract_if(.., late).collect::<Vec<_>>() {
             let why = "the state could not be written in time, so the log stays".to_owned();
             self.reply(compaction.caller, Err(Refused::Unavailable(why)));
+        }
+        // A state that was received may hold what they wait for, without a flush.
+        let flushed = self.state.flushed().index;
+        if self.forgetting.compacting.iter().any(|compaction| compaction.until <= flushed) {
+            self.discard();
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The node as its driver sees it: events in, actions out, on a network and a log that the test holds in its hands.
 
+mod forgetting;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use protocol::{ClusterId, RequestId, response::Member};
@@ -15,6 +17,7 @@ struct Nodes {
     list: Vec<Node>,
     network: VecDeque<Envelope>,
     answers: Vec<(u64, ResponseFrame)>,
+    views: Vec<crate::state::view::View>,
     /// Writes of the log that are not durable yet, of nodes whose disk is held.
     held: Vec<(usize, Persist)>,
     /// Nodes that nobody reaches and that reach nobody.
@@ -22,6 +25,9 @@ struct Nodes {
     slow_disk: Option<usize>,
     /// Flushes that have not run, where the store is held.
     flushes: Option<Vec<crate::state::Flush>>,
+    /// What the log was told to discard, and which states that come in are taken or answered at once.
+    discards: Vec<crate::log::Discard>,
+    taken: Vec<(u64, bool)>,
     now: Time,
     _folder: tempfile::TempDir,
 }
@@ -47,10 +53,13 @@ impl Nodes {
             list: nodes.collect(),
             network: VecDeque::new(),
             answers: Vec::new(),
+            views: Vec::new(),
             held: Vec::new(),
             cut: Vec::new(),
             slow_disk: None,
             flushes: None,
+            discards: Vec::new(),
+            taken: Vec::new(),
             now: Time::default(),
             _folder: folder,
         }
@@ -59,12 +68,19 @@ impl Nodes {
     /// Lets everything happen that does not need time.
     fn settle(&mut self) {
         loop {
+            let mut idle = true;
             for at in 0..self.list.len() {
                 for action in self.list[at].actions().unwrap() {
+                    idle = false;
                     self.act(at, action);
                 }
             }
-            let Some(envelope) = self.network.pop_front() else { return };
+            let Some(envelope) = self.network.pop_front() else {
+                if idle {
+                    return;
+                }
+                continue;
+            };
             let to = usize::try_from(envelope.to.0).unwrap() - 1;
             self.list[to].handle(Event::Peer(envelope)).unwrap();
         }
@@ -86,10 +102,15 @@ impl Nodes {
                 let flushed = flush.run().unwrap();
                 self.list[at].handle(Event::Flushed(flushed)).unwrap();
             }
-            Action::Discard(_) | Action::Retire(_) => {}
-            Action::Fetch(_) | Action::Changed(_) => {}
-            Action::SendSnapshot { .. } | Action::ReceiveSnapshot { .. } => {}
-            Action::AnswerSnapshot { .. } | Action::Install(_) => {}
+            Action::View { view, .. } => self.views.push(*view),
+            Action::Discard(discard) => self.discards.push(discard),
+            Action::ReceiveSnapshot { transfer, .. } => self.taken.push((transfer.0, true)),
+            Action::AnswerSnapshot { transfer, .. } => self.taken.push((transfer.0, false)),
+            Action::Fetch(_)
+            | Action::Changed(_)
+            | Action::Retire(_)
+            | Action::SendSnapshot { .. }
+            | Action::Install(_) => {}
         }
     }
 
@@ -340,4 +361,40 @@ fn stamps_never_go_back_and_follow_the_newest_entry() {
     assert_eq!(clock.at(at(7)), 1002, "time passes from the newest stamp on");
     clock.saw(900, at(8));
     assert_eq!(clock.at(at(8)), 1003, "an older stamp changes nothing");
+}
+
+fn scan(consistency: Consistency) -> Request {
+    Request::Scan(Scan { consistency, ..Scan::default() })
+}
+
+#[test]
+fn a_view_is_taken_at_once_when_it_may_be_stale_and_after_a_round_otherwise() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    let follower = (leader + 1) % 3;
+    nodes.cut.push(leader);
+    nodes.ask(leader, scan(Consistency::Stale));
+    assert_eq!(nodes.views.len(), 1, "a node alone shows what it has");
+    nodes.ask_within(leader, scan(Consistency::Linearizable), 50);
+    assert_eq!(nodes.views.len(), 1, "and does not know whether it is the newest");
+    nodes.tick(40);
+    assert!(nodes.answer().is_err());
+    nodes.cut.clear();
+    nodes.leader();
+    nodes.ask(follower, scan(Consistency::Linearizable));
+    nodes.tick(5);
+    let view = nodes.views.pop().unwrap();
+    assert_eq!((nodes.views.len(), view.revision()), (1, nodes.list[follower].applied()));
+}
+
+#[test]
+fn a_scan_without_sense_is_refused() {
+    let mut nodes = Nodes::new(1);
+    nodes.leader();
+    let long = Scan { from: vec![0; protocol::limits::BOUND_BYTES + 1], ..Scan::default() };
+    nodes.ask(0, Request::Scan(long));
+    assert!(matches!(nodes.answer(), Err(Refused::TooLarge { limit: 4097, .. })));
+    let nothing = Scan { limit: Some(0), ..Scan::default() };
+    nodes.ask(0, Request::Scan(nothing));
+    assert!(matches!(nodes.answer(), Err(Refused::Invalid(_))) && nodes.views.is_empty());
 }

@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn the_head_is_a_promise() {
-        let hex: String = sample().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = sample().encode();
+        let hex = bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         assert_eq!(
             hex,
             "2d0000004112e54e016b766420736e6170010001000707070707070707070707070707070709000000000000000300000000000000"

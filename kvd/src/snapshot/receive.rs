@@ -101,7 +101,8 @@ impl Receiving {
     /// There will be no more: what came is of no use.
     pub fn cut(self: Box<Self>) -> Option<Received> {
         let at = self.head.at;
-        if mutant(Mutant::SnapshotTakenPartial) && self.file.finish(at).is_ok() {
+        let (cluster, memory) = (self.receiver.cluster, self.receiver.limits.request_ids);
+        if mutant(Mutant::SnapshotTakenPartial) && self.file.finish(at, cluster, memory).is_ok() {
             return Some(Received { at, receiver: self.receiver });
         }
         None
@@ -139,7 +140,7 @@ impl Receiving {
             mark(Mark::SnapshotDamaged);
             return Err(SnapshotError::Content("its end does not match what came before"));
         }
-        self.file.finish(self.head.at)?;
+        self.file.finish(self.head.at, self.receiver.cluster, self.receiver.limits.request_ids)?;
         mark(Mark::SnapshotReceived);
         Ok(Received { at: self.head.at, receiver: self.receiver })
     }

@@ -52,7 +52,7 @@ impl Sending {
             Stage::Table(table, after) => {
                 let mut filling = Filling::new(table);
                 let before = self.pairs;
-                let last = self.fill(table, after, &mut filling)?;
+                let last = self.fill(table, after.as_deref(), &mut filling)?;
                 let next = last.map_or_else(|| after_table(table), |last| Stage::Table(table, Some(last)));
                 if self.pairs == before {
                     self.stage = next;
@@ -79,14 +79,14 @@ impl Sending {
     fn fill(
         &mut self,
         table: Table,
-        after: Option<Vec<u8>>,
+        after: Option<&[u8]>,
         filling: &mut Filling,
     ) -> Result<Option<Vec<u8>>, StateError> {
         if table == Table::Requests && mutant(Mutant::SnapshotDropsRequests) {
             return Ok(None);
         }
         let pairs = &mut self.pairs;
-        self.view.visit(table, after.as_deref(), |key, value| {
+        self.view.visit(table, after, |key, value| {
             filling.push(key, value);
             *pairs = pairs.saturating_add(1);
             filling.len() < BLOCK

@@ -11,6 +11,7 @@ use crate::store::memory::MemoryDisk;
 mod flushing;
 mod model;
 mod opening;
+mod scanning;
 mod transactions;
 mod writes;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::version::STATE_FORMAT;
+use protocol::{ClusterId, version::STATE_FORMAT};
 use raft::Position;
 use redb::WriteTransaction;
 
@@ -16,6 +16,9 @@ use crate::{
 
 /// So many bytes are one commit: what is not committed takes memory.
 const COMMIT: usize = 16 * 1024 * 1024;
+
+/// Most facts that a store may have of its own: they are kept in memory until the end.
+const MOST_FACTS: usize = 64;
 
 /// See the module.
 pub(crate) struct Building {
@@ -64,14 +67,24 @@ impl Building {
     fn fact(&mut self, name: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
         let name = std::str::from_utf8(name).map_err(|_| SnapshotError::Content("the name of a fact"))?;
         let value = value.try_into().map_err(|_| SnapshotError::Content("the value of a fact"))?;
+        if self.facts.len() >= MOST_FACTS {
+            return Err(SnapshotError::Content("it has more facts of its own than any state"));
+        }
         self.facts.push((name.to_owned(), u128::from_le_bytes(value)));
         Ok(())
     }
 
-    /// Checks the facts against the head and the rows, and makes everything durable as a store that was received at
-    /// `at`.
-    pub(crate) fn finish(mut self, at: Position) -> Result<(), SnapshotError> {
+    /// Checks the facts against the head, the rows and what this server is set to, and makes everything durable as a
+    /// store that was received at `at`.
+    pub(crate) fn finish(
+        mut self,
+        at: Position,
+        cluster: ClusterId,
+        memory: usize,
+    ) -> Result<(), SnapshotError> {
         let expected = [
+            ("cluster", u128::from_be_bytes(cluster.0)),
+            ("memory", memory as u128),
             ("format", u128::from(STATE_FORMAT)),
             ("index", u128::from(at.index.0)),
             ("term", u128::from(at.term.0)),
@@ -94,7 +107,21 @@ impl Building {
         self.facts.push(("received_term".to_owned(), u128::from(at.term.0)));
         put_facts(&transaction, &self.facts)?;
         transaction.commit().map_err(StateError::store("commit"))?;
-        Ok(())
+        self.check_requests()
+    }
+}
+
+impl Building {
+    /// What would not open must not become current: then it would be the node's end.
+    fn check_requests(&self) -> Result<(), SnapshotError> {
+        let loaded = self.store.header().and_then(|header| self.store.requests(&header));
+        match loaded {
+            Err(StateError::Damaged { .. }) if !mutant(Mutant::SnapshotUnchecked) => {
+                Err(SnapshotError::Content("its request memory is not the one it was written with"))
+            }
+            Err(StateError::Damaged { .. }) | Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -60,6 +60,15 @@ impl Overlay {
         self.slots.range::<_, [u8]>(bounds(range)).map(|(key, slot)| (&**key, slot))
     }
 
+    /// What it knows of the keys from `from` on, in their order.
+    pub(crate) fn starting_at<'a>(
+        &'a self,
+        from: &[u8],
+    ) -> impl Iterator<Item = (&'a [u8], &'a Slot)> + use<'a> {
+        let bounds = (Bound::Included(from), Bound::Unbounded);
+        self.slots.range::<_, [u8]>(bounds).map(|(key, slot)| (&**key, slot))
+    }
+
     /// Everything in the order of the keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Slot)> {
         self.slots.iter().map(|(key, slot)| (&**key, slot))

@@ -15,10 +15,10 @@ use std::{
 use bytes::Bytes;
 use client::Settings;
 use protocol::{
-    ClusterId, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame, Welcome, limits,
-    response::Member,
+    ClusterId, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame, Scan, ScanFrame, Welcome,
+    limits, response::Member,
 };
-use transport::{Authority, Connection, Endpoint, Identity};
+use transport::{Authority, Connection, Endpoint, FrameReader, FrameWriter, Identity};
 
 /// The cluster of all fakes.
 pub const CLUSTER: ClusterId = ClusterId([4; 16]);
@@ -35,6 +35,8 @@ pub enum Reaction {
     Ignore,
     /// Closes the connection without an answer.
     Drop,
+    /// Answers a scan with these and ends its stream.
+    Frames(Vec<ScanFrame>),
 }
 
 /// Identities of one CA.
@@ -120,6 +122,16 @@ impl Fake {
         seen.iter().filter_map(id).collect()
     }
 
+    /// The scans that it was asked for.
+    pub fn scans(&self) -> Vec<Scan> {
+        let seen = self.seen.lock().unwrap();
+        let scan = |frame: &RequestFrame| match &frame.request {
+            Request::Scan(scan) => Some(scan.clone()),
+            _ => None,
+        };
+        seen.iter().filter_map(scan).collect()
+    }
+
     /// How many connections it accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -159,12 +171,25 @@ async fn serve(
 async fn talk(
     connection: Connection,
     welcome: &Welcome,
-    seen: &Mutex<Vec<RequestFrame>>,
-    react: &Mutex<Box<React>>,
+    seen: &Arc<Mutex<Vec<RequestFrame>>>,
+    react: &Arc<Mutex<Box<React>>>,
 ) -> Option<()> {
     let mut hello = connection.open_uni().await.ok()?;
     hello.write(&[Bytes::from(welcome.encode())]).await.ok()?;
-    let (mut writer, mut reader) = connection.accept_bi().await.ok()?;
+    loop {
+        let (writer, reader) = connection.accept_bi().await.ok()?;
+        let (connection, seen, react) = (connection.clone(), Arc::clone(seen), Arc::clone(react));
+        tokio::spawn(async move { answer(&connection, writer, reader, &seen, &react).await });
+    }
+}
+
+async fn answer(
+    connection: &Connection,
+    mut writer: FrameWriter,
+    mut reader: FrameReader,
+    seen: &Mutex<Vec<RequestFrame>>,
+    react: &Mutex<Box<React>>,
+) -> Option<()> {
     while let Some(bytes) = reader.next(limits::CLIENT_FRAME_BYTES).await.ok()? {
         let frame = RequestFrame::decode(&bytes).unwrap();
         let reaction = (react.lock().unwrap())(&frame);
@@ -178,6 +203,12 @@ async fn talk(
             Reaction::Ignore => {}
             Reaction::Drop => {
                 connection.close(transport::CloseCode::Done, "test");
+                return None;
+            }
+            Reaction::Frames(frames) => {
+                let frames: Vec<_> = frames.into_iter().map(|frame| Bytes::from(frame.encode())).collect();
+                writer.write(&frames).await.ok()?;
+                writer.finish();
                 return None;
             }
         }

@@ -1,4 +1,4 @@
-//! Keys and values: get, exists. Both are bytes; text is only how they are typed and shown.
+//! Keys and values: exists, and what all commands on keys share. Both are bytes; text is only how they are typed and shown.
 #![cfg_attr(
     not(test),
     deny(
@@ -34,7 +34,7 @@ pub enum Consistency {
 }
 
 impl Consistency {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Linearizable => "linearizable",
             Self::Stale => "stale",
@@ -47,59 +47,6 @@ impl From<Consistency> for protocol::Consistency {
         match consistency {
             Consistency::Linearizable => Self::Linearizable,
             Consistency::Stale => Self::Stale,
-        }
-    }
-}
-
-/// Arguments of `get`.
-#[derive(Args, Debug, PartialEq)]
-#[command(after_help = "Examples:\n  kvctl get app/mode\n  kvctl get app/logo > logo.png\n  \
-                        kvctl get app/mode --default green\n  kvctl get app/mode --consistency stale -o json")]
-pub struct Get {
-    /// Which key
-    pub key: OsString,
-    /// How fresh
-    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
-    pub consistency: Consistency,
-    /// Print this and succeed when the key is absent
-    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
-    pub default: Option<OsString>,
-    /// End with this code when the key is absent
-    #[arg(long, value_name = "CODE", default_value_t = 1)]
-    pub absent_exit: u8,
-}
-
-impl Get {
-    pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
-        let read = session.client().get(self.key.as_bytes(), self.consistency.into()).await?;
-        Ok(self.report(&read))
-    }
-
-    fn report(&self, read: &client::Read) -> Report {
-        let document = Document::new("get").with_bytes("key", "key_b64", self.key.as_bytes());
-        let tail = |document: Document| {
-            document
-                .with("rev", read.revision)
-                .with("served_by", format!("{:x}", read.served_by))
-                .with("consistency", self.consistency.word())
-        };
-        if let Some(found) = &read.found {
-            let document = document
-                .with("found", true)
-                .with_bytes("value", "value_b64", &found.value)
-                .with("mod_rev", found.revision)
-                .with("create_rev", found.created)
-                .with("version", found.version);
-            return Report::new(tail(document), Body::Bytes(found.value.clone()));
-        }
-        let document = document.with("found", false);
-        match &self.default {
-            Some(default) => {
-                let bytes = default.as_bytes();
-                let document = document.with_bytes("value", "value_b64", bytes);
-                Report::new(tail(document), Body::Bytes(bytes.to_vec()))
-            }
-            None => absent(tail(document.with("value", ())), &self.key, self.absent_exit),
         }
     }
 }

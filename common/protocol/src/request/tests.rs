@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ClusterId, testing::hex};
+use crate::{ClusterId, scan::Want, testing::hex};
 
 fn id() -> RequestId {
     RequestId { token: [7; 16], learned: 3, cluster: ClusterId([1; 16]) }
@@ -10,6 +10,14 @@ fn id() -> RequestId {
 /// Every kind of request, with the bytes after id and deadline as they must stay.
 fn golden() -> Vec<(Request, String)> {
     let write = |operation| Request::Write { request: id(), operation };
+    let scan = Scan {
+        from: b"a".to_vec(),
+        to: Some(b"b".to_vec()),
+        limit: Some(3),
+        want: Want::Keys,
+        consistency: Consistency::Stale,
+        at: Some(9),
+    };
     let get = |consistency, without_value| Request::Get { key: b"k".to_vec(), consistency, without_value };
     vec![
         (
@@ -27,6 +35,8 @@ fn golden() -> Vec<(Request, String)> {
         (get(Consistency::Linearizable, false), "22030a016b".into()),
         (get(Consistency::Stale, true), "22070a016b10011801".into()),
         (Request::Status, "2a00".into()),
+        (Request::Scan(Scan::default()), "3200".into()),
+        (Request::Scan(scan), "320e0a01611201621803200128013009".into()),
     ]
 }
 
@@ -49,6 +59,7 @@ fn unknown_fields_are_skipped_and_unknown_kinds_refused() {
     }
     let refused = |bytes: &[u8]| RequestFrame::decode(bytes).unwrap_err();
     assert_eq!(refused(&[8, 5, 0x4a, 0]), DecodeError::Malformed("unknown request"));
+    assert_eq!(refused(&[8, 5, 0x32, 2, 0x20, 7]), DecodeError::Malformed("unknown want"));
     assert_eq!(refused(&[8, 5, 0x1a, 0]), DecodeError::Truncated("request id"));
 }
 
@@ -71,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_request_never_panics(which in 0_usize..6, at in any::<prop::sample::Index>(), with in any::<u8>()) {
+    fn a_damaged_request_never_panics(which in 0_usize..7, at in any::<prop::sample::Index>(), with in any::<u8>()) {
         let mut bytes = RequestFrame { id: 5, deadline_ms: 6, request: golden().swap_remove(which).0 }.encode();
         let at = at.index(bytes.len());
         bytes[at] = with;

@@ -143,7 +143,7 @@ enum RoleWire {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct RefusedWire {
+pub(crate) struct RefusedWire {
     #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     kind: Option<RefusedKind>,
 }
@@ -235,7 +235,7 @@ impl From<ResponseFrame> for ResponseWire {
             Ok(Response::Compacted { discarded, freed, bytes }) => {
                 Kind::Compacted(CompactedWire { discarded, freed, bytes })
             }
-            Err(refused) => Kind::Refused(RefusedWire { kind: Some(refused.into()) }),
+            Err(refused) => Kind::Refused(refused.into()),
         };
         Self { id: frame.id, kind: Some(kind) }
     }
@@ -257,9 +257,7 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             Kind::Compacted(CompactedWire { discarded, freed, bytes }) => {
                 Ok(Response::Compacted { discarded, freed, bytes })
             }
-            Kind::Refused(refused) => {
-                Err(refused.kind.ok_or(DecodeError::Malformed("unknown refusal"))?.into())
-            }
+            Kind::Refused(refused) => Err(refused.try_into()?),
         };
         Ok(Self { id: wire.id, result })
     }
@@ -364,6 +362,20 @@ impl From<RefusedKind> for Refused {
             RefusedKind::BadRequestId(why) => Self::BadRequestId(why),
             RefusedKind::Unavailable(why) => Self::Unavailable(why),
         }
+    }
+}
+
+impl From<Refused> for RefusedWire {
+    fn from(refused: Refused) -> Self {
+        Self { kind: Some(refused.into()) }
+    }
+}
+
+impl TryFrom<RefusedWire> for Refused {
+    type Error = DecodeError;
+
+    fn try_from(wire: RefusedWire) -> Result<Self, DecodeError> {
+        Ok(wire.kind.ok_or(DecodeError::Malformed("unknown refusal"))?.into())
     }
 }
 

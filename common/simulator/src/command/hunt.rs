@@ -29,10 +29,10 @@ pub(super) struct Hunt {
     /// Only these mutants.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Only the recorded seed of each; a mutant without one fails.
+    /// The recorded seed of each, and no other but with --record; a mutant without one fails.
     #[arg(long)]
     recorded: bool,
-    /// Record the seed that found each.
+    /// Record the seed that found each; with --recorded those that need a new one are hunted.
     #[arg(long)]
     record: bool,
     /// Processes at a time; the processors of the machine when left out.
@@ -67,7 +67,8 @@ impl Hunt {
     pub(super) fn run(self) -> Result<bool, String> {
         let names = self.names()?;
         let known = if self.recorded { recorded()? } else { BTreeMap::new() };
-        let mut unknown = names.iter().filter(|name| self.recorded && !known.contains_key(*name));
+        let strict = self.recorded && !self.record;
+        let mut unknown = names.iter().filter(|name| strict && !known.contains_key(*name));
         if let Some(name) = unknown.next() {
             return Err(format!(
                 "{name} has no recorded seed: `simulator mutants --only {name} --record` hunts it"
@@ -79,9 +80,8 @@ impl Hunt {
             for _ in 0..self.jobs.unwrap_or_else(processors) {
                 scope.spawn(|| {
                     while let Some(name) = names.get(taken.fetch_add(1, Relaxed)) {
-                        let (first, count) = known.get(name).map_or((first, self.seeds), |seed| (*seed, 1));
-                        let fate = hunt(name, first, count);
-                        show(&told(name, &fate, count));
+                        let fate = self.fate(name, known.get(name).copied(), first);
+                        show(&told(name, &fate, if strict { 1 } else { self.seeds }));
                         fates.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), fate);
                     }
                 });
@@ -96,6 +96,16 @@ impl Hunt {
             record(&fates)?;
         }
         Ok(after.len() == names.len())
+    }
+
+    /// What becomes of a mutant, first by its recorded seed if there is one.
+    fn fate(&self, name: &str, recorded: Option<u64>, first: u64) -> Fate {
+        let fate = recorded.map(|seed| hunt(name, seed, 1));
+        match fate {
+            Some(Fate::Lives) if self.record => hunt(name, first, self.seeds),
+            Some(fate) => fate,
+            None => hunt(name, first, self.seeds),
+        }
     }
 
     fn names(&self) -> Result<Vec<String>, String> {

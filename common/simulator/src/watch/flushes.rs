@@ -19,6 +19,8 @@ struct Progress {
     /// The keys changed since a flush was begun last.
     changed: BTreeSet<Vec<u8>>,
     runs: bool,
+    /// Another's state is about to take the place of this one, and nothing is written to this one any more.
+    yields: bool,
 }
 
 impl Flushes {
@@ -33,8 +35,8 @@ impl Flushes {
 
     /// Server `me` wants nothing to be written now.
     pub(super) fn not_begun(&self, me: usize) {
-        let Progress { changed, runs, .. } = &self.servers[me];
-        let due = !runs && changed.len() >= self.most;
+        let Progress { changed, runs, yields, .. } = &self.servers[me];
+        let due = !runs && !yields && changed.len() >= self.most;
         assert!(!due, "VIOLATION s{me} has an overlay of {} keys and flushes nothing", changed.len());
     }
 
@@ -51,7 +53,19 @@ impl Flushes {
 
     /// Server `me` has another's state in its file, up to `index`.
     pub(super) fn installed(&mut self, me: usize, index: u64) {
-        self.servers[me] = Progress { durable: index, ..Progress::default() };
+        let server = &mut self.servers[me];
+        (server.durable, server.runs) = (index, false);
+    }
+
+    /// Another's state is made current at `me` from now on.
+    pub(super) fn yields(&mut self, me: usize) {
+        self.servers[me].yields = true;
+    }
+
+    /// Server `me` goes on from another's state.
+    pub(super) fn adopted(&mut self, me: usize) {
+        let server = &mut self.servers[me];
+        (server.changed, server.yields) = (BTreeSet::new(), false);
     }
 
     /// Server `me` was idle for long and has applied everything up to `index`.

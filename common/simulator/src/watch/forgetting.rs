@@ -54,6 +54,12 @@ impl Watch {
         let applied = self.servers[me].applied;
         assert!(index > applied, "VIOLATION s{me} goes back from {applied} to a state at {index}");
         self.servers[me].applied = index;
+        self.flushes.adopted(me);
+    }
+
+    /// Server `me` begins to take another's state for its own.
+    pub fn takes_state(&mut self, me: usize) {
+        self.flushes.yields(me);
     }
 
     /// Whatever its log says, a server holds what its state holds.

@@ -1,5 +1,6 @@
 //! Clients: each does one call after another. What a call does next is decided by the production client's own rules
-//! ([`client::retry`]); here is only what that code leaves to its driver: time, connections, and chance.
+//! ([`client::retry`]); here is only what that code leaves to its driver: time, connections, and chance. Scans are in
+//! `scanning`.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ mod counting;
 
 use self::asking::{Known, decision, is_write, outcome_of, told};
 pub(super) use self::counting::Ledger;
-use super::{Plan, World, lying::Lie};
+use super::{Plan, World, lying::Lie, scanning::Scanning};
 use crate::{
     server::{CLUSTER, address, at_address},
     watch,
@@ -38,25 +39,26 @@ pub struct Client {
     /// Counts the waits of calls: a timer of an earlier one is void.
     step: u64,
     /// Counts the calls.
-    calls: u64,
-    call: Option<Call>,
+    pub(super) calls: u64,
+    pub(super) call: Option<Call>,
     leader: Option<usize>,
     learned: u64,
     connected: BTreeSet<usize>,
     /// What is wrong with the id of its call, and the id of its latest honest one.
     lie: Option<Lie>,
     used: Option<RequestId>,
+    pub(super) scanning: Scanning,
 }
 
 /// A call under way.
-struct Call {
+pub(super) struct Call {
     retry: Retry,
     /// As the history has it; `None` for what only the model judges.
     asked: Option<Asked>,
     request: Request,
     invoked: u64,
     until: u64,
-    open: Vec<u64>,
+    pub(super) open: Vec<u64>,
     settles: bool,
     /// What the answer to an addition said.
     sum: i64,
@@ -81,15 +83,18 @@ pub enum Timer {
 
 /// A request on its way.
 pub(super) struct Attempt {
-    client: usize,
+    pub(super) client: usize,
     pub(super) server: usize,
-    request: Request,
+    pub(super) request: Request,
+    /// The highest revision that any client knew of when it was sent.
+    pub(super) known: u64,
     /// The process that it came to, and when that must have answered.
     pub(super) due: Option<(u64, u64)>,
 }
 
 impl Client {
     pub(super) fn new(rng: Rng) -> Self {
+        let scanning = Scanning::new(rng.fork("scans"));
         Self {
             other: rng.fork("judged"),
             rng,
@@ -102,6 +107,7 @@ impl Client {
             connected: BTreeSet::new(),
             lie: None,
             used: None,
+            scanning,
         }
     }
 }
@@ -151,6 +157,9 @@ impl World {
         if self.calm {
             return;
         }
+        if self.begins_scan(me) {
+            return;
+        }
         let client = &mut self.clients[me];
         client.calls += 1;
         let (asked, request) = client.draw(me, &self.options, &mut self.counts);
@@ -166,7 +175,7 @@ impl World {
     }
 
     /// Begins a call, or goes on with one whose outcome is unknown.
-    fn call(
+    pub(super) fn call(
         &mut self,
         me: usize,
         retry: Retry,
@@ -256,7 +265,7 @@ impl World {
         let deadline_ms = u32::try_from((left - left / 10) / 1000).unwrap_or(u32::MAX).max(1);
         let patience = u64::try_from(call.retry.patience().as_micros()).unwrap_or(u64::MAX);
         self.agenda.after(patience, Plan::Client(me, client.step, Timer::Silent(server)));
-        let request = call.request.clone();
+        let request = client.scanning.rest(&call.request);
         self.trace.say(now, || format!("c{me} asks s{server} #{number}: {}", told(&request)));
         self.post(me, server, number, deadline_ms, request);
     }
@@ -270,7 +279,9 @@ impl World {
         deadline_ms: u32,
         request: Request,
     ) {
-        self.attempts.insert(number, Attempt { client, server, request: request.clone(), due: None });
+        let known = self.clients.iter().map(|client| client.learned).max().unwrap_or(0);
+        let attempt = Attempt { client, server, request: request.clone(), known, due: None };
+        self.attempts.insert(number, attempt);
         if !self.hears(client, server) {
             return;
         }
@@ -333,7 +344,7 @@ impl World {
                     watch::Asked { write: Some((request.token, operation)), key: &[] }
                 }
                 Request::Get { key, .. } => watch::Asked { write: None, key },
-                Request::Status | Request::CompactLog => return,
+                Request::Scan(_) | Request::Status | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
         }

@@ -283,6 +283,14 @@ impl World {
         }
     }
 
+    /// A server that makes another's state current may end within one of the calls that this takes.
+    pub(super) fn hit_state(&mut self, me: usize) {
+        if !self.calm && self.rng.chance(self.mood.upsets / 2) {
+            self.counts.add("server: hit as it replaced its state");
+            self.trip(me, 12);
+        }
+    }
+
     /// A server whose state was replaced drops its log next; it is hit before, while, or after it does.
     pub(super) fn greet_state(&mut self, me: usize) {
         if self.calm || !self.rng.chance(self.mood.upsets) {

@@ -30,7 +30,7 @@ const HANG_WITHIN: u64 = 12;
 const PEACE_FOR: u64 = 1000;
 
 /// Faults that end.
-const NOT_IN_CALM: [&str; 11] = [
+const NOT_IN_CALM: [&str; 10] = [
     "loss",
     "duplicates",
     "reorders",
@@ -39,12 +39,15 @@ const NOT_IN_CALM: [&str; 11] = [
     "stalls",
     "sync_errors",
     "read_errors",
-    "stream_cuts",
     "stream_damage",
     "stream_us",
 ];
 /// Reads for a follower go on to fail, so often at most: the one that it waits for must be asked again.
 const FETCH_ERRORS: u64 = 50_000;
+/// Streams go on to be cut, so often at most: the state must be sent again.
+const STREAM_CUTS: u64 = 30_000;
+/// Where what one lacks was discarded by another, it may take so many more until the state was sent.
+const STATE_WITHIN: u64 = 10;
 
 impl World {
     /// Ends all faults for a quorum and watches it come back.
@@ -195,6 +198,7 @@ impl World {
             mood.set(name, 0);
         }
         mood.fetch_errors = mood.fetch_errors.min(FETCH_ERRORS);
+        mood.stream_cuts = mood.stream_cuts.min(STREAM_CUTS);
         if self.options.hopeless == 1 {
             mood.loss = 1_000_000;
         }
@@ -267,7 +271,11 @@ impl World {
         let asked_again = HEARTBEAT * 2 * self.mood.fetch_errors / 1_000_000;
         let bytes = self.options.value_bytes + ENTRY_BYTES;
         let together = self.options.append_entries.min(self.options.append_bytes / bytes).max(1);
-        missing.saturating_sub(1) / together * (each + asked_again)
+        let discarded =
+            |at: &usize| self.servers[*at].up().map_or(0, |process| process.log.discarded().index.0);
+        let gone = core.iter().map(discarded).max().unwrap_or(0) > common;
+        let state = if gone { STATE_WITHIN * TIMEOUT } else { 0 };
+        missing.saturating_sub(1) / together * (each + asked_again) + state
     }
 
     fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {

@@ -18,9 +18,12 @@ use crate::{
     trace::digest,
 };
 
+/// The server did not survive it.
+struct Gone;
+
 impl World {
     /// The process that `plan` is for; none when it has ended, or when it is paused and takes the plan up later.
-    fn serving(&mut self, target: Target, plan: Plan) -> Option<&mut Process> {
+    pub(super) fn serving(&mut self, target: Target, plan: Plan) -> Option<&mut Process> {
         let server = &mut self.servers[target.server];
         if server.boot != target.boot {
             return None;
@@ -202,6 +205,7 @@ impl World {
             Action::Fetch(fetch) => self.queue_log(target, LogTask::Fetch(fetch)),
             Action::Send(envelope) => self.send(target, envelope),
             Action::Reply { connection, frame } => self.reply(me, connection, frame),
+            Action::View { caller, view } => self.begin_scan(target, caller.request, *view),
             Action::Flush(flush) => self.queue_store(target, StoreTask::Flush(flush)),
             Action::Install(install) => self.queue_store(target, StoreTask::Install(install)),
             Action::Retire(state) => drop(state),
@@ -379,7 +383,7 @@ impl World {
         let Some(task) = process.store_tasks.pop_front() else { return };
         let slow = matches!(task, StoreTask::Install(_));
         let work = if early {
-            let Some(event) = self.write_store(target, task) else { return };
+            let Ok(event) = self.write_store(target, task) else { return };
             StoreWork::Done(event.map(Box::new))
         } else {
             StoreWork::Later(Box::new(task))
@@ -392,11 +396,12 @@ impl World {
         self.agenda.after(time, Plan::StoreDone(target));
     }
 
-    /// Does the work of the state's thread; none when the server did not survive it.
-    fn write_store(&mut self, target: Target, task: StoreTask) -> Option<Option<Event>> {
+    /// Does the work of the state's thread.
+    fn write_store(&mut self, target: Target, task: StoreTask) -> Result<Option<Event>, Gone> {
         let me = target.server;
         if let StoreTask::Install(install) = &task {
             self.watch.installing(me, install.position().index.0);
+            self.hit_state(me);
         }
         match task.perform() {
             Ok(event) => {
@@ -405,16 +410,16 @@ impl World {
                     self.servers[me].installed = Some(installed.position().index.0);
                 }
                 if self.notice_power(target) {
-                    return None;
+                    return Err(Gone);
                 }
                 if matches!(event, Some(Event::Installed(_))) {
                     self.greet_state(me);
                 }
-                Some(event)
+                Ok(event)
             }
             Err(error) => {
                 self.gives_up(me, &error.to_string());
-                None
+                Err(Gone)
             }
         }
     }
@@ -424,8 +429,8 @@ impl World {
         let event = match process.store_work.take() {
             Some(StoreWork::Done(event)) => event.map(|event| *event),
             Some(StoreWork::Later(task)) => match self.write_store(target, *task) {
-                Some(event) => event,
-                None => return,
+                Ok(event) => event,
+                Err(Gone) => return,
             },
             None => return,
         };

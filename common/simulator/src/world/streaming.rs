@@ -63,6 +63,9 @@ impl World {
                 self.watch.adopted(target.server, at);
                 self.trace.note(self.agenda.now(), 62, transfer.0);
             }
+            if matches!(action, Action::Install(_)) {
+                self.watch.takes_state(target.server);
+            }
         }
     }
 
@@ -118,12 +121,11 @@ impl World {
             }
             Stage::Coming(receiving) => {
                 stream.moved = now;
-                match self.block_of(&mut stream) {
-                    Some(block) => self.take_block(number, stream, receiving, &block),
-                    None => {
-                        stream.stage = Stage::Coming(receiving);
-                        self.cut_stream(number, stream);
-                    }
+                if let Some(block) = self.block_of(&mut stream) {
+                    self.take_block(number, stream, receiving, &block);
+                } else {
+                    stream.stage = Stage::Coming(receiving);
+                    self.cut_stream(number, stream);
                 }
             }
             waits @ (Stage::Offered(_) | Stage::Ended) => {
@@ -193,17 +195,14 @@ impl World {
         if self.notice_power(target) {
             return self.cut_stream(number, stream);
         }
-        match begun {
-            Ok(receiving) => {
-                stream.stage = Stage::Coming(Box::new(receiving));
-                self.streams.insert(number, stream);
-                self.go_on(number);
-            }
-            Err(_) => {
-                stream.stage = Stage::Ended;
-                self.streams.insert(number, stream);
-                self.tell(target.server, Event::SnapshotEnded { transfer, received: None });
-            }
+        if let Ok(receiving) = begun {
+            stream.stage = Stage::Coming(Box::new(receiving));
+            self.streams.insert(number, stream);
+            self.go_on(number);
+        } else {
+            stream.stage = Stage::Ended;
+            self.streams.insert(number, stream);
+            self.tell(target.server, Event::SnapshotEnded { transfer, received: None });
         }
     }
 

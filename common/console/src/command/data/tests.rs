@@ -17,40 +17,6 @@ fn read(value: Option<&[u8]>) -> client::Read {
     client::Read { found, revision: 50, served_by: 2 }
 }
 
-fn get(default: Option<&str>, absent_exit: u8) -> Get {
-    Get {
-        key: "k".into(),
-        consistency: Consistency::Linearizable,
-        default: default.map(Into::into),
-        absent_exit,
-    }
-}
-
-#[test]
-fn get_gives_the_bytes_or_says_that_there_are_none() {
-    assert_eq!(
-        shown(get(None, 1).report(&read(Some(b"a\nb"))), Format::Plain),
-        ("a\nb".into(), String::new(), 0)
-    );
-    let absent = shown(get(None, 1).report(&read(None)), Format::Plain);
-    assert_eq!(absent, (String::new(), "no such key: k\n".into(), 1));
-    assert_eq!(shown(get(None, 44).report(&read(None)), Format::Plain).2, 44);
-    assert_eq!(shown(get(Some("d"), 1).report(&read(None)), Format::Plain), ("d".into(), String::new(), 0));
-}
-
-#[test]
-fn get_as_json() {
-    let json = shown(get(None, 1).report(&read(Some(b"\xff"))), Format::Json).0;
-    let want = concat!(
-        r#"{"schema":"kvctl.get/v1","key":"k","found":true,"value_b64":"/w==","mod_rev":45,"create_rev":12,"#,
-        r#""version":3,"rev":50,"served_by":"2","consistency":"linearizable"}"#,
-        "\n"
-    );
-    assert_eq!(json, want);
-    let json = shown(get(None, 1).report(&read(None)), Format::Json).0;
-    assert!(json.contains(r#""found":false,"value":null"#), "{json}");
-}
-
 #[test]
 fn exists_says_no_by_its_code() {
     let exists = Exists { key: "k".into(), consistency: Consistency::Stale };

@@ -146,9 +146,7 @@ fn step(text: StepText) -> Result<Action, String> {
 fn one(name: &str, text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, String> {
     match (text, base64) {
         (Some(text), None) => Ok(text.into_bytes()),
-        (None, Some(base64)) => {
-            text::from_base64(&base64).ok_or_else(|| format!("`{name}_b64` is not base64"))
-        }
+        (None, Some(base64)) => text::unbase64(&base64).ok_or_else(|| format!("`{name}_b64` is not base64")),
         _ => Err(format!("one of `{name}` and `{name}_b64` is needed")),
     }
 }

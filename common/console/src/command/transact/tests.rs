@@ -156,6 +156,7 @@ fn judged(verdict: Verdict, results: Vec<Done>) -> Judged {
     Judged { decided, request: RequestId { token: [0; 16], learned: 0, cluster: ClusterId([0; 16]) } }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn shown(report: Result<Report, Failure>, format: Format) -> (String, String, u8) {
     let screen = Screen { format, terminal: false, color: false, quiet: false };
     let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -11,6 +11,7 @@ use crate::{
     render::{Format, Screen},
 };
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn shown(report: Result<Report, Failure>, format: Format) -> (String, String, u8) {
     let screen = Screen { format, terminal: false, color: false, quiet: false };
     let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -307,6 +307,7 @@ pub(super) fn told(request: &Request) -> String {
         Request::Get { key, consistency, .. } => {
             format!("get {} {consistency:?}", String::from_utf8_lossy(key))
         }
+        Request::Scan(scan) => format!("scan {scan:?}"),
         Request::Status => "status".to_owned(),
         Request::CompactLog => "compact log".to_owned(),
     }

@@ -1,0 +1,264 @@
+//! One scan: pages from a stream of their own, all of one revision whatever happens.
+//!
+//! A scan begins as any read does: nodes are asked until one serves it, within the budget of a call; from then on each
+//! page has that budget. When the stream breaks, the rest is asked of any node that can still serve **the same
+//! revision** ([`Scan::at`]); where nothing was written since, every node that has it can. Otherwise the scan ends with
+//! [`Error::Cut`], which says after which key another one could go on, at another revision. A scan that has shown
+//! nothing yet is simply begun again.
+//!
+//! Nothing is read ahead but what the stream's window holds: a caller that takes its time makes the node wait.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use protocol::{
+    Request, RequestFrame, Scan, ScanFrame, limits,
+    scan::{End, Page, Want},
+};
+use tokio::time::{Instant, timeout_at};
+use transport::FrameReader;
+
+use crate::{
+    dial::endpoint_error,
+    error::{EndpointError, Error},
+    link::Link,
+    nodes::Nodes,
+    retry::{Event, Next, Retry, Target},
+};
+
+/// A node may take so long for its first page before another is asked: it may have many scans.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A scan under way.
+pub struct Pages {
+    nodes: Arc<Nodes>,
+    scan: Scan,
+    timeout: Duration,
+    seed: u64,
+    stream: Option<Stream>,
+    /// Rows that were shown, the last key of them, and the revision that all are of.
+    shown: u64,
+    last: Option<Vec<u8>>,
+    revision: Option<u64>,
+    served_by: u64,
+    end: Option<End>,
+}
+
+/// The stream to one node.
+struct Stream {
+    reader: FrameReader,
+    first: Option<ScanFrame>,
+    /// What this one was asked, and the rows that it gave.
+    asked: Scan,
+    given: u64,
+    _link: Link,
+}
+
+impl Pages {
+    pub(crate) fn new(nodes: &Arc<Nodes>, scan: Scan, timeout: Duration, seed: u64) -> Self {
+        Self {
+            nodes: Arc::clone(nodes),
+            scan,
+            timeout,
+            seed,
+            stream: None,
+            shown: 0,
+            last: None,
+            revision: None,
+            served_by: 0,
+            end: None,
+        }
+    }
+
+    /// The next rows, at least one; `None` at the end, of which [`Pages::end`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Cut`] where rows were shown and the rest cannot be had at their revision; before that as any read.
+    pub async fn next(&mut self) -> Result<Option<Page>, Error> {
+        self.scan.check()?;
+        let mut until = Instant::now() + self.timeout;
+        while self.end.is_none() {
+            match self.frame(until).await? {
+                ScanFrame::Page(page) if page.rows.is_empty() => until = Instant::now() + self.timeout,
+                ScanFrame::Page(page) => return Ok(Some(page)),
+                ScanFrame::End(end) => self.ended(end),
+                ScanFrame::Refused(refused) => return Err(self.cut(refused.to_string())),
+                ScanFrame::Cut(why) => return Err(self.cut(why)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the node said at the end of a whole scan.
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// The node that served the latest page.
+    pub fn served_by(&self) -> u64 {
+        self.served_by
+    }
+
+    /// The next frame that makes sense, from this stream or from one that goes on with it.
+    async fn frame(&mut self, until: Instant) -> Result<ScanFrame, Error> {
+        let mut trouble = None;
+        loop {
+            let mut stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => match self.open(until).await {
+                    Ok(stream) => stream,
+                    Err(error) if self.shown == 0 => return Err(error),
+                    Err(error) => return Err(self.cut(trouble.unwrap_or_else(|| error.to_string()))),
+                },
+            };
+            match timeout_at(until, stream.next()).await {
+                Ok(Ok(frame)) => {
+                    self.accept(&mut stream, &frame)?;
+                    self.stream = Some(stream);
+                    return Ok(match (frame, trouble) {
+                        (ScanFrame::Cut(why), Some(trouble)) => {
+                            ScanFrame::Cut(format!("{trouble}, and {why}"))
+                        }
+                        (frame, _) => frame,
+                    });
+                }
+                Ok(Err(error)) => trouble = Some(format!("the node {error}")),
+                Err(_) => return Err(self.cut("the node stopped sending".into())),
+            }
+        }
+    }
+
+    /// What a frame must be to be believed.
+    fn accept(&mut self, stream: &mut Stream, frame: &ScanFrame) -> Result<(), Error> {
+        let sound = match frame {
+            ScanFrame::Page(page) => {
+                stream.given += page.rows.len() as u64;
+                let known = self.revision.is_none_or(|revision| revision == page.revision);
+                let within = stream.asked.limit.is_none_or(|limit| stream.given <= limit);
+                let mut before = self.last.as_ref();
+                let ordered = page.rows.iter().all(|row| {
+                    let after = before.replace(&row.key).is_none_or(|before| *before < row.key);
+                    after && stream.asked.covers(&row.key)
+                });
+                known && within && ordered
+            }
+            ScanFrame::End(end) => {
+                let known = self.revision.is_none_or(|revision| revision == end.revision);
+                known && (stream.asked.want == Want::Count || end.count == stream.given)
+            }
+            ScanFrame::Refused(_) | ScanFrame::Cut(_) => true,
+        };
+        if !sound {
+            return Err(self.cut("the node sent what makes no sense".into()));
+        }
+        if let ScanFrame::Page(page) = frame
+            && let Some(last) = page.rows.last()
+        {
+            self.shown += page.rows.len() as u64;
+            self.last = Some(last.key.clone());
+            self.revision = Some(page.revision);
+            self.nodes.learn_index(page.revision);
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, end: End) {
+        self.nodes.learn_index(end.revision);
+        let counted = self.stream.as_ref().is_some_and(|stream| stream.asked.want == Want::Count);
+        self.end = Some(match (self.scan.want, counted) {
+            (Want::Count, _) => end,
+            // The stream was lost behind the last row, and what was asked then was whether there is another.
+            (_, true) => End { count: self.shown, more: end.count > 0, ..end },
+            (_, false) => End { count: self.shown, ..end },
+        });
+    }
+
+    fn cut(&self, why: String) -> Error {
+        Error::Cut { why, shown: self.shown, revision: self.revision, after: self.last.clone() }
+    }
+
+    /// What is left to be asked.
+    fn rest(&self) -> Scan {
+        let Some(last) = &self.last else { return self.scan.clone() };
+        let rest = Scan { at: self.revision, ..self.scan.clone().after(last) };
+        match self.scan.limit {
+            Some(limit) if limit <= self.shown => Scan { limit: Some(1), want: Want::Count, ..rest },
+            limit => Scan { limit: limit.map(|limit| limit - self.shown), ..rest },
+        }
+    }
+
+    /// Finds a node that serves what is left, and its first frame.
+    async fn open(&mut self, until: Instant) -> Result<Stream, Error> {
+        self.seed = self.seed.wrapping_add(1);
+        let mut retry = Retry::read(self.seed);
+        let mut next = Next::Ask(Target::Preferred);
+        loop {
+            let event = match next {
+                Next::Ask(target) => match self.ask(&target, until).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(event) => event,
+                },
+                Next::Wait { pause, then } => {
+                    let soon = Instant::now() + pause;
+                    tokio::time::sleep_until(soon.min(until)).await;
+                    next = Next::Ask(then);
+                    if soon < until {
+                        continue;
+                    }
+                    Event::DeadlinePassed
+                }
+                Next::Fail(error) => return Err(error),
+                Next::Done(_) => unreachable!("a scan is answered by frames of its own"),
+            };
+            next = retry.step(event, until.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    async fn ask(&mut self, target: &Target, until: Instant) -> Result<Stream, Event> {
+        let link = self.nodes.reach(target, false, until).await.map_err(Event::Unreachable)?;
+        let address = link.address().clone();
+        let patience = (Instant::now() + PATIENCE).min(until);
+        let opened = timeout_at(patience, open(&link, self.rest(), until)).await;
+        let stream = match opened {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Event::Dropped { address, error }),
+            Err(_) if Instant::now() >= until => return Err(Event::DeadlinePassed),
+            Err(_) => {
+                link.suspect();
+                return Err(Event::Silent { address });
+            }
+        };
+        if let Some(ScanFrame::Refused(refused)) = stream.first {
+            return Err(Event::Answered { address, result: Err(refused) });
+        }
+        self.served_by = link.welcome().node;
+        Ok(stream)
+    }
+}
+
+impl Stream {
+    async fn next(&mut self) -> Result<ScanFrame, EndpointError> {
+        match self.first.take() {
+            Some(first) => Ok(first),
+            None => read(&mut self.reader).await,
+        }
+    }
+}
+
+async fn open(link: &Link, scan: Scan, until: Instant) -> Result<Stream, EndpointError> {
+    let (mut writer, mut reader) = link.stream().await?;
+    let left = until.saturating_duration_since(Instant::now()).as_millis().max(1);
+    let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
+    let frame = RequestFrame { id: 0, deadline_ms, request: Request::Scan(scan.clone()) };
+    writer.write(&[Bytes::from(frame.encode())]).await.map_err(endpoint_error)?;
+    writer.finish();
+    let first = Some(read(&mut reader).await?);
+    Ok(Stream { reader, first, asked: scan, given: 0, _link: link.clone() })
+}
+
+async fn read(reader: &mut FrameReader) -> Result<ScanFrame, EndpointError> {
+    let dropped = |reason: String| EndpointError::Dropped { reason };
+    let bytes = reader.next(limits::CLIENT_FRAME_BYTES).await.map_err(endpoint_error)?;
+    let bytes = bytes.ok_or_else(|| dropped("the stream ended before the scan".into()))?;
+    ScanFrame::decode(&bytes).map_err(|error| dropped(error.to_string()))
+}

@@ -1,0 +1,289 @@
+//! Scans: many rows in the order of their keys, all of one revision. A scan has a QUIC stream of its own.
+//!
+//! ```text
+//! client ── RequestFrame with a scan ─► node          client ◄─ page, page, … ── node
+//!                                                     client ◄─ end | refused | cut
+//! ```
+//!
+//! Pages carry the revision that they are of, the same in all of one scan. A stream that ends without [`End`] was cut,
+//! so nobody takes a part for the whole. An empty page is a sign of life: the node has looked at many keys and found
+//! none to show.
+//!
+//! A scan goes on where another broke off when it names that one's revision in [`Scan::at`] and begins after its last
+//! key: a node serves it when nothing has been written since, and otherwise says [`ScanFrame::Cut`].
+
+use prost::Message as _;
+
+use crate::{
+    Consistency, DecodeError, Refused, limits,
+    response::{Found, wire::RefusedWire},
+};
+
+/// Which keys are wanted, and what of them.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Scan {
+    /// The first key that may be there; empty for the very first.
+    pub from: Vec<u8>,
+    /// The first key that is no longer wanted; `None` for all to the last.
+    pub to: Option<Vec<u8>>,
+    /// Most rows.
+    pub limit: Option<u64>,
+    /// What of each row.
+    pub want: Want,
+    /// How fresh.
+    pub consistency: Consistency,
+    /// Only this revision will do.
+    pub at: Option<u64>,
+}
+
+/// What a scan shows of each key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Want {
+    /// Key, value, revisions.
+    #[default]
+    Rows,
+    /// The same with an empty value.
+    Keys,
+    /// Nothing; only [`End::count`] is of interest.
+    Count,
+}
+
+/// One answer on the stream of a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanFrame {
+    /// The next rows.
+    Page(Page),
+    /// There are no more.
+    End(End),
+    /// It was not begun.
+    Refused(Refused),
+    /// It was begun and cannot be finished, or cannot be gone on with at its revision; why, in words.
+    Cut(String),
+}
+
+/// Some rows, keys ascending.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The applied index of the state that is read.
+    pub revision: u64,
+    /// None, when many keys had to be passed over.
+    pub rows: Vec<Row>,
+}
+
+/// A key that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What it holds; an empty value where only keys were wanted.
+    pub found: Found,
+}
+
+/// The end of a scan that shows everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How many rows there were.
+    pub count: u64,
+    /// The applied index of the state that was read.
+    pub revision: u64,
+    /// Whether there are more in the range, beyond the limit.
+    pub more: bool,
+}
+
+impl Scan {
+    /// Every key that begins so.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        Self { from: prefix.to_vec(), to: after_prefix(prefix), ..Self::default() }
+    }
+
+    /// Every key from the one to before the other.
+    pub fn range(from: &[u8], to: &[u8]) -> Self {
+        Self { from: from.to_vec(), to: Some(to.to_vec()), ..Self::default() }
+    }
+
+    /// Only what comes after this key.
+    #[must_use]
+    pub fn after(mut self, key: &[u8]) -> Self {
+        let next = successor(key);
+        if next > self.from {
+            self.from = next;
+        }
+        self
+    }
+
+    /// Whether the key is in the range.
+    pub fn covers(&self, key: &[u8]) -> bool {
+        *key >= *self.from && self.to.as_ref().is_none_or(|to| *key < **to)
+    }
+
+    /// Checks the bounds against the limits.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        let limit = limits::BOUND_BYTES;
+        for bound in [Some(&self.from), self.to.as_ref()].into_iter().flatten() {
+            if bound.len() > limit {
+                return Err(DecodeError::TooLarge { what: "bound of a range", size: bound.len(), limit });
+            }
+        }
+        if self.limit == Some(0) { Err(DecodeError::Malformed("a limit of no rows")) } else { Ok(()) }
+    }
+}
+
+/// The first key after `key`.
+pub fn successor(key: &[u8]) -> Vec<u8> {
+    let mut next = Vec::with_capacity(key.len().saturating_add(1));
+    next.extend_from_slice(key);
+    next.push(0);
+    next
+}
+
+/// The first key after all that begin with `prefix`; none when they are the last.
+pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    if let Some(byte) = end.last_mut() {
+        *byte = byte.saturating_add(1);
+    }
+    Some(end)
+}
+
+impl ScanFrame {
+    /// The bytes of the frame, without the length.
+    pub fn encode(self) -> Vec<u8> {
+        let kind = match self {
+            Self::Page(Page { revision, rows }) => {
+                Kind::Page(PageWire { revision, rows: rows.into_iter().map(Into::into).collect() })
+            }
+            Self::End(End { count, revision, more }) => Kind::End(EndWire { count, revision, more }),
+            Self::Refused(refused) => Kind::Refused(refused.into()),
+            Self::Cut(why) => Kind::Cut(why),
+        };
+        FrameWire { kind: Some(kind) }.encode_to_vec()
+    }
+
+    /// Reads a frame. One of a kind that this version does not know is malformed to it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wire = FrameWire::decode(bytes).map_err(|_| DecodeError::Malformed("answer to a scan"))?;
+        Ok(match wire.kind.ok_or(DecodeError::Malformed("unknown answer to a scan"))? {
+            Kind::Page(PageWire { revision, rows }) => {
+                Self::Page(Page { revision, rows: rows.into_iter().map(Into::into).collect() })
+            }
+            Kind::End(EndWire { count, revision, more }) => Self::End(End { count, revision, more }),
+            Kind::Refused(refused) => Self::Refused(refused.try_into()?),
+            Kind::Cut(why) => Self::Cut(why),
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ScanWire {
+    #[prost(bytes = "vec", tag = "1")]
+    from: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    to: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "3")]
+    limit: Option<u64>,
+    #[prost(enumeration = "WantWire", tag = "4")]
+    want: i32,
+    #[prost(bool, tag = "5")]
+    stale: bool,
+    #[prost(uint64, optional, tag = "6")]
+    at: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+enum WantWire {
+    Rows = 0,
+    Keys = 1,
+    Count = 2,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FrameWire {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "1")]
+    Page(PageWire),
+    #[prost(message, tag = "2")]
+    End(EndWire),
+    #[prost(message, tag = "3")]
+    Refused(RefusedWire),
+    #[prost(string, tag = "4")]
+    Cut(String),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PageWire {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(message, repeated, tag = "2")]
+    rows: Vec<RowWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RowWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    revision: u64,
+    #[prost(uint64, tag = "4")]
+    created: u64,
+    #[prost(uint64, tag = "5")]
+    version: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct EndWire {
+    #[prost(uint64, tag = "1")]
+    count: u64,
+    #[prost(uint64, tag = "2")]
+    revision: u64,
+    #[prost(bool, tag = "3")]
+    more: bool,
+}
+
+impl From<Scan> for ScanWire {
+    fn from(Scan { from, to, limit, want, consistency, at }: Scan) -> Self {
+        let want = match want {
+            Want::Rows => WantWire::Rows,
+            Want::Keys => WantWire::Keys,
+            Want::Count => WantWire::Count,
+        };
+        Self { from, to, limit, want: want.into(), stale: consistency == Consistency::Stale, at }
+    }
+}
+
+impl TryFrom<ScanWire> for Scan {
+    type Error = DecodeError;
+
+    fn try_from(ScanWire { from, to, limit, want, stale, at }: ScanWire) -> Result<Self, DecodeError> {
+        let want = match WantWire::try_from(want).map_err(|_| DecodeError::Malformed("unknown want"))? {
+            WantWire::Rows => Want::Rows,
+            WantWire::Keys => Want::Keys,
+            WantWire::Count => Want::Count,
+        };
+        let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
+        Ok(Self { from, to, limit, want, consistency, at })
+    }
+}
+
+impl From<Row> for RowWire {
+    fn from(Row { key, found: Found { value, revision, created, version } }: Row) -> Self {
+        Self { key, value, revision, created, version }
+    }
+}
+
+impl From<RowWire> for Row {
+    fn from(RowWire { key, value, revision, created, version }: RowWire) -> Self {
+        Self { key, found: Found { value, revision, created, version } }
+    }
+}
+
+#[cfg(test)]
+mod tests;

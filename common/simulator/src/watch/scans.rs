@@ -1,0 +1,65 @@
+//! Scans: each page is held against the rows of the model at the revision that the scan is of, and so is its end. What the
+//! model has there is in no way made as the production code makes it.
+
+use protocol::{
+    Scan,
+    response::Found,
+    scan::{End, Page, Want},
+};
+
+use super::Watch;
+
+impl Watch {
+    /// A page leaves server `me` after so many rows of its scan.
+    ///
+    /// # Panics
+    /// When the rows are not those that follow.
+    pub fn page(&self, me: usize, scan: &Scan, sent: usize, page: &Page) {
+        let shown = self.shown(me, scan, page.revision);
+        let rows: Vec<_> = page.rows.iter().map(|row| (row.key.clone(), row.found.clone())).collect();
+        let end = (sent + rows.len()).min(shown.len());
+        let want = if scan.want == Want::Count { &[] } else { &shown[sent.min(end)..end] };
+        assert_eq!(rows, want, "VIOLATION s{me} scans at {} after {sent} rows: {scan:?}", page.revision);
+    }
+
+    /// The end of a scan leaves server `me`.
+    ///
+    /// # Panics
+    /// When there is more, or it says what is not so.
+    pub fn scan_ended(&self, me: usize, scan: &Scan, sent: usize, end: &End) {
+        let shown = self.shown(me, scan, end.revision);
+        let all = self.rows(scan, end.revision).len();
+        let counted = if scan.want == Want::Count { 0 } else { shown.len() };
+        assert_eq!(sent, counted, "VIOLATION s{me} ends a scan of {counted} rows: {scan:?}");
+        let want = End { count: shown.len() as u64, revision: end.revision, more: all > shown.len() };
+        assert_eq!(*end, want, "VIOLATION s{me} ends a scan: {scan:?}");
+    }
+
+    /// The rows that the scan is to show at this revision.
+    fn shown(&self, me: usize, scan: &Scan, revision: u64) -> Vec<(Vec<u8>, Found)> {
+        assert!(revision <= self.committed(), "VIOLATION s{me} scans at {revision}, not committed");
+        assert!(
+            scan.at.is_none_or(|at| at == revision),
+            "VIOLATION s{me} scans at {revision}, wanted is {:?}",
+            scan.at
+        );
+        let mut rows = self.rows(scan, revision);
+        if let Some(limit) = scan.limit {
+            rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        rows
+    }
+
+    fn rows(&self, scan: &Scan, revision: u64) -> Vec<(Vec<u8>, Found)> {
+        let covered = self.model.keys().filter(|key| {
+            let ended = scan.to.as_ref().is_some_and(|to| *key >= to.as_slice());
+            *key >= scan.from.as_slice() && !ended
+        });
+        let there = covered.filter_map(|key| Some((key.to_vec(), self.model.at(key, revision)?.clone())));
+        let keys_only = |(key, found): (Vec<u8>, Found)| match scan.want {
+            Want::Rows => (key, found),
+            Want::Keys | Want::Count => (key, Found { value: Vec::new(), ..found }),
+        };
+        there.map(keys_only).collect()
+    }
+}
