@@ -100,7 +100,9 @@ options! {
 
     /// Calls that are writes under a condition.
     conditions: |rng| half(rng, 50_000, 400_000);
-    /// Calls that are of counters, of the rest.
+    /// Calls that are of counters that are only added to, of the rest.
+    additions: |rng| half(rng, 20_000, 200_000);
+    /// Calls that are of counters of every kind, of the rest.
     increments: |rng| half(rng, 20_000, 300_000);
     /// Calls that are of keys that are removed many at a time, of the rest.
     removals: |rng| half(rng, 20_000, 200_000);

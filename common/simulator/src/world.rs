@@ -135,6 +135,8 @@ pub struct World {
     pub counts: Counts,
     /// What clients did and saw.
     pub history: Vec<Operation>,
+    /// What they did to counters.
+    ledger: calling::Ledger,
     streams: BTreeMap<u64, streaming::Stream>,
     streamed: u64,
     moment: u64,
@@ -176,6 +178,7 @@ impl World {
             trace: Trace::new(aloud),
             counts: Counts::default(),
             history: Vec::new(),
+            ledger: calling::Ledger::default(),
             streams: BTreeMap::new(),
             streamed: 0,
             moment: 0,

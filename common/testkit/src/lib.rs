@@ -2,6 +2,7 @@
 //! nothing of what it breaks beyond its surface.
 
 pub mod cluster;
+pub mod counters;
 pub mod disk;
 pub mod history;
 pub mod linearizability;

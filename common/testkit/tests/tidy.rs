@@ -91,7 +91,10 @@ fn what_must_be_absent_is_absent() {
         ("common/raft/src", &["std::", "tokio", "Instant", "SystemTime", "println"]),
         ("common/protocol/src", &["tokio", "quinn", "async fn"]),
         ("kvd/src/node.rs", &["std::time::Instant", "SystemTime", "std::thread", "tokio", "transport::"]),
-        ("kvd/src/state", &["SystemTime", "Instant::now", "rand::", "getrandom", "HashMap::new"]),
+        (
+            "kvd/src/state",
+            &["SystemTime", "Instant::now", "use rand", " rand::", "getrandom", "HashMap::new"],
+        ),
         ("kvctl/src", &["quinn", "rustls"]),
         ("kvshell/src", &["quinn", "rustls"]),
         ("kvd/src", &["client::Client", "console::"]),

@@ -16,8 +16,10 @@ use testkit::{
 };
 
 mod asking;
+mod counting;
 
 use self::asking::{Known, decision, is_write, outcome_of, told};
+pub(super) use self::counting::Ledger;
 use super::{Plan, World, lying::Lie, scanning::Scanning};
 use crate::{
     server::{CLUSTER, address, at_address},
@@ -58,6 +60,8 @@ pub(super) struct Call {
     until: u64,
     pub(super) open: Vec<u64>,
     settles: bool,
+    /// What the answer to an addition said.
+    sum: i64,
 }
 
 /// What a client waits for.
@@ -191,7 +195,7 @@ impl World {
         let settles = invoked.is_some();
         let invoked = invoked.unwrap_or_else(|| self.moment());
         let client = &mut self.clients[me];
-        client.call = Some(Call { retry, asked, request, invoked, until, open: Vec::new(), settles });
+        client.call = Some(Call { retry, asked, request, invoked, until, open: Vec::new(), settles, sum: 0 });
         self.ask(me, &Whom::Preferred);
     }
 
@@ -203,6 +207,9 @@ impl World {
         match call.retry.step(event, left) {
             Next::Done(response) => {
                 let request = call.request.clone();
+                if let Response::Decided(decided) = &response {
+                    call.sum = decided.sum();
+                }
                 self.clients[me].known.learn(&request, &response);
                 self.finish(me, outcome_of(response));
             }
@@ -440,10 +447,11 @@ impl World {
         }
         // A call that settles an earlier one cannot say that that one did nothing.
         let outcome = if call.settles && outcome == Outcome::NotApplied { Outcome::Unknown } else { outcome };
+        let (invoked, ended) = (call.invoked, self.moment());
+        self.ledger.note(&call.request, &outcome, call.sum, (invoked, ended));
         if let Some(asked) = call.asked
             && (write || matches!(outcome, Outcome::Read { .. }))
         {
-            let (invoked, ended) = (call.invoked, self.moment());
             self.history.push(Operation { client: me as u64, call: asked, invoked, ended, outcome });
         }
         self.rest(me);

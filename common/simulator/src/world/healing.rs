@@ -415,6 +415,7 @@ impl World {
             self.counts.add_many("disk: no space", failures.full);
             self.counts.add_many("disk: call failed", failures.ordered);
         }
+        self.ledger.settle();
         if let Err(violation) = replay::check(&self.history) {
             panic!("VIOLATION {violation}");
         }

@@ -124,7 +124,9 @@ impl Client {
             let operation = Change::Conditional { key, value, condition, previous };
             return Some((Some(asked).filter(|_| family == "k"), write(operation)));
         }
-        let operation = if rng.chance(options.increments) {
+        let operation = if rng.chance(options.additions) {
+            draw_addition(rng)
+        } else if rng.chance(options.increments) {
             draw_count(rng)
         } else if rng.chance(options.removals) {
             draw_many(rng)
@@ -135,6 +137,15 @@ impl Client {
         };
         Some((None, operation))
     }
+}
+
+/// A call of a counter that is only added to.
+fn draw_addition(rng: &mut Rng) -> Request {
+    let key = format!("c{}", rng.below(2)).into_bytes();
+    if rng.below(3) == 0 {
+        return get(key, rng);
+    }
+    write(Change::Increment { key, by: 1 + rng.below(9).cast_signed() })
 }
 
 /// A call of a counter: mostly additions, and now and then something that is no number.
