@@ -126,7 +126,7 @@ fn leftovers(headers: &[Header]) -> (usize, Option<LogError>) {
     let anew = headers.iter().rposition(|header| header.anew).unwrap_or(0);
     let pairs = headers.iter().zip(headers.iter().skip(1)).enumerate().skip(anew);
     let after = |header: &Header| header.sequence.saturating_add(1);
-    let gap = pairs.filter(|(_, (before, next))| after(before) != next.sequence).last();
+    let gap = pairs.filter(|(_, (before, next))| after(before) != next.sequence).next_back();
     gap.map_or((anew, None), |(at, (before, _))| {
         saw(Seen::LogGap);
         (at.saturating_add(1), Some(LogError::Missing { file: segment::name(after(before)) }))
