@@ -81,23 +81,18 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let (log_sender, log_tasks) = thread_channel::channel();
     let (store_sender, store_tasks) = thread_channel::channel();
     let (log_done, store_done) = (done_sender.clone(), done_sender.clone());
-    let log_thread = driver::spawn("log", move || run_log(log, log_thread::IDLE, &log_tasks, &log_done))
-        .map_err(|error| ServeError::System("cannot start a thread", error))?;
-    driver::spawn("store", move || run_store(&store_tasks, &store_done))
-        .map_err(|error| ServeError::System("cannot start a thread", error))?;
+    let log_thread = spawn("log", move || run_log(log, log_thread::IDLE, &log_tasks, &log_done))?;
+    spawn("store", move || run_store(&store_tasks, &store_done))?;
 
     let (scan_sender, scan_jobs) = thread_channel::channel();
     let scan_done = done_sender.clone();
-    driver::spawn("scan", move || run_scans(&scan_jobs, &scan_done))
-        .map_err(|error| ServeError::System("cannot start a thread", error))?;
+    spawn("scan", move || run_scans(&scan_jobs, &scan_done))?;
 
-    let peers: HashMap<_, _> = members
-        .peers()
-        .map(|peer| {
-            let sender = peers::connect(Arc::clone(&endpoint), &members, peer.clone(), done_sender.clone());
-            (NodeId(peer.id), sender)
-        })
-        .collect();
+    let connect = |peer: &Member| {
+        let sender = peers::connect(Arc::clone(&endpoint), &members, peer.clone(), done_sender.clone());
+        (NodeId(peer.id), sender)
+    };
+    let peers: HashMap<_, _> = members.peers().map(connect).collect();
     let (current_identity, identity) = watch::channel(launch.identity.clone());
     let outputs = Outputs {
         log: log_sender,
@@ -141,6 +136,13 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     }
     tracing::info!(node = launch.me.name, "stopped");
     Ok(outcome?)
+}
+
+fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, ServeError> {
+    driver::spawn(name, work).map_err(|error| ServeError::System("cannot start a thread", error))
 }
 
 /// Whether the thread ends in time. If not, it is left behind for the end of the process.
