@@ -124,9 +124,9 @@ fn sequences(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, LogError> {
 /// So a gap is an error, the one returned, only where the state does not hold what stood before it.
 fn leftovers(headers: &[Header]) -> (usize, Option<LogError>) {
     let anew = headers.iter().rposition(|header| header.anew).unwrap_or(0);
-    let pairs = headers.iter().zip(headers.iter().skip(1)).enumerate().skip(anew);
+    let mut pairs = headers.iter().zip(headers.iter().skip(1)).enumerate().skip(anew);
     let after = |header: &Header| header.sequence.saturating_add(1);
-    let gap = pairs.filter(|(_, (before, next))| after(before) != next.sequence).next_back();
+    let gap = pairs.rfind(|(_, (before, next))| after(before) != next.sequence);
     gap.map_or((anew, None), |(at, (before, _))| {
         saw(Seen::LogGap);
         (at.saturating_add(1), Some(LogError::Missing { file: segment::name(after(before)) }))

@@ -106,8 +106,11 @@ impl Nodes {
             Action::Discard(discard) => self.discards.push(discard),
             Action::ReceiveSnapshot { transfer, .. } => self.taken.push((transfer.0, true)),
             Action::AnswerSnapshot { transfer, .. } => self.taken.push((transfer.0, false)),
-            Action::Fetch(_) | Action::Changed(_) | Action::Retire(_) => {}
-            Action::SendSnapshot { .. } | Action::Install(_) => {}
+            Action::Fetch(_)
+            | Action::Changed(_)
+            | Action::Retire(_)
+            | Action::SendSnapshot { .. }
+            | Action::Install(_) => {}
         }
     }
 

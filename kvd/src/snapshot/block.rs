@@ -284,10 +284,11 @@ mod tests {
 
     #[test]
     fn the_head_is_a_promise() {
-        let hex: String = sample().encode().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            hex,
-            "2d0000004112e54e016b766420736e6170010001000707070707070707070707070707070709000000000000000300000000000000"
-        );
+        let expected = [
+            0x2d, 0, 0, 0, 0x41, 0x12, 0xe5, 0x4e, 1, b'k', b'v', b'd', b' ', b's', b'n', b'a', b'p', 1, 0,
+            1, 0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 9, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0,
+            0, 0,
+        ];
+        assert_eq!(sample().encode(), expected);
     }
 }
