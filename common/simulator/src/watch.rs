@@ -392,7 +392,7 @@ impl Watch {
             };
             match self.committed.get(usize::try_from(index - 1).unwrap_or(usize::MAX)) {
                 Some(known) => {
-                    assert_eq!(known.place.chain, own.chain, "VIOLATION s{me} commits another {index}")
+                    assert_eq!(known.place.chain, own.chain, "VIOLATION s{me} commits another {index}");
                 }
                 None => self.record(me, index, &own),
             }

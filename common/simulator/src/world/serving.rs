@@ -394,6 +394,7 @@ impl World {
     }
 
     /// Does the work of the state's thread; none when the server did not survive it.
+    #[allow(clippy::option_option, reason = "whether the server lives, and whether there is news")]
     fn write_store(&mut self, target: Target, task: StoreTask) -> Option<Option<Event>> {
         let me = target.server;
         if let StoreTask::Install(install) = &task {
