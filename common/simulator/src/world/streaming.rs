@@ -2,6 +2,8 @@
 //! connection of their own. Such a stream is whole or cut: QUIC loses nothing and swaps nothing. It can be cut at any
 //! block, either end can end, pause or find its disk failing, and a block can come damaged from the sender's own memory.
 
+#![allow(clippy::single_match_else, reason = "both ways are of one rank")]
+
 use kvd::{
     event::{Action, Event, Transfer},
     snapshot::{Progress, Receiver, Receiving, Sending, SnapshotError},
