@@ -94,17 +94,13 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     };
     let peers: HashMap<_, _> = members.peers().map(connect).collect();
     let (current_identity, identity) = watch::channel(launch.identity.clone());
+    let (for_states, rate) = (Arc::clone(&endpoint), launch.config.log.snapshot_rate);
+    let streaming = Streaming::new(for_states, Arc::clone(&members), done_sender.clone(), rate);
     let outputs = Outputs {
         log: log_sender,
         store: store_sender,
         peers,
-        streaming: Streaming {
-            endpoint: Arc::clone(&endpoint),
-            members: Arc::clone(&members),
-            reports: done_sender.clone(),
-            rate: launch.config.log.snapshot_rate,
-            coming: HashMap::new(),
-        },
+        streaming,
         changed: Box::new(announce(Arc::clone(&members))),
         finish_status: Box::new(finish_status(&launch, identity)),
         welcome: greeting_sender,

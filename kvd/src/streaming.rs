@@ -62,12 +62,11 @@ enum StreamError {
 
 /// What the loop holds of all this.
 pub(crate) struct Streaming {
-    pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) members: Arc<Members>,
-    pub(crate) reports: mpsc::UnboundedSender<Input>,
-    /// Most bytes a second for each state that is sent.
-    pub(crate) rate: u64,
-    pub(crate) coming: HashMap<Transfer, Coming>,
+    endpoint: Arc<Endpoint>,
+    members: Arc<Members>,
+    reports: mpsc::UnboundedSender<Input>,
+    rate: u64,
+    coming: HashMap<Transfer, Coming>,
 }
 
 /// A state that is offered: what the node decides goes to its task.
@@ -83,6 +82,16 @@ struct Decisions {
 }
 
 impl Streaming {
+    /// Sends each state at most at `rate` bytes a second, and reports to the loop.
+    pub(crate) fn new(
+        endpoint: Arc<Endpoint>,
+        members: Arc<Members>,
+        reports: mpsc::UnboundedSender<Input>,
+        rate: u64,
+    ) -> Self {
+        Self { endpoint, members, reports, rate, coming: HashMap::new() }
+    }
+
     /// A peer offers a state.
     pub(crate) fn offered(&mut self, transfer: Transfer, coming: Coming) {
         self.coming.retain(|_, coming| !coming.answer.is_closed());

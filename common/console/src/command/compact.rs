@@ -29,6 +29,7 @@ use crate::{
 
 /// Arguments of `compact`.
 #[derive(Args, Debug, PartialEq)]
+#[command(after_help = "Examples:\n  kvctl compact log\n  kvctl compact log n2")]
 pub struct Compact {
     /// What
     #[command(subcommand)]
