@@ -95,6 +95,8 @@ pub(crate) struct Store {
 pub(crate) struct Base {
     rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
     path: Arc<Path>,
+    /// Kept open for the rows: a scan goes on though another state has taken the place of this one.
+    _database: Arc<Database>,
 }
 
 /// Key and row as they are in the file.
@@ -233,7 +235,7 @@ impl Store {
     /// The rows of the last commit.
     pub(crate) fn base(&self) -> Result<Base, StateError> {
         let rows = self.read()?.open_table(ROWS).map_err(|_| self.damaged("it has no rows"))?;
-        Ok(Base { rows, path: Arc::clone(&self.path) })
+        Ok(Base { rows, path: Arc::clone(&self.path), _database: Arc::clone(&self.database) })
     }
 
     /// Makes a batch durable, all of it or nothing, and returns the rows with it.

@@ -1,10 +1,10 @@
 //! One commit of the store, for as long as somebody looks at it. It is consistent and blocks nobody; what is overwritten
 //! meanwhile keeps its pages, so a view that lives long makes the file grow.
 
-use std::ops::Bound;
+use std::{ops::Bound, sync::Arc};
 
 use protocol::version::STATE_FORMAT;
-use redb::{ReadOnlyTable, ReadableTable as _, TableHandle as _};
+use redb::{Database, ReadOnlyTable, ReadableTable as _, TableHandle as _};
 
 use super::{Header, META, REQUESTS, ROWS, Store};
 use crate::{
@@ -19,6 +19,8 @@ pub(crate) struct View {
     meta: ReadOnlyTable<&'static str, u128>,
     rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
     requests: ReadOnlyTable<u64, &'static [u8]>,
+    /// Kept open though another state has taken the place of this one.
+    _database: Arc<Database>,
 }
 
 /// Facts of a store that are its own alone.
@@ -39,6 +41,7 @@ impl Store {
             meta: transaction.open_table(META).map_err(&failed)?,
             rows: transaction.open_table(ROWS).map_err(&failed)?,
             requests: transaction.open_table(REQUESTS).map_err(&failed)?,
+            _database: Arc::clone(&self.database),
         })
     }
 }
