@@ -51,6 +51,17 @@ fn a_view_is_the_state_of_its_moment_through_all_three_layers() {
     assert_eq!(end, End { count: 4, revision, more: false });
 }
 
+/// Another server's state may take the place of the one that a scan reads.
+#[test]
+fn a_view_outlives_its_state() {
+    let mut bench = Bench::new();
+    bench.set_all(&["a", "b", "c"], "stored");
+    bench.flush();
+    let view = bench.state.view();
+    drop(bench);
+    assert_eq!(keys(view, Scan::default()), ["a", "b", "c"]);
+}
+
 #[test]
 fn a_limit_says_whether_there_is_more() {
     let mut bench = Bench::new();
