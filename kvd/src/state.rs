@@ -44,6 +44,7 @@ use crate::{
 
 mod error;
 mod hash;
+mod merge;
 mod received;
 pub(crate) mod requests;
 pub(crate) mod row;

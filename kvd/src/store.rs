@@ -22,7 +22,7 @@ use std::{
     },
 };
 
-use protocol::{ClusterId, KeyRange, version::STATE_FORMAT};
+use protocol::{ClusterId, version::STATE_FORMAT};
 use raft::Position;
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
@@ -47,7 +47,7 @@ pub(crate) mod overlay;
 pub(crate) mod view;
 
 use backend::Backend;
-use overlay::{Overlay, Slot, bounds};
+use overlay::{Overlay, Slot};
 
 const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
 const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
@@ -98,10 +98,6 @@ pub(crate) struct Base {
     /// Kept open for the rows: a scan goes on though another state has taken the place of this one.
     _database: Arc<Database>,
 }
-
-/// Key and row as they are in the file.
-pub(crate) type StoredRow =
-    (redb::AccessGuard<'static, &'static [u8]>, redb::AccessGuard<'static, &'static [u8]>);
 
 impl Store {
     /// Opens the store in `dir`, or makes an empty one of `cluster`. The file must be this cluster's, of a known
@@ -275,16 +271,6 @@ impl Base {
         };
         let (meta, value) = self.split(stored.value())?;
         Ok(Some(see(meta, value)))
-    }
-
-    /// The rows of a range, in the order of the keys. The range is not an empty one.
-    pub(crate) fn range(
-        &self,
-        range: &KeyRange,
-    ) -> Result<impl Iterator<Item = Result<StoredRow, StateError>> + use<>, StateError> {
-        let read = StateError::store("read rows");
-        let rows = self.rows.range::<&[u8]>(bounds(range)).map_err(&read)?;
-        Ok(rows.map(move |row| row.map_err(&read)))
     }
 
     /// What a stored row says, and its value.

@@ -14,20 +14,21 @@
 //! What a view costs: the overlays as they were (each within its bound), and pages of the store that later commits
 //! would have used again. That is why its holder bounds how many there are and how long each lives.
 
-use std::{cmp::Ordering, iter::Peekable, sync::Arc};
+use std::sync::Arc;
 
 use protocol::{
     limits,
     scan::{End, Page, Row, Scan, ScanFrame, Want, successor},
 };
 
-use super::{StateError, row::Meta};
+use super::{
+    StateError,
+    merge::{Layer, Layered, Merge},
+    row::Meta,
+};
 use crate::{
     instruments::{Mark, Mutant, mark, mutant},
-    store::{
-        Base, Rows, Stored,
-        overlay::{Overlay, Slot},
-    },
+    store::{Base, overlay::Overlay},
 };
 
 /// See the module.
@@ -125,8 +126,11 @@ impl Cursor {
     fn fill(&mut self, page: &mut Filling) -> Result<Option<bool>, StateError> {
         let Self { view, scan, count, limits, .. } = self;
         let base = view.base_of_page()?;
-        let mut merge = Merge::new(view, &base, &scan.from)?;
+        let mut merge = Merge::new(view.layers(&scan.from), &base, &scan.from)?;
         while let Some(found) = merge.next()? {
+            if matches!(found, Layered::Slot(1, ..)) {
+                mark(Mark::ScanFrozen);
+            }
             let (key, row) = found.split();
             if scan.to.as_ref().is_some_and(|to| *key >= **to) {
                 break;
@@ -174,6 +178,13 @@ impl Filling {
 }
 
 impl View {
+    /// What lies over the rows, from a key on.
+    fn layers(&self, from: &[u8]) -> Vec<Layer<'_>> {
+        let frozen = self.frozen.as_ref().filter(|_| !mutant(Mutant::ScanIgnoresFrozen));
+        let overlays = [Some(&self.active), frozen].into_iter().flatten();
+        overlays.map(|overlay| -> Layer<'_> { Box::new(overlay.starting_at(from)) }).collect()
+    }
+
     /// The rows below the overlays.
     #[cfg_attr(
         not(feature = "mutants"),
@@ -185,77 +196,5 @@ impl View {
             return Ok(Arc::new(self.store.base()?));
         }
         Ok(Arc::clone(&self.base))
-    }
-}
-
-/// One layer, in the order of its keys.
-type Layer<'a> = Peekable<Box<dyn Iterator<Item = (&'a [u8], &'a Slot)> + 'a>>;
-
-/// Three layers in the order of the keys: of one key the newest layer that knows it decides.
-struct Merge<'a> {
-    active: Layer<'a>,
-    frozen: Layer<'a>,
-    rows: Rows<'a>,
-    stored: Option<Stored>,
-}
-
-/// What a layer has of a key.
-enum Layered<'a> {
-    Slot(&'a [u8], &'a Slot),
-    Stored(Stored),
-}
-
-impl<'a> Merge<'a> {
-    fn new(view: &'a View, base: &'a Base, from: &[u8]) -> Result<Self, StateError> {
-        let layer = |overlay: Option<&'a Overlay>| -> Layer<'a> {
-            let slots: Box<dyn Iterator<Item = _> + 'a> = match overlay {
-                Some(overlay) => Box::new(overlay.starting_at(from)),
-                None => Box::new(std::iter::empty()),
-            };
-            slots.peekable()
-        };
-        let mut rows = base.starting_at(from)?;
-        let stored = rows.next()?;
-        let frozen = view.frozen.as_ref().filter(|_| !mutant(Mutant::ScanIgnoresFrozen));
-        Ok(Self { active: layer(Some(&view.active)), frozen: layer(frozen), rows, stored })
-    }
-
-    fn next(&mut self) -> Result<Option<Layered<'a>>, StateError> {
-        let keys = [self.active.peek(), self.frozen.peek()];
-        let Some(key) = keys.into_iter().flatten().map(|(key, _)| *key).min() else {
-            return self.next_stored();
-        };
-        let stored = self.stored.as_ref().map(|stored| stored.key().cmp(key));
-        if stored == Some(Ordering::Less) {
-            return self.next_stored();
-        }
-        let active = self.active.next_if(|(other, _)| *other == key);
-        let frozen = self.frozen.next_if(|(other, _)| *other == key);
-        if active.is_none() {
-            mark(Mark::ScanFrozen);
-        }
-        let hidden = if stored == Some(Ordering::Equal) { self.next_stored()? } else { None };
-        let Some((key, slot)) = active.or(frozen) else { return Ok(None) };
-        if hidden.is_some() && matches!(slot, Slot::Deleted) && mutant(Mutant::ScanForgetsTombstones) {
-            return Ok(hidden);
-        }
-        Ok(Some(Layered::Slot(key, slot)))
-    }
-
-    fn next_stored(&mut self) -> Result<Option<Layered<'a>>, StateError> {
-        let Some(stored) = self.stored.take() else { return Ok(None) };
-        self.stored = self.rows.next()?;
-        Ok(Some(Layered::Stored(stored)))
-    }
-}
-
-impl Layered<'_> {
-    /// The key, and the row where there is one.
-    fn split(&self) -> (&[u8], Option<(Meta, &[u8])>) {
-        match self {
-            Self::Slot(key, Slot::Row(row)) => (key, Some((row.meta, &row.value))),
-            Self::Slot(key, Slot::Deleted) => (key, None),
-            Self::Stored(stored) => (stored.key(), stored.split()),
-        }
     }
 }

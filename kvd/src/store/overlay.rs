@@ -4,7 +4,6 @@
 use std::{ops::Bound, sync::Arc};
 
 use imbl::OrdMap;
-use protocol::KeyRange;
 
 use crate::state::row::Row;
 
@@ -52,14 +51,6 @@ impl Overlay {
         self.bytes
     }
 
-    /// What it knows of a range, in the order of the keys. The range is not an empty one.
-    pub(crate) fn range<'a>(
-        &'a self,
-        range: &KeyRange,
-    ) -> impl Iterator<Item = (&'a [u8], &'a Slot)> + use<'a> {
-        self.slots.range::<_, [u8]>(bounds(range)).map(|(key, slot)| (&**key, slot))
-    }
-
     /// What it knows of the keys from `from` on, in their order.
     pub(crate) fn starting_at<'a>(
         &'a self,
@@ -73,11 +64,6 @@ impl Overlay {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Slot)> {
         self.slots.iter().map(|(key, slot)| (&**key, slot))
     }
-}
-
-/// The bounds of a range, as ordered maps want them.
-pub(crate) fn bounds(range: &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (Bound::Included(&range.from), range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded))
 }
 
 fn cost(key: &[u8], slot: &Slot) -> usize {
