@@ -1,15 +1,5 @@
 //! Every code a failure can carry, with what it means and what to do: the one list, to which a test holds every place
 //! that makes a failure. A code is never used for anything else and never removed.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use crate::exit::Exit;
 

@@ -15,16 +15,6 @@
 //! ```
 //!
 //! It holds a private key, so a file that others may read is refused rather than used.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{
     fs,

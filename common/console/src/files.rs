@@ -1,14 +1,4 @@
 //! Files that are whole or not there: written beside their place and moved into it.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{
     ffi::OsString,

@@ -3,16 +3,6 @@
 //!
 //! A pattern is matched in one pass over the key with a set of places in the pattern, so no pattern takes longer than its
 //! length times that of the key.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 /// A pattern that makes sense.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,17 @@
 //! | `schema` | the JSON Schema of every document |
 //! | `usage` | what is said of a line that does not parse |
 //! | `text` | durations, sizes, bytes for people |
+// What people type and what servers answer is refused, never panicked on.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub mod codes;
 pub mod command;

@@ -9,16 +9,6 @@
 //!
 //! A command that fails in the middle has shown rows all the same. That it is not all shows by the missing end, and by
 //! the exit code.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::io::Write;
 

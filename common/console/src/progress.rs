@@ -1,14 +1,4 @@
 //! How far a long command has come, on stderr, and only where that is a terminal: a line that is drawn over itself.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{
     io::{self, IsTerminal as _, Write as _},

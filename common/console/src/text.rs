@@ -1,14 +1,4 @@
 //! Small things written and read by people: durations, sizes, bytes of unknown origin.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::time::Duration;
 

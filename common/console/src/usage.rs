@@ -1,14 +1,4 @@
 //! What is said of a line that does not parse, and of one that asks for help.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{
     ffi::{OsStr, OsString},

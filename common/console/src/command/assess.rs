@@ -82,7 +82,7 @@ impl Assessment {
 
     /// A quorum.
     pub(super) fn needed(&self) -> usize {
-        self.voters() / 2 + 1
+        (self.voters() / 2).saturating_add(1)
     }
 
     /// Nodes that answer.
@@ -311,21 +311,30 @@ impl Assessment {
             "state": self.state(row),
             "error": row.status.as_ref().err().map(ToString::to_string),
         });
-        if let Ok(status) = &row.status {
-            node["role"] = role(status.role).into();
-            node["term"] = status.term.into();
-            node["leader"] = status.leader.map(|id| format!("{id:x}")).into();
-            node["committed"] = status.committed.into();
-            node["applied"] = status.applied.into();
-            node["lag_entries"] = self.lag(status).into();
-            node["rtt_ms"] = (row.rtt.as_secs_f64() * 1000.0).into();
-            node["disk_bytes"] = status.disk_bytes.into();
-            node["cert_days"] = status.certificate_days.into();
-            node["uptime_ms"] = status.uptime_ms.into();
-            node["version"] = status.version.as_str().into();
-            node["state_hash"] = format!("{:016x}", status.state_hash).into();
+        if let (Ok(status), Some(node)) = (&row.status, node.as_object_mut())
+            && let Value::Object(seen) = self.seen(row, status)
+        {
+            node.extend(seen);
         }
         node
+    }
+
+    /// What a node that answered says of itself.
+    fn seen(&self, row: &Row, status: &NodeStatus) -> Value {
+        json!({
+            "role": role(status.role),
+            "term": status.term,
+            "leader": status.leader.map(|id| format!("{id:x}")),
+            "committed": status.committed,
+            "applied": status.applied,
+            "lag_entries": self.lag(status),
+            "rtt_ms": row.rtt.as_secs_f64() * 1000.0,
+            "disk_bytes": status.disk_bytes,
+            "cert_days": status.certificate_days,
+            "uptime_ms": status.uptime_ms,
+            "version": status.version,
+            "state_hash": format!("{:016x}", status.state_hash),
+        })
     }
 }
 

@@ -1,14 +1,4 @@
 //! `bench`: a closed loop against the cluster, measured by the client library, shown here.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::time::Duration;
 

@@ -4,16 +4,6 @@
 //! ```text
 //! gather (ask nodes, read) ──► judge (pure) ──► verdict ──► soften (--for) ──► textfile ──► one of four formats
 //! ```
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{
     ffi::OsString,

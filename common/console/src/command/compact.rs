@@ -1,15 +1,5 @@
 //! `compact log`: nodes discard of their logs what their states hold, now and without keeping anything for followers
 //! that lag. They do so by themselves as well; this is for a disk that should have the room at once.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use clap::{Args, Subcommand};
 use client::{Compacted, Error, NodeView};

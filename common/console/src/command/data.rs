@@ -1,14 +1,4 @@
 //! Keys and values: exists, and what all commands on keys share. Both are bytes; text is only how they are typed and shown.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 

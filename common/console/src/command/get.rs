@@ -1,14 +1,4 @@
 //! `get`: one key, or all keys of a prefix, a range or a pattern, as they come.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 

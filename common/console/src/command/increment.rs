@@ -1,14 +1,4 @@
 //! `incr`: counts in a key, without a race.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 

@@ -1,15 +1,5 @@
 //! `completion` and `man`: what a package installs beside the program, made from the grammar, so that it says neither
 //! more nor less than the program does.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::path::{Path, PathBuf};
 

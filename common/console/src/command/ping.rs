@@ -1,15 +1,5 @@
 //! `ping`: the round trip of a status call to each node, all at once. Says of a node that it answers and how fast, and
 //! nothing of the cluster.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use clap::Args;
 use client::NodeView;

@@ -1,15 +1,5 @@
 //! `del`: one key, or all keys of a prefix or a range at once. Many are never removed by accident: more than `--max` are
 //! refused, all of them.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 

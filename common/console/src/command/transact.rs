@@ -1,15 +1,5 @@
 //! `txn`: compares keys and does one of two lists of reads and writes, all of it at one revision. What is compared and
 //! done is said by arguments, or by a JSON file (`transact/file.rs`).
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::path::PathBuf;
 

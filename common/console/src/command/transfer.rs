@@ -6,16 +6,6 @@
 //!
 //! An import keeps many writes on the way. Each says what the key is to be, so an import that broke off can be run again
 //! from its beginning; two lines for one key take effect in their order.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{
     collections::HashSet,

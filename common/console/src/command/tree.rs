@@ -1,15 +1,5 @@
 //! `ls` and `tree`: keys as if they were paths, with `/` between their parts. A folder is a run of keys that begin alike,
 //! so it is put together from a scan of the keys in one pass, and memory holds one path however many keys there are.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 

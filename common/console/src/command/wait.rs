@@ -1,15 +1,5 @@
 //! `wait`: until something is so. It asks again and again, waits through anything that can pass by itself and ends at
 //! once with what cannot, such as certificates of another cluster.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, time::Duration};
 

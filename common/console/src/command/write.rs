@@ -1,15 +1,5 @@
 //! Writes of one key: set, and what it shares with del and incr. Whether a condition holds is the cluster's to say; a
 //! condition that does not is a clean "no", with what was found instead.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{
     ffi::OsString,

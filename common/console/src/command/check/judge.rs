@@ -1,14 +1,4 @@
 //! From what was found to a verdict. Pure: every situation can be tested without a cluster.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::time::Duration;
 

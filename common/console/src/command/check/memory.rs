@@ -1,14 +1,4 @@
 //! What a check keeps from run to run: how often in a row it was not well, and when it was well last.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{fs, io, path::Path};
 

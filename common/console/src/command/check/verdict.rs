@@ -1,15 +1,5 @@
 //! What a check came to, and how that is written for those who ask: the line of a Nagios plugin, the text format of
 //! Prometheus, JSON, a table.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
