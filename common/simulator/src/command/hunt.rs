@@ -152,14 +152,14 @@ fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants.txt")
 }
 
-/// Mutants that no seed finds yet, and marks that few seeds pass, each with what the simulator lacks: holes that are known.
-pub(super) fn blind() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// Mutants that no seed finds yet, and what the simulator lacks: holes that are known.
+fn blind() -> impl Iterator<Item = (&'static str, &'static str)> {
     let lines = include_str!("../../blind.txt").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' '))
 }
 
 /// Before the name of a mark, whose seed was written down by hand: it passes where few others do.
-pub(super) const MARK: &str = "mark:";
+const MARK: &str = "mark:";
 
 /// The recorded seed of each mutant, and of rare marks.
 pub(super) fn recorded() -> Result<BTreeMap<String, u64>, String> {
