@@ -176,6 +176,11 @@ impl Node {
         self.raft.status()
     }
 
+    /// The newest stamp that the state at [`Node::applied`] has seen, in milliseconds.
+    pub fn state_stamp_ms(&self) -> u64 {
+        self.state.stamp_ms()
+    }
+
     /// The hash of the state at [`Node::applied`].
     pub fn state_hash(&self) -> u64 {
         self.state.hash()

@@ -33,8 +33,10 @@ pub const NAMES: &[&str] = &[
     "server: all powerless at once",
     "server: hit as it began to lead",
     "server: ended as it had voted",
+    "server: ended as it had asked",
     "server: mute as it began to lead",
     "server: hit as it started",
+    "server: outgrown",
     "server: refused to start",
     "server: log found damaged",
     "disk: unsynced writes lost",
@@ -91,6 +93,7 @@ pub const NAMES: &[&str] = &[
     "liveness: over a bridge",
     "liveness: in a chain",
     "liveness: newest log behind in terms",
+    "liveness: one lacks what was discarded",
     "liveness: idle watched",
 ];
 

@@ -64,8 +64,9 @@ options! {
 
     /// Longest time that healing waits for servers that are hard to unite, in seconds.
     discord: |rng| half(rng, 20, 60);
-    /// Which: 0, a quorum of which the one with the newest log is behind in terms; 1, a leader that is behind in terms.
-    discord_kind: |rng| rng.between(0, 1);
+    /// Which: 0, a quorum of which the one with the newest log is behind in terms; 1, a leader that is behind in terms; 2,
+    /// one that lacks what was discarded.
+    discord_kind: |rng| rng.between(0, 2);
     /// Whether a cluster that is healed as a whole must then work over a bridge or along a chain.
     partial: |rng| u64::from(rng.chance(500_000));
     /// Whether the healed network loses everything: no seed says so; it is how a failure is tried out.
@@ -205,6 +206,8 @@ options! {
     uneven: |rng| rng.between(0, 1);
     /// Mean time between two wishes to discard the log of a server, in milliseconds.
     compactions: |rng| half(rng, 300, 10_000);
+    /// Mean time between two moments in which a server is cut off until the others discard what it lacks, in milliseconds.
+    outgrowths: |rng| half(rng, 1000, 8000);
     /// Most followers that are sent the state at one time.
     snapshots: |rng| one_of(rng, &[1, 2, 2]);
     /// Longest time that a block of a state takes, and making it current, in microseconds.
@@ -212,9 +215,9 @@ options! {
     /// States that a server makes current and then ends, soon.
     upsets: |rng| half(rng, 300_000, 1_000_000);
     /// Blocks of a state at which its stream is cut.
-    stream_cuts: |rng| half(rng, 10_000, 300_000);
+    stream_cuts: |rng| half(rng, 10_000, 150_000);
     /// Blocks of a state that are damaged on their way.
-    stream_damage: |rng| half(rng, 10_000, 200_000);
+    stream_damage: |rng| half(rng, 10_000, 100_000);
     /// Bytes of applied entries that the core keeps in memory.
     cache_bytes: |rng| one_of(rng, &[0, 2000, 100_000, 10_000_000]);
     /// Most entries of an append.
@@ -232,6 +235,11 @@ options! {
 }
 
 impl Options {
+    /// Bytes of a segment: as few as can be where what is in earlier ones is to be discarded soon.
+    pub fn segment(&self) -> u64 {
+        if self.outgrowths > 0 { self.segment_bytes.min(16 << 10) } else { self.segment_bytes }
+    }
+
     /// Sets what `text` says, `name=value` each, apart by white space.
     pub fn adjust(&mut self, text: &str) -> Result<(), String> {
         for pair in text.split_whitespace() {

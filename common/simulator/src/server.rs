@@ -103,6 +103,11 @@ impl Inbox {
     pub fn waits(&self) -> bool {
         !(self.done.is_empty() && self.peers.is_empty() && self.clients.is_empty())
     }
+
+    /// What the loop takes in next where it takes in one thing at a time, if that is a message of another server.
+    pub fn only_message(&self) -> Option<Envelope> {
+        if self.done.is_empty() { self.peers.front().cloned() } else { None }
+    }
 }
 
 /// A scan that is being served.
@@ -181,7 +186,7 @@ impl Server {
         let disk: Arc<dyn Disk> = Arc::new(self.medium.clone());
         let (log, state) = directories();
         let settings = log::Settings {
-            segment_bytes: options.segment_bytes,
+            segment_bytes: options.segment(),
             chunk_bytes: 4096,
             batch_bytes: 8 << 10,
             background: false,
@@ -280,6 +285,6 @@ pub fn bounds(options: &Options) -> watch::Bounds {
         uncommitted: options.uncommitted,
         unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
         // The mark of an idle log may begin one segment more, and nothing is discarded before the next flush.
-        log_bytes: options.keep_bytes + 2 * options.segment_bytes,
+        log_bytes: options.keep_bytes + 2 * options.segment(),
     }
 }

@@ -8,6 +8,7 @@
 //! | a leader holds what was committed in earlier terms | [`Watch::seen`] |
 //! | what is committed lies on the disks of a majority, and never changes | `Watch::commits` |
 //! | nothing leaves a server that its disk does not hold yet, and nothing of a term that is past | `watch/words.rs` |
+//! | who hears a leader enters no term of a candidate's | `watch/loyalty.rs` |
 //! | what a leader takes as a follower's match is on that follower's disk | [`Watch::seen`] |
 //! | what was durable is there after a crash | [`Watch::restarted`] |
 //! | what is not committed, and what is not applied, stays within the bounds that were set | `Watch::bounds` |
@@ -25,6 +26,7 @@ mod discord;
 mod elections;
 mod flushes;
 mod forgetting;
+mod loyalty;
 pub mod model;
 mod scans;
 mod words;
@@ -41,6 +43,7 @@ pub use self::answers::Asked;
 use self::{
     elections::Elections,
     flushes::Flushes,
+    loyalty::Loyalty,
     model::{Model, Verdict},
 };
 use crate::{options::Options, trace::digest};
@@ -55,6 +58,7 @@ pub struct Watch {
     model: Model,
     bounds: Bounds,
     flushes: Flushes,
+    loyalty: Loyalty,
     stamp_ms: u64,
 }
 
@@ -143,6 +147,7 @@ impl Watch {
             model: Model::new(size(options.request_ids)),
             bounds,
             flushes: Flushes::new(servers, size(options.overlay_entries)),
+            loyalty: Loyalty::new(servers),
             stamp_ms: 0,
         }
     }
@@ -280,6 +285,7 @@ impl Watch {
         }
         let applied = base as u64;
         self.flushes.restarted(me, applied);
+        self.loyalty.restarted(me);
         self.servers[me] = Seen {
             durable: log.clone(),
             handed: log,

@@ -2,9 +2,11 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `world/serving.rs` | the loop of a server and the two threads under it |
+//! | `world/serving.rs` | the loop of a server |
+//! | `world/threads.rs` | the two threads under it |
 //! | `world/streaming.rs` | states that go from one server to another |
 //! | `world/living.rs` | starts and ends of servers |
+//! | `world/scanning.rs` | scans, page by page |
 //! | `world/calling.rs` | clients, decided by the production client's own rules |
 //! | `world/lying.rs` | clients that are wrong |
 //! | `world/harming.rs` | which fault comes when |
@@ -20,6 +22,7 @@ mod rotting;
 mod scanning;
 mod serving;
 mod streaming;
+mod threads;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,6 +105,8 @@ pub enum Plan {
     Usurp(Target),
     /// A server that has just voted ends, and is soon back.
     Blink(Target),
+    /// The network is whole again, if its cuts are still those of this number.
+    Whole(u64),
     /// A fault is due.
     Harm(Harm),
 }
@@ -156,6 +161,14 @@ pub struct World {
     /// A cut that comes and goes, and what is cut also while it is gone.
     flapping: Option<Cuts>,
     lasting: Cuts,
+    /// How often the network was cut.
+    parted: u64,
+    /// Pairs of servers between whom the next answer to a question is late.
+    late_answers: BTreeSet<(usize, usize)>,
+    /// Servers to which a state was cut off since faults ended.
+    severed: BTreeSet<usize>,
+    /// Servers, and those for whom a read of theirs has failed since then.
+    starved: BTreeSet<(usize, u64)>,
     /// Whether a write of the healed cluster was acknowledged, and how many reads of the end are not answered.
     probed: bool,
     reads_due: u64,
@@ -192,6 +205,10 @@ impl World {
             mood: options.clone(),
             flapping: None,
             lasting: Cuts::new(),
+            parted: 0,
+            late_answers: BTreeSet::new(),
+            severed: BTreeSet::new(),
+            starved: BTreeSet::new(),
             probed: false,
             reads_due: 0,
             unread: BTreeSet::new(),
@@ -236,6 +253,7 @@ impl World {
             Plan::Resume(target) => self.resume(target),
             Plan::Usurp(target) => self.usurp(target),
             Plan::Blink(target) => self.blink(target),
+            Plan::Whole(parted) => self.make_whole(parted),
             Plan::Harm(harm) => {
                 self.trace.note(now, 20, harm as u64);
                 self.harm(harm);

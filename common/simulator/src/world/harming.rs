@@ -2,6 +2,7 @@
 //! others begin, so that a cluster is also seen to recover from one while another goes on.
 
 use protocol::Request;
+use raft::Message;
 use testkit::disk::Weather;
 
 use super::{Plan, Target, World, calling::PROBER};
@@ -17,8 +18,6 @@ pub enum Harm {
     Mood,
     /// The network parts.
     Partition,
-    /// The network is whole again.
-    Whole,
     /// A cut that comes and goes.
     Flap,
     /// The connections of a server are reset.
@@ -43,10 +42,14 @@ pub enum Harm {
     Jump,
     /// Somebody wants a log to be discarded.
     Compact,
+    /// A server is cut off until the others have discarded what it lacks.
+    Outgrow,
+    /// Somebody wants every log to be discarded.
+    CompactAll,
 }
 
 /// Kinds with the option that gives their mean interval.
-const KINDS: [(Harm, &str); 9] = [
+const KINDS: [(Harm, &str); 10] = [
     (Harm::Depose, "deposals"),
     (Harm::Partition, "partitions"),
     (Harm::Reset, "resets"),
@@ -56,6 +59,7 @@ const KINDS: [(Harm, &str); 9] = [
     (Harm::NoSpace, "no_space"),
     (Harm::Jump, "jumps"),
     (Harm::Compact, "compactions"),
+    (Harm::Outgrow, "outgrowths"),
 ];
 
 /// Options that rest in some moods.
@@ -129,7 +133,6 @@ impl World {
         match harm {
             Harm::Mood => self.change_mood(),
             Harm::Partition => self.part(),
-            Harm::Whole => self.make_whole(),
             Harm::Flap => self.flap(),
             Harm::Reset => {
                 let at = self.rng.index(self.servers.len());
@@ -149,7 +152,12 @@ impl World {
             }
             Harm::Rot => self.rot_one(),
             Harm::RotSettled => self.rot_settled(),
-            Harm::Compact => self.compact_one(),
+            Harm::Compact => {
+                let at = self.rng.index(self.servers.len());
+                self.compact(at);
+            }
+            Harm::CompactAll => (0..self.servers.len()).for_each(|at| self.compact(at)),
+            Harm::Outgrow => self.outgrow_one(),
             Harm::Jump => {
                 let (at, far) = (self.rng.index(self.servers.len()), self.rng.below(100_000_000_000));
                 self.counts.add("clock: jumped");
@@ -158,8 +166,20 @@ impl World {
         }
     }
 
-    fn compact_one(&mut self) {
-        let (at, number) = (self.rng.index(self.servers.len()), self.number());
+    /// Cuts a server off, lets all discard their logs in the middle of that, and lets it come back.
+    fn outgrow_one(&mut self) {
+        let me = self.rng.index(self.servers.len());
+        if self.leader() == Some(me) {
+            return;
+        }
+        self.counts.add("server: outgrown");
+        let time = self.rng.between(200_000, 3_000_000);
+        self.isolate(me, true, time);
+        self.agenda.after(time * 3 / 4, Plan::Harm(Harm::CompactAll));
+    }
+
+    fn compact(&mut self, at: usize) {
+        let number = self.number();
         let deadline_ms = if self.rng.below(4) == 0 { 20 } else { 5000 };
         self.post(PROBER, at, number, deadline_ms, Request::CompactLog);
     }
@@ -191,16 +211,26 @@ impl World {
         self.trace.say(self.agenda.now(), || format!("the network parts: {cuts:?}"));
         self.sides = (self.rng.below(3) == 0).then(|| self.rng.bits());
         self.flapping = (self.rng.below(4) == 0).then(|| cuts.clone());
-        self.network.cut(cuts);
-        let whole = self.rng.between(100_000, self.options.partition_ms.max(100) * 1000);
-        self.agenda.after(whole, Plan::Harm(Harm::Whole));
+        let time = self.rng.between(100_000, self.options.partition_ms.max(100) * 1000);
+        self.cut_for(cuts, time);
         if self.flapping.is_some() {
             self.counts.add("partition: flapping");
             self.agenda.after(1000, Plan::Harm(Harm::Flap));
         }
     }
 
-    fn make_whole(&mut self) {
+    /// Cuts these pairs, and no others, for a while, or until others are cut.
+    fn cut_for(&mut self, cuts: Cuts, time: u64) {
+        self.network.cut(cuts);
+        self.parted += 1;
+        self.agenda.after(time, Plan::Whole(self.parted));
+    }
+
+    /// The cuts of this number end, if they are still those that there are.
+    pub(super) fn make_whole(&mut self, parted: u64) {
+        if self.calm || parted != self.parted {
+            return;
+        }
         self.trace.say(self.agenda.now(), || "the network is whole");
         self.network.cut(Cuts::new());
         self.sides = None;
@@ -263,7 +293,8 @@ impl World {
         let mute = self.rng.below(2) == 0;
         if mute {
             self.counts.add("server: mute as it began to lead");
-            self.isolate(target.server, false);
+            let time = self.rng.between(50_000, 1_000_000);
+            self.isolate(target.server, false, time);
         }
         let soon = self.rng.below(if mute { 400_000 } else { self.options.usurp_us });
         self.agenda.after(soon, Plan::Usurp(target));
@@ -278,7 +309,10 @@ impl World {
         self.counts.add("server: hit as it began to lead");
         match self.rng.below(4) {
             0 | 1 => self.crash(me),
-            2 => self.isolate(me, true),
+            2 => {
+                let time = self.rng.between(50_000, 1_000_000);
+                self.isolate(me, true, time);
+            }
             _ => self.pause(me),
         }
     }
@@ -309,32 +343,46 @@ impl World {
     /// What a server promised by its vote is put to the test when it starts again while others still ask for it.
     pub(super) fn greet_voter(&mut self, target: Target) {
         if !self.calm && self.rng.chance(self.mood.usurps / 4) {
+            self.counts.add("server: ended as it had voted");
             let soon = self.rng.below(2000);
             self.agenda.after(soon, Plan::Blink(target));
         }
     }
 
-    /// Ends a server that has just voted; it is back within milliseconds.
+    /// Who asked its leader where to read is soon another process, and the answer to the first one comes late.
+    pub(super) fn greet_asker(&mut self, target: Target, leader: usize) {
+        if !self.calm && self.rng.chance(self.mood.usurps / 100) {
+            self.counts.add("server: ended as it had asked");
+            self.late_answers.insert((leader, target.server));
+            let soon = 2 * self.options.latency_us + self.rng.below(2000);
+            self.agenda.after(soon, Plan::Blink(target));
+        }
+    }
+
+    /// How much later than usual this message comes, in microseconds.
+    pub(super) fn lateness(&mut self, from: usize, to: usize, message: &Message) -> u64 {
+        let answers = matches!(message, Message::ReadIndexReply { index: Some(_), .. });
+        if answers && self.late_answers.remove(&(from, to)) { self.rng.between(20_000, 1_000_000) } else { 0 }
+    }
+
+    /// Ends a server that has just voted or asked; it is back within milliseconds.
     pub(super) fn blink(&mut self, target: Target) {
         let me = target.server;
         if self.calm || self.servers[me].boot != target.boot || self.servers[me].up().is_none() {
             return;
         }
-        self.counts.add("server: ended as it had voted");
         self.crash(me);
         let (delay, target) = (1000 + self.rng.below(5000), self.target(me));
         self.agenda.after(delay, Plan::Start(target));
     }
 
-    /// Cuts what `me` sends, and what it is sent when `both`, for a while.
-    fn isolate(&mut self, me: usize, both: bool) {
+    /// Cuts what `me` sends, and what it is sent when `both`, for `time` microseconds.
+    fn isolate(&mut self, me: usize, both: bool, time: u64) {
         let others = (0..self.servers.len()).filter(|at| *at != me);
         let cuts =
             others.flat_map(|at| [(me, at), (at, me)]).filter(|(from, _)| both || *from == me).collect();
         self.flapping = None;
-        self.network.cut(cuts);
-        let whole = self.rng.between(50_000, 1_000_000);
-        self.agenda.after(whole, Plan::Harm(Harm::Whole));
+        self.cut_for(cuts, time);
     }
 
     fn black_out(&mut self) {

@@ -146,7 +146,8 @@ impl World {
                     .watch
                     .discord(&self.sound())
                     .map(|core| (core, "liveness: newest log behind in terms")),
-                _ => self.left_by_one().map(|core| (core, "liveness: leader behind in terms")),
+                1 => self.left_by_one().map(|core| (core, "liveness: leader behind in terms")),
+                _ => self.outgrown().map(|core| (core, "liveness: one lacks what was discarded")),
             };
             if let Some((mut core, name)) = found {
                 self.counts.add(name);
@@ -169,6 +170,14 @@ impl World {
             standing(*at).is_some_and(|server| server.term > term && server.role == RoleName::PreCandidate)
         };
         (loyal > self.servers.len() / 2 && sound.iter().any(left)).then_some(sound)
+    }
+
+    /// All that are sound, where one of them lacks what the leader has discarded: it must be sent the state.
+    fn outgrown(&self) -> Option<Vec<usize>> {
+        let sound = self.sound();
+        let leader = self.leader().filter(|leader| sound.contains(leader))?;
+        let discarded = self.servers[leader].up()?.log.discarded().index.0;
+        sound.iter().any(|at| self.watch.held(*at) < discarded).then_some(sound)
     }
 
     /// The servers whose disks are sound.

@@ -1,25 +1,19 @@
-//! The loop of a server and the two threads under it, as `kvd`'s driver and log thread run them, in simulated time.
-//!
-//! Whatever came while the loop or a disk was busy is its next batch. A batch of the log takes as long as a sync does;
-//! what it does to the disk is done at its beginning or at its end, so that a crash in between finds either.
+//! The loop of a server, as `kvd`'s driver runs it, in simulated time: whatever came while it was busy is its next batch.
 
 use kvd::{
     event::{Action, Caller, Event},
-    log_thread::{self, BATCH, LogTask, StoreTask, perform},
+    log_thread::{LogTask, StoreTask},
     state::StateError,
 };
 use protocol::{PeerFrame, RequestFrame, ResponseFrame};
-use raft::{Envelope, Message, NodeId, Position, RoleName};
+use raft::{Envelope, Message, NodeId, RoleName};
 
 use super::{Plan, Target, World};
 use crate::{
     network::Fate,
-    server::{CLUSTER, LogWork, Process, StoreWork, TICK, directories},
+    server::{CLUSTER, Process, TICK},
     trace::digest,
 };
-
-/// The server did not survive it.
-struct Gone;
 
 impl World {
     /// The process that `plan` is for; none when it has ended, or when it is paused and takes the plan up later.
@@ -104,7 +98,13 @@ impl World {
         let turn = usize::try_from(self.options.turn).unwrap_or(usize::MAX);
         let Some(process) = self.serving(target, Plan::Loop(target)) else { return };
         process.awake = false;
+        let message = (turn == 1).then(|| process.inbox.only_message()).flatten();
+        let message = message.map(|message| (message, process.node.consensus()));
         let result = take_in(process, now, turn);
+        if let Some((message, before)) = message {
+            let after = process.node.consensus();
+            self.watch.took(target.server, now, &message, &before, &after);
+        }
         self.trace.note(now, 30, target.server as u64);
         if let Err(error) = result.and_then(|()| self.act(target)) {
             self.gives_up(target.server, &error.to_string());
@@ -138,8 +138,10 @@ impl World {
                 Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
                 Action::Send(envelope) => {
                     self.watch.meant(target.server, envelope);
-                    if matches!(envelope.message, Message::VoteReply { granted: true }) {
-                        self.greet_voter(target);
+                    match envelope.message {
+                        Message::VoteReply { granted: true } => self.greet_voter(target),
+                        Message::ReadIndex { .. } => self.greet_asker(target, number(envelope.to)),
+                        _ => {}
                     }
                 }
                 _ => {}
@@ -230,14 +232,15 @@ impl World {
     fn send(&mut self, target: Target, envelope: Envelope) {
         let (me, now, to) = (target.server, self.agenda.now(), envelope.to);
         self.watch.sent(me, &envelope);
-        let at = usize::try_from(to.0 - 1).unwrap_or(0);
+        let at = number(to);
+        let late = self.lateness(me, at, &envelope.message);
         match self.network.send(me, at, now, &self.mood, &mut self.counts) {
             Fate::Arrives(delays) => {
                 let frame = PeerFrame { cluster: CLUSTER, group: 0, envelope }.encode();
                 let frame = std::sync::Arc::from(frame);
                 for delay in delays {
                     let frame = std::sync::Arc::clone(&frame);
-                    self.agenda.after(delay, Plan::Arrives { from: me, to: at, frame });
+                    self.agenda.after(delay + late, Plan::Arrives { from: me, to: at, frame });
                 }
             }
             Fate::Lost => {}
@@ -259,202 +262,9 @@ impl World {
         let server = &self.servers[target.server];
         if let Some(process) = server.up().filter(|_| server.boot == target.boot) {
             let status = process.node.consensus();
-            self.watch.seen(target.server, &status, process.node.state_hash());
+            let state = process.node.state_hash() ^ process.node.state_stamp_ms().rotate_right(20);
+            self.watch.seen(target.server, &status, state);
         }
-    }
-
-    fn queue_log(&mut self, target: Target, task: LogTask) {
-        if let Some(process) = self.servers[target.server].process() {
-            process.tasks.push_back(task);
-        }
-        self.begin_log(target);
-    }
-
-    /// Lets the log's thread take up what waits, if it is free.
-    fn begin_log(&mut self, target: Target) {
-        let early = self.rng.below(2) == 0;
-        let Some(process) = self.servers[target.server].process() else { return };
-        if process.log_work.is_some() || process.tasks.is_empty() {
-            return;
-        }
-        let count = process.tasks.len().min(BATCH);
-        let batch: Vec<LogTask> = process.tasks.drain(..count).collect();
-        let work = if early {
-            match self.write_log(target, batch) {
-                Some(events) => LogWork::Done(events),
-                None => return,
-            }
-        } else {
-            LogWork::Later(batch)
-        };
-        if let Some(process) = self.servers[target.server].process() {
-            process.log_work = Some(work);
-        }
-        let time = self.sync_time(target.server);
-        self.agenda.after(time, Plan::LogDone(target));
-    }
-
-    /// Does a batch; none when the server did not survive it.
-    fn write_log(&mut self, target: Target, batch: Vec<LogTask>) -> Option<Vec<Event>> {
-        let writes = batch.iter().filter(|task| matches!(task, LogTask::Persist(_))).count();
-        self.watch.writing(target.server, writes);
-        let process = self.servers[target.server].process()?;
-        process.batches += 1;
-        match perform(&mut process.log, batch) {
-            Ok(mut events) => {
-                self.watch.written(target.server);
-                for event in &events {
-                    if let Event::Discarded(discarded) = event {
-                        self.watch.discarded(target.server, discarded);
-                    }
-                }
-                for event in &mut events {
-                    self.spoil(event);
-                }
-                if self.notice_power(target) { None } else { Some(events) }
-            }
-            Err(error) => {
-                self.gives_up(target.server, &error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Lets a read for a follower fail, as the log's thread tells it.
-    fn spoil(&mut self, event: &mut Event) {
-        if let Event::Fetched(fetched) = event
-            && self.rng.chance(self.mood.fetch_errors)
-        {
-            self.counts.add("disk: read for a follower failed");
-            fetched.previous = Position::ZERO;
-            fetched.entries.clear();
-        }
-    }
-
-    pub(super) fn log_done(&mut self, target: Target) {
-        let Some(process) = self.serving(target, Plan::LogDone(target)) else { return };
-        let events = match process.log_work.take() {
-            Some(LogWork::Done(events)) => events,
-            Some(LogWork::Later(batch)) => match self.write_log(target, batch) {
-                Some(events) => events,
-                None => return,
-            },
-            None => return,
-        };
-        let Some(process) = self.servers[target.server].process() else { return };
-        process.inbox.done.extend(events);
-        let (idle, batches) = (process.tasks.is_empty(), process.batches);
-        self.wake(target.server);
-        if idle {
-            let pause = u64::try_from(log_thread::IDLE.as_micros()).unwrap_or(u64::MAX);
-            self.agenda.after(pause, Plan::Idle(target, batches));
-        } else {
-            self.begin_log(target);
-        }
-    }
-
-    pub(super) fn idle(&mut self, target: Target, batches: u64) {
-        let end = self.servers[target.server].medium.end(&directories().0);
-        let Some(process) = self.serving(target, Plan::Idle(target, batches)) else { return };
-        if process.batches != batches || process.log_work.is_some() {
-            return;
-        }
-        let settled = process.log.settle();
-        match settled {
-            Ok(()) => end.into_iter().for_each(|end| self.servers[target.server].medium.settled(end)),
-            Err(error) => self.gives_up(target.server, &error.to_string()),
-        }
-        self.notice_power(target);
-    }
-
-    fn queue_store(&mut self, target: Target, task: StoreTask) {
-        if let Some(process) = self.servers[target.server].process() {
-            process.store_tasks.push_back(task);
-        }
-        self.begin_store(target);
-    }
-
-    /// Lets the state's thread take up what waits, if it is free.
-    fn begin_store(&mut self, target: Target) {
-        let (me, early) = (target.server, self.rng.below(2) == 0);
-        let Some(process) = self.servers[me].process().filter(|process| process.store_work.is_none()) else {
-            return;
-        };
-        let Some(task) = process.store_tasks.pop_front() else { return };
-        let slow = matches!(task, StoreTask::Install(_));
-        let work = if early {
-            let Ok(event) = self.write_store(target, task) else { return };
-            StoreWork::Done(event.map(Box::new))
-        } else {
-            StoreWork::Later(Box::new(task))
-        };
-        if let Some(process) = self.servers[me].process() {
-            process.store_work = Some(work);
-        }
-        let pause = if slow { self.rng.below(self.mood.stream_us + 1) } else { 0 };
-        let time = self.sync_time(me).saturating_add(self.sync_time(me)).saturating_add(pause);
-        self.agenda.after(time, Plan::StoreDone(target));
-    }
-
-    /// Does the work of the state's thread.
-    fn write_store(&mut self, target: Target, task: StoreTask) -> Result<Option<Event>, Gone> {
-        let me = target.server;
-        if let StoreTask::Install(install) = &task {
-            self.watch.installing(me, install.position().index.0);
-            self.hit_state(me);
-        }
-        match task.perform() {
-            Ok(event) => {
-                if let Some(Event::Installed(installed)) = &event {
-                    self.watch.installed(me, installed.position().index.0);
-                    self.servers[me].installed = Some(installed.position().index.0);
-                }
-                if self.notice_power(target) {
-                    return Err(Gone);
-                }
-                if matches!(event, Some(Event::Installed(_))) {
-                    self.greet_state(me);
-                }
-                Ok(event)
-            }
-            Err(error) => {
-                self.gives_up(me, &error.to_string());
-                Err(Gone)
-            }
-        }
-    }
-
-    pub(super) fn store_done(&mut self, target: Target) {
-        let Some(process) = self.serving(target, Plan::StoreDone(target)) else { return };
-        let event = match process.store_work.take() {
-            Some(StoreWork::Done(event)) => event.map(|event| *event),
-            Some(StoreWork::Later(task)) => match self.write_store(target, *task) {
-                Ok(event) => event,
-                Err(Gone) => return,
-            },
-            None => return,
-        };
-        if let Some(Event::Flushed(flushed)) = &event {
-            self.watch.flush_ended(target.server, flushed.position().index.0);
-        }
-        if let Some(process) = self.servers[target.server].process() {
-            process.inbox.done.extend(event);
-        }
-        self.wake(target.server);
-        self.begin_store(target);
-    }
-
-    /// How long a sync takes.
-    pub(super) fn sync_time(&mut self, me: usize) -> u64 {
-        if self.hung[me] {
-            return u64::MAX;
-        }
-        let usual = self.options.sync_us + self.rng.below(self.options.sync_us);
-        if self.rng.chance(self.mood.stalls) {
-            self.counts.add("disk: stalled");
-            return usual + self.rng.below(self.options.stall_ms * 1000);
-        }
-        usual
     }
 }
 
@@ -482,6 +292,11 @@ fn take_in(process: &mut Process, now: u64, turn: usize) -> Result<(), StateErro
         process.node.handle(Event::Client { caller, frame })?;
     }
     Ok(())
+}
+
+/// The server that has this id.
+fn number(id: NodeId) -> usize {
+    usize::try_from(id.0 - 1).unwrap_or(0)
 }
 
 /// A message without its payloads.

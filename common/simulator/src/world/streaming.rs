@@ -88,7 +88,8 @@ impl World {
             world.servers[target.server].boot == target.boot && world.servers[target.server].up().is_some()
         };
         let reaches = self.network.reaches(from, to) && self.network.reaches(to, from);
-        let cut = !matches!(stream.stage, Stage::Ended) && self.rng.chance(self.mood.stream_cuts);
+        let open = !matches!(stream.stage, Stage::Ended);
+        let cut = open && (self.rng.chance(self.mood.stream_cuts) || self.cuts_the_first(to));
         if cut && reaches {
             self.counts.add("stream: cut");
         }
@@ -105,6 +106,11 @@ impl World {
             return self.agenda.after(NOTICED, Plan::Stream(number));
         }
         self.move_on(number, stream);
+    }
+
+    /// Whether a state is cut off because it is the first to come to `to` since faults ended: it must be sent again.
+    fn cuts_the_first(&mut self, to: usize) -> bool {
+        self.calm && self.mood.stream_cuts > 0 && self.severed.insert(to)
     }
 
     fn move_on(&mut self, number: u64, mut stream: Stream) {
