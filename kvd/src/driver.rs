@@ -113,10 +113,14 @@ impl Driver {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut done, mut peers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
-        loop {
+        let mut leaving = false;
+        while !(leaving && self.node.has_left()) {
             tokio::select! {
                 biased;
-                _ = &mut stop => return Ok(()),
+                _ = &mut stop, if !leaving => {
+                    leaving = true;
+                    self.node.handle(Event::Leave)?;
+                }
                 _ = ticks.tick() => self.node.handle(Event::Tick(self.now()))?,
                 count = queues.done.recv_many(&mut done, BATCH) => closed(count, "the log thread")?,
                 count = queues.peers.recv_many(&mut peers, BATCH) => closed(count, "the peers' task")?,
@@ -139,6 +143,7 @@ impl Driver {
             }
             self.act()?;
         }
+        Ok(())
     }
 
     fn take(&mut self, input: Input) -> Result<(), DriverError> {

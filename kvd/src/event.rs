@@ -71,6 +71,8 @@ pub enum Event {
     Installed(Box<Installed>),
     /// Messages to this peer do not get through.
     Unreachable(NodeId),
+    /// The process is about to end: another server should lead by then. See [`Node::has_left`](crate::node::Node).
+    Leave,
 }
 
 /// The clocks at one moment. Both are arguments, so that a simulator can hold them.

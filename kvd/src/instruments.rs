@@ -57,6 +57,8 @@ raft::instruments! {
         WriteLost: "a write is lost from sight with leadership",
         WriteExpired: "a write's time passes while its fate is open",
         WriteBusy: "a write is refused because too many wait",
+        LeaderLeaves: "a leader that is about to end hands over",
+        LeadsOn: "a hand-over does not succeed, and whoever asked for it hears so",
         ReadFailed: "a read fails with leadership or for want of a leader",
         ReadExpired: "a read's time passes",
         ReadBusy: "a read is refused because too many wait",

@@ -11,6 +11,7 @@
 //! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
 
 mod forgetting;
+mod leading;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ use crate::{
 
 use forgetting::Forgetting;
 pub use forgetting::Keeping;
+use leading::Leading;
 
 /// Longest time a node holds a request, whatever deadline the client sent.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -41,6 +43,7 @@ pub struct Node {
     waiting: Waiting,
     members: Members,
     forgetting: Forgetting,
+    leading: Leading,
     clock: ReplicatedClock,
     standing: Standing,
     now: Time,
@@ -84,6 +87,7 @@ impl Node {
             waiting: Waiting::default(),
             members,
             forgetting: Forgetting::default(),
+            leading: Leading::default(),
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
@@ -112,6 +116,7 @@ impl Node {
             Event::SnapshotEnded { transfer, received } => self.snapshot_ended(transfer, received),
             Event::Installed(installed) => self.installed(*installed),
             Event::Unreachable(peer) => self.raft.unreachable(peer),
+            Event::Leave => self.leave(),
         }
         Ok(())
     }
@@ -150,6 +155,7 @@ impl Node {
             }
         }
         self.notice_change();
+        self.tell_of_hand_overs();
         self.flush_if_due();
         self.install_if_ready();
         Ok(std::mem::take(&mut self.actions))
@@ -216,6 +222,7 @@ impl Node {
             uptime_ms: self.now.monotonic_ms,
             state_hash: self.state.hash(),
             members: self.members.list().to_vec(),
+            drained: self.leading.is_reluctant(),
             ..NodeStatus::default()
         }
     }
@@ -223,6 +230,7 @@ impl Node {
     fn tick(&mut self, now: Time) {
         self.now = now;
         self.raft.tick();
+        self.tick_farewell();
         self.expire_compactions();
         for write in self.waiting.expired_writes(now.monotonic_ms) {
             mark(Mark::WriteExpired);
@@ -270,6 +278,8 @@ impl Node {
                 }
             },
             Request::CompactLog => self.compact(caller, deadline_ms),
+            Request::Transfer { to } => self.transfer(caller, to, deadline_ms),
+            Request::Drain { undo } => self.drain(caller, undo, deadline_ms),
             Request::Scan(scan) => self.scan(caller, &scan, deadline_ms),
             Request::Status => {
                 let status = self.status();
@@ -430,6 +440,9 @@ impl Node {
         let refused = match refusal {
             Refusal::NotLeader { hint } => self.redirect(hint),
             Refusal::Busy => Refused::Busy { what: queue.to_owned() },
+            // Another server is about to lead: whoever asks again finds it.
+            Refusal::Transferring => self.redirect(None),
+            Refusal::NoSuccessor => Refused::Unavailable(refusal.to_string()),
         };
         self.reply(caller, Err(refused));
     }

@@ -247,7 +247,7 @@ mod tests {
     fn heard(cluster: u8, group: u32, from: u64, to: u64) -> Result<Envelope, CloseCode> {
         let member = |id| Member { id, name: format!("n{id}"), address: String::new() };
         let members = Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
-        let message = Message::Vote { last: Position::ZERO };
+        let message = Message::Vote { last: Position::ZERO, handed: false };
         let envelope = Envelope { from: NodeId(from), to: NodeId(to), term: Term(1), message };
         let frame = PeerFrame { cluster: ClusterId([cluster; 16]), group, envelope };
         admit(&frame.encode(), NodeId(2), &members).map_err(|unfit| unfit.code())

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
+#[path = "cluster/leading.rs"]
+mod leading;
 #[path = "support/real.rs"]
 mod real;
 #[path = "cluster/scans.rs"]

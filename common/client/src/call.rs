@@ -93,7 +93,7 @@ impl Call {
     fn done(self, response: Response) -> Done {
         let request = match self.frame.request {
             Request::Write { request, .. } => Some(request),
-            Request::Get { .. } | Request::Scan(_) | Request::Status | Request::CompactLog => None,
+            _ => None,
         };
         Done { response, served_by: self.answered_by, request }
     }
@@ -225,6 +225,7 @@ impl Call {
             Response::Value { revision, .. } => self.nodes.learn_index(*revision),
             Response::Status(status) => self.nodes.learn_index(status.applied),
             Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
+            Response::Leads { .. } => {}
         }
     }
 
@@ -234,7 +235,8 @@ impl Call {
             (Request::Write { operation, .. }, Response::Decided(_)) => !operation.is_plain(),
             (Request::Get { .. }, Response::Value { .. })
             | (Request::Status, Response::Status(_))
-            | (Request::CompactLog, Response::Compacted { .. }) => true,
+            | (Request::CompactLog, Response::Compacted { .. })
+            | (Request::Transfer { .. } | Request::Drain { .. }, Response::Leads { .. }) => true,
             _ => false,
         }
     }

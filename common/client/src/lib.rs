@@ -100,6 +100,15 @@ pub struct Compacted {
     pub bytes: u64,
 }
 
+/// Who leads after leadership was to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leads {
+    /// The leader, if the node that was asked has heard of it.
+    pub leader: Option<u64>,
+    /// The term of that node.
+    pub term: u64,
+}
+
 /// A client of one cluster; clones share connections and what was learned.
 #[derive(Clone)]
 pub struct Client {
@@ -164,6 +173,22 @@ impl Client {
     /// Has exactly this node discard of its log what its state holds: one attempt.
     pub async fn compact_log(&self, address: &str) -> Result<Compacted, Error> {
         probe::compact_log(&self.nodes, address, Instant::now() + self.timeout).await
+    }
+
+    /// Has exactly this node, which must lead, hand leadership over to the node `to`, or to the one that follows most
+    /// closely; returns when somebody else leads. One attempt: a node that does not lead is
+    /// [`Refused::NotLeader`](protocol::Refused), a hand-over that did not succeed
+    /// [`Refused::Unavailable`](protocol::Refused), and then the same node leads on.
+    pub async fn transfer(&self, address: &str, to: Option<u64>) -> Result<Leads, Error> {
+        let until = Instant::now() + self.timeout;
+        probe::leads(&self.nodes, address, Request::Transfer { to }, until).await
+    }
+
+    /// Has exactly this node leave leading to others until its process ends, or, to `undo` that, lead again if it is
+    /// elected. Returns when it does not lead. One attempt.
+    pub async fn drain(&self, address: &str, undo: bool) -> Result<Leads, Error> {
+        let until = Instant::now() + self.timeout;
+        probe::leads(&self.nodes, address, Request::Drain { undo }, until).await
     }
 
     /// Says goodbye to the nodes and lets that leave; does not wait for their reaction, which would take 80 ms.

@@ -5,7 +5,7 @@ use protocol::{Consistency, Refused, Request, RequestFrame, Response};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Compacted, Read,
+    Compacted, Leads, Read,
     error::{EndpointError, Error},
     link::{Answer, Link},
     nodes::Nodes,
@@ -24,7 +24,7 @@ pub(crate) async fn exists(nodes: &Nodes, address: &str, key: &[u8], until: Inst
             nodes.learn_index(revision);
             Ok(Read { found, revision, served_by: link.welcome().node })
         }
-        Ok(_) => Err(failed(EndpointError::Dropped { reason: "it answered something else".into() })),
+        Ok(_) => Err(something_else(address)),
         Err(Refused::NotLeader { leader: None, .. }) => {
             Err(Error::NoLeader { why: format!("{address} knows none") })
         }
@@ -37,15 +37,42 @@ pub(crate) async fn exists(nodes: &Nodes, address: &str, key: &[u8], until: Inst
 
 /// The node at `address` discards of its log what its state holds.
 pub(crate) async fn compact_log(nodes: &Nodes, address: &str, until: Instant) -> Result<Compacted, Error> {
+    match answer(nodes, address, Request::CompactLog, until, "that its log was discarded").await? {
+        Response::Compacted { discarded, freed, bytes } => Ok(Compacted { discarded, freed, bytes }),
+        _ => Err(something_else(address)),
+    }
+}
+
+/// The node at `address` does what changes who leads, and says who does.
+pub(crate) async fn leads(
+    nodes: &Nodes,
+    address: &str,
+    request: Request,
+    until: Instant,
+) -> Result<Leads, Error> {
+    match answer(nodes, address, request, until, "who leads").await? {
+        Response::Leads { leader, term } => Ok(Leads { leader, term }),
+        _ => Err(something_else(address)),
+    }
+}
+
+/// What the node at `address` answers; `what` is what it did not say where it says nothing.
+async fn answer(
+    nodes: &Nodes,
+    address: &str,
+    request: Request,
+    until: Instant,
+    what: &str,
+) -> Result<Response, Error> {
     let failed = |error| failure(address, error);
     let link = nodes.link(&address.into(), until).await.map_err(failed)?;
-    let answer = timeout_at(until, ask(&link, Request::CompactLog, until)).await;
-    let late = |_| Error::Deadline { why: format!("{address} did not say that its log was discarded") };
-    match answer.map_err(late)?.map_err(failed)? {
-        Ok(Response::Compacted { discarded, freed, bytes }) => Ok(Compacted { discarded, freed, bytes }),
-        Ok(_) => Err(failed(EndpointError::Dropped { reason: "it answered something else".into() })),
-        Err(refused) => Err(Error::Refused(refused)),
-    }
+    let late = |_| Error::Deadline { why: format!("{address} did not say {what}") };
+    let answer = timeout_at(until, ask(&link, request, until)).await.map_err(late)?;
+    answer.map_err(failed)?.map_err(Error::Refused)
+}
+
+fn something_else(address: &str) -> Error {
+    failure(address, EndpointError::Dropped { reason: "it answered something else".into() })
 }
 
 async fn ask(link: &Link, request: Request, until: Instant) -> Answer {

@@ -22,6 +22,7 @@ mod compact;
 mod data;
 mod explain;
 mod get;
+mod handover;
 mod increment;
 mod install;
 mod ping;
@@ -144,8 +145,10 @@ pub enum Command {
     Import(transfer::Import),
     /// Ask every node how it is
     Status(cluster::Status),
-    /// Say which node leads
+    /// Say which node leads, or have another one lead
     Leader(cluster::Leader),
+    /// Have a node leave leading to others
+    Drain(handover::Drain),
     /// Measure the way to each node
     Ping(ping::Ping),
     /// Wait until something is so
@@ -186,6 +189,7 @@ impl Command {
             | Self::Import(_)
             | Self::Ping(_)
             | Self::Compact(_)
+            | Self::Drain(_)
             | Self::Status(_)
             | Self::Leader(_)
             | Self::Version(_)
@@ -217,6 +221,7 @@ impl Command {
             Self::Ping(ping) => ping.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
             Self::Compact(compact) => compact.run(session).await,
+            Self::Drain(drain) => drain.run(session).await,
             Self::Version(_) | Self::Explain(_) | Self::Schema(_) | Self::Completion(_) | Self::Man(_) => {
                 self.run_alone()
                     .unwrap_or_else(|| Err(Failure::internal("a command that asks nobody does not end")))

@@ -10,6 +10,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("compact_log", include_str!("schema/compact_log.json")),
     ("count", include_str!("schema/count.json")),
     ("del", include_str!("schema/del.json")),
+    ("drain", include_str!("schema/drain.json")),
     ("end", include_str!("schema/end.json")),
     ("entry", include_str!("schema/entry.json")),
     ("error", include_str!("schema/error.json")),
@@ -27,8 +28,9 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("schemas", include_str!("schema/schemas.json")),
     ("set", include_str!("schema/set.json")),
     ("status", include_str!("schema/status.json")),
-    ("txn", include_str!("schema/txn.json")),
+    ("transfer", include_str!("schema/transfer.json")),
     ("tree", include_str!("schema/tree.json")),
+    ("txn", include_str!("schema/txn.json")),
     ("version", include_str!("schema/version.json")),
     ("wait", include_str!("schema/wait.json")),
 ];

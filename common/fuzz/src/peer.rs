@@ -27,7 +27,7 @@ fn frame(bytes: &[u8]) {
     assert!(envelope.from.0 != 0 && envelope.to.0 != 0, "zero is not a server");
     assert!(envelope.term.0 <= NUMBER);
     match &envelope.message {
-        Message::PreVote { last } | Message::Vote { last } => whole(*last),
+        Message::PreVote { last } | Message::Vote { last, .. } => whole(*last),
         Message::Append { previous, entries, commit, .. } => {
             whole(*previous);
             possible(*commit);

@@ -116,10 +116,10 @@ impl Server {
     }
 
     fn message(&self, input: &mut Input<'_>, kind: u8, (session, round): (u64, u64)) -> Option<Message> {
-        Some(match kind % 10 {
+        Some(match kind % 12 {
             0 => Message::PreVote { last: self.position(input)? },
             1 => Message::PreVoteReply { granted: input.byte()? % 2 == 0 },
-            2 => Message::Vote { last: self.position(input)? },
+            2 => Message::Vote { last: self.position(input)?, handed: false },
             3 => Message::VoteReply { granted: input.byte()? % 2 == 0 },
             4 => {
                 let previous = self.position(input)?;
@@ -129,6 +129,8 @@ impl Server {
             5 => Message::AppendReply { session, round: near(input, round)?, outcome: self.outcome(input)? },
             6 => Message::Heartbeat { session, commit: self.index(input)?, round },
             7 => Message::HeartbeatReply { session, round: near(input, round)? },
+            10 => Message::Vote { last: self.position(input)?, handed: true },
+            11 => Message::TimeoutNow,
             8 => Message::ReadIndex { id: near(input, round)? },
             _ => {
                 let index = if input.byte()? % 4 == 0 { None } else { Some(self.index(input)?) };

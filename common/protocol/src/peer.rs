@@ -39,6 +39,7 @@ const HEARTBEAT: u8 = 7;
 const HEARTBEAT_REPLY: u8 = 8;
 const READ_INDEX: u8 = 9;
 const READ_INDEX_REPLY: u8 = 10;
+const TIMEOUT_NOW: u8 = 11;
 
 const ACCEPTED: u8 = 1;
 const REJECTED: u8 = 2;
@@ -106,7 +107,9 @@ fn shape(message: &Message) -> (u8, u16) {
     match message {
         Message::PreVote { .. } => (PRE_VOTE, 16),
         Message::PreVoteReply { .. } => (PRE_VOTE_REPLY, 1),
-        Message::Vote { .. } => (VOTE, 16),
+        // The flag is there only where it says something: it came later.
+        Message::Vote { handed, .. } => (VOTE, if *handed { 17 } else { 16 }),
+        Message::TimeoutNow => (TIMEOUT_NOW, 0),
         Message::VoteReply { .. } => (VOTE_REPLY, 1),
         Message::Append { .. } => (APPEND, 44),
         Message::AppendReply { outcome: AppendOutcome::Accepted { .. }, .. } => (APPEND_REPLY, 25),
@@ -134,7 +137,14 @@ fn put(out: &mut Vec<u8>, numbers: &[u64]) {
 
 fn put_fields(out: &mut Vec<u8>, message: &Message) {
     match message {
-        Message::PreVote { last } | Message::Vote { last } => put(out, &[last.index.0, last.term.0]),
+        Message::PreVote { last } => put(out, &[last.index.0, last.term.0]),
+        Message::Vote { last, handed } => {
+            put(out, &[last.index.0, last.term.0]);
+            if *handed {
+                out.push(1);
+            }
+        }
+        Message::TimeoutNow => {}
         Message::PreVoteReply { granted } | Message::VoteReply { granted } => out.push(u8::from(*granted)),
         Message::Append { session, previous, entries, commit, round } => {
             put(out, &[*session, *round, previous.index.0, previous.term.0, commit.0]);
@@ -174,7 +184,11 @@ fn short(kind: u8, fields: &mut Reader<'_>) -> Result<Message, DecodeError> {
     Ok(match kind {
         PRE_VOTE => Message::PreVote { last: position(fields)? },
         PRE_VOTE_REPLY => Message::PreVoteReply { granted: fields.flag()? },
-        VOTE => Message::Vote { last: position(fields)? },
+        VOTE => Message::Vote {
+            last: position(fields)?,
+            handed: if fields.rest().is_empty() { false } else { fields.flag()? },
+        },
+        TIMEOUT_NOW => Message::TimeoutNow,
         VOTE_REPLY => Message::VoteReply { granted: fields.flag()? },
         APPEND_REPLY => {
             Message::AppendReply { session: fields.u64()?, round: fields.u64()?, outcome: outcome(fields)? }

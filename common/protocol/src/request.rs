@@ -52,6 +52,18 @@ pub enum Request {
     /// Discard of this node's log what its state holds; the answer is
     /// [`Response::Compacted`](crate::Response::Compacted).
     CompactLog,
+    /// Hand leadership over, which only a leader can; the answer, once somebody else leads, is
+    /// [`Response::Leads`](crate::Response::Leads).
+    Transfer {
+        /// To this server, or to the one that follows most closely.
+        to: Option<u64>,
+    },
+    /// Leave leading to others from now on, until the process ends or it is undone; the answer, once this node does not
+    /// lead, is [`Response::Leads`](crate::Response::Leads).
+    Drain {
+        /// Whether it is undone.
+        undo: bool,
+    },
 }
 
 /// How fresh a read must be.
@@ -78,6 +90,8 @@ impl RequestFrame {
             Request::Scan(scan) => Kind::Scan(scan.into()),
             Request::Status => Kind::Status(StatusWire {}),
             Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
+            Request::Transfer { to } => Kind::Transfer(TransferWire { to }),
+            Request::Drain { undo } => Kind::Drain(DrainWire { undo }),
         };
         RequestWire { id: self.id, deadline_ms: self.deadline_ms, kind: Some(kind) }.encode_to_vec()
     }
@@ -101,6 +115,8 @@ impl RequestFrame {
             Kind::Scan(scan) => Request::Scan(scan.try_into()?),
             Kind::Status(StatusWire {}) => Request::Status,
             Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
+            Kind::Transfer(TransferWire { to }) => Request::Transfer { to },
+            Kind::Drain(DrainWire { undo }) => Request::Drain { undo },
         };
         Ok(Self { id: wire.id, deadline_ms: wire.deadline_ms, request })
     }
@@ -112,7 +128,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 20")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 20, 21, 22")]
     kind: Option<Kind>,
 }
 
@@ -128,6 +144,10 @@ enum Kind {
     Scan(ScanWire),
     #[prost(message, tag = "20")]
     CompactLog(CompactLogWire),
+    #[prost(message, tag = "21")]
+    Transfer(TransferWire),
+    #[prost(message, tag = "22")]
+    Drain(DrainWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -153,6 +173,18 @@ struct StatusWire {}
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct CompactLogWire {}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct TransferWire {
+    #[prost(uint64, optional, tag = "1")]
+    to: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct DrainWire {
+    #[prost(bool, tag = "1")]
+    undo: bool,
+}
 
 #[cfg(test)]
 mod tests;

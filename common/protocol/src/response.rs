@@ -77,6 +77,13 @@ pub enum Response {
         /// Bytes that the log takes now.
         bytes: u64,
     },
+    /// Who leads, after leadership was to change.
+    Leads {
+        /// The leader, if the node has heard of it.
+        leader: Option<u64>,
+        /// The node's term.
+        term: u64,
+    },
 }
 
 /// What became of a write that is more than a set or a delete.
@@ -187,6 +194,8 @@ pub struct NodeStatus {
     pub state_hash: u64,
     /// Members as this node knows them.
     pub members: Vec<Member>,
+    /// Whether it leaves leading to others.
+    pub drained: bool,
     /// What is wrong, in the words of the daemon; empty when all is well.
     pub trouble: String,
 }

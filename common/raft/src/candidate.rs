@@ -22,6 +22,8 @@ use crate::{
 pub(crate) enum Ballot {
     PreVote,
     Vote,
+    /// A vote that the leader wants.
+    Handed,
 }
 
 /// The candidate's own state.
@@ -37,7 +39,7 @@ impl Candidate {
     /// Begins a round: for a vote the next term is entered and the own vote given.
     pub(crate) fn new(ballot: Ballot, core: &mut Core) -> Self {
         let (me, last) = (core.config.id, core.log.last());
-        if ballot == Ballot::Vote {
+        if ballot != Ballot::PreVote {
             core.outbox.set_hard(HardState { term: core.term().next(), vote: Some(me) });
         }
         for to in core.membership.others(me) {
@@ -46,7 +48,8 @@ impl Candidate {
                     let (term, message) = (core.term().next(), Message::PreVote { last });
                     core.outbox.send_unbound(Envelope { from: me, to, term, message });
                 }
-                Ballot::Vote => core.send(to, Message::Vote { last }),
+                Ballot::Vote => core.send(to, Message::Vote { last, handed: false }),
+                Ballot::Handed => core.send(to, Message::Vote { last, handed: true }),
             }
         }
         let timeout = core.rng.timeout(core.config.election_ticks);
@@ -61,7 +64,7 @@ impl Candidate {
     pub(crate) fn name(&self) -> RoleName {
         match self.ballot {
             Ballot::PreVote => RoleName::PreCandidate,
-            Ballot::Vote => RoleName::Candidate,
+            Ballot::Vote | Ballot::Handed => RoleName::Candidate,
         }
     }
 
@@ -87,7 +90,7 @@ impl Candidate {
                 (granted || mutant(Mutant::PreVoteRefusalGrants)) && self.ballot == Ballot::PreVote
             }
             Message::VoteReply { granted } => {
-                (granted || mutant(Mutant::RefusalGrants)) && self.ballot == Ballot::Vote
+                (granted || mutant(Mutant::RefusalGrants)) && self.ballot != Ballot::PreVote
             }
             _ => false,
         };
@@ -113,7 +116,7 @@ impl Candidate {
         match self.ballot {
             _ if !core.membership.is_quorum(&self.granted) => Next::Stay,
             Ballot::PreVote => Next::Campaign(Ballot::Vote),
-            Ballot::Vote => Next::Lead,
+            Ballot::Vote | Ballot::Handed => Next::Lead,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     raft::{Next, Refusal},
     reads::Questions,
     shared::Core,
+    transfer::RELUCTANCE,
     types::{Entry, Index, NodeId, Position, ReadId},
 };
 
@@ -76,7 +77,8 @@ impl Follower {
     /// Time passes; too long a silence ends in a campaign. Alone, there is nobody to wait for.
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         self.elapsed += 1;
-        if (self.elapsed >= self.timeout || core.membership.is_single()) && !core.installing {
+        let patience = if core.reluctant { self.timeout * RELUCTANCE } else { self.timeout };
+        if (self.elapsed >= patience || core.membership.is_single()) && !core.installing {
             let spends = mutant(Mutant::SpendsTermsAtOnce);
             return Next::Campaign(if spends { Ballot::Vote } else { Ballot::PreVote });
         }
@@ -113,6 +115,11 @@ impl Follower {
                 core.send(envelope.from, Message::HeartbeatReply { session, round });
             }
             Message::ReadIndexReply { id, index } => self.answered(core, id, index),
+            Message::TimeoutNow if core.installing || core.reluctant => mark(Mark::LeadershipDeclined),
+            Message::TimeoutNow => {
+                mark(Mark::LeadershipHanded);
+                return Next::Campaign(Ballot::Handed);
+            }
             Message::ReadIndex { id } => {
                 core.send(envelope.from, Message::ReadIndexReply { id, index: None });
             }

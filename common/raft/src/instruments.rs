@@ -143,6 +143,14 @@ instruments! {
         SnapshotMatchesLog: "a state is made current and the log, which holds its last entry, stays",
         SnapshotDropsLog: "a state is made current and the log, which does not hold its last entry, goes",
         AppendWhileInstalling: "an append comes while a state is made current",
+        TransferBegun: "a leader begins to hand over",
+        TransferTold: "a leader tells its successor to stand",
+        TransferGivenUp: "a leader gives up handing over",
+        TransferUnderWay: "a leader is asked to hand over and already does",
+        TransferToNobody: "a leader is asked to hand over and nobody can be told",
+        ProposalWhileHandingOver: "a proposal is refused: leadership is being handed over",
+        LeadershipHanded: "a follower is told to stand and does",
+        LeadershipDeclined: "a follower is told to stand and does not",
         ApplyHeld: "committed entries wait for the caller to have room",
         ApplyWaitsForDisk: "committed entries wait for the own disk",
     }
@@ -220,6 +228,10 @@ instruments! {
         OldSnapshotTaken: "24: a state of an older index is made current",
         AppliesWhileInstalling: "25: entries are applied while a state is made current",
         SnapshotNeverRetried: "58: a follower that did not get the state is never sent it again",
+        TransferNeverEnds: "58: a leader that cannot hand over never gives up",
+        HandsOverEarly: "58: a successor is told to stand before it has everything",
+        HandedVoteIgnored: "58: who hears the leader does not listen to the successor it wants",
+        ProposesWhileHandingOver: "58: proposals are taken while leadership is handed over",
         ReadsForgotten: "39: reads of a role that ended are neither served nor failed",
     }
 }

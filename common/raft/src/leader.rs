@@ -19,6 +19,7 @@ use crate::{
     reads::{Asker, Rounds},
     shared::Core,
     status::PeerStatus,
+    transfer::Transfer,
     types::{Entry, Index, NodeId, Payload, Position, ReadId},
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Leader {
     /// Ticks for which the own disk has completed nothing of what it was given, and how far it was then.
     disk_silent: u32,
     durable: Index,
+    pub(crate) transfer: Option<Transfer>,
 }
 
 /// A leader whose own disk is silent for so many election timeouts gives up: followers would go on committing for it,
@@ -49,8 +51,16 @@ impl Leader {
         let uncommitted = core.log.bytes_between(core.commit, last);
         let reads = Rounds::new(core.rng.numbering());
         let (since_heartbeat, since_check, disk_silent, durable) = (0, 0, 0, core.log.persisted());
-        let mut leader =
-            Self { peers, reads, uncommitted, since_heartbeat, since_check, disk_silent, durable };
+        let mut leader = Self {
+            peers,
+            reads,
+            uncommitted,
+            since_heartbeat,
+            since_check,
+            disk_silent,
+            durable,
+            transfer: None,
+        };
         if !mutant(Mutant::NoFirstEntry) {
             leader.append(core, Payload::Noop);
         }
@@ -74,6 +84,9 @@ impl Leader {
             Mark::ProposalBusyByBytes
         } else if core.is_full() {
             Mark::ProposalBusyByApplying
+        } else if self.transfer.is_some() && !mutant(Mutant::ProposesWhileHandingOver) {
+            mark(Mark::ProposalWhileHandingOver);
+            return Err(Refusal::Transferring);
         } else {
             return Ok(self.append(core, payload));
         };
@@ -119,7 +132,9 @@ impl Leader {
             self.peers.values_mut().for_each(|peer| peer.heard = false);
         }
         self.since_heartbeat += 1;
-        if self.since_heartbeat >= core.config.heartbeat_ticks {
+        let beats = self.since_heartbeat >= core.config.heartbeat_ticks;
+        self.tick_transfer(beats);
+        if beats {
             self.peers.values_mut().for_each(Progress::retry);
             self.round(core);
         }
@@ -237,6 +252,7 @@ impl Leader {
         for peer in peers {
             self.replicate(core, peer);
         }
+        self.hand_over(core);
     }
 
     /// Begins a round and says so to everyone.

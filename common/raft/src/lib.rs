@@ -90,6 +90,7 @@ mod reads;
 mod rng;
 mod shared;
 mod status;
+mod transfer;
 mod types;
 
 pub use config::{Config, ConfigError, Restored};

@@ -36,7 +36,11 @@ pub enum Message {
     Vote {
         /// The last entry of the candidate's log.
         last: Position,
+        /// Whether the leader told the candidate to stand (thesis 3.10): then also those listen who hear that leader.
+        handed: bool,
     },
+    /// "Stand for election now": a leader hands over to a follower that has its whole log (thesis 3.10).
+    TimeoutNow,
     /// Answers a [`Message::Vote`]; a grant leaves only after term and vote are durable.
     VoteReply {
         /// Whether the sender gave its vote in this term.

@@ -43,6 +43,10 @@ pub enum Refusal {
     },
     /// A bound is reached; ask again later.
     Busy,
+    /// Leadership is being handed over; ask again, here or at the next leader, within an election timeout.
+    Transferring,
+    /// Nobody follows closely enough to lead next.
+    NoSuccessor,
 }
 
 impl fmt::Display for Refusal {
@@ -51,6 +55,8 @@ impl fmt::Display for Refusal {
             Self::NotLeader { hint: Some(leader) } => write!(f, "not the leader; ask server {leader}"),
             Self::NotLeader { hint: None } => write!(f, "no leader is known"),
             Self::Busy => write!(f, "too much is under way; try again"),
+            Self::Transferring => write!(f, "leadership is being handed over; try again"),
+            Self::NoSuccessor => write!(f, "nobody follows closely enough to lead next"),
         }
     }
 }
@@ -234,6 +240,10 @@ impl Raft {
             last: core.log.last(),
             persisted: core.log.persisted(),
             discarded: core.log.discarded(),
+            transferring: match &self.role {
+                Role::Leader(leader) => leader.transfer.map(|transfer| transfer.to),
+                Role::Follower(_) | Role::Candidate(_) => None,
+            },
             progress: match &self.role {
                 Role::Leader(leader) => leader.status(core),
                 Role::Follower(_) | Role::Candidate(_) => Vec::new(),
@@ -271,8 +281,11 @@ impl Raft {
                 return Some(envelope);
             }
             // Stickiness (thesis 4.2.3): who hears a leader does not help to depose it, nor enters the term.
-            Message::Vote { .. }
-                if term > core.term() && self.role.hears_leader(core) && !mutant(Mutant::VoteAlwaysHeard) =>
+            Message::Vote { handed, .. }
+                if term > core.term()
+                    && self.role.hears_leader(core)
+                    && (!handed || mutant(Mutant::HandedVoteIgnored))
+                    && !mutant(Mutant::VoteAlwaysHeard) =>
             {
                 mark(Mark::VoteIgnored);
                 return None;
@@ -315,7 +328,7 @@ impl Raft {
 
     /// Hands a message of the present term to the role. Votes, and hearing of the term's leader, are common to all.
     fn deliver(&mut self, envelope: Envelope) {
-        if let Message::Vote { last } = envelope.message {
+        if let Message::Vote { last, .. } = envelope.message {
             return self.vote(envelope.from, last);
         }
         if envelope.message.leads() {

@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) restart: Option<Position>,
     /// Whether nothing is given out to apply.
     pub(crate) held: bool,
+    /// Whether this server leaves leading to others.
+    pub(crate) reluctant: bool,
     /// The latest write.
     pub(crate) ticket: Ticket,
 }
@@ -71,6 +73,7 @@ impl Core {
             installing: false,
             restart: None,
             held: false,
+            reluctant: false,
             ticket: Ticket(0),
             config,
         }

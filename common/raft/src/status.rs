@@ -40,6 +40,8 @@ pub struct Status {
     pub persisted: Index,
     /// Up to here the log is gone from its disk.
     pub discarded: Index,
+    /// To whom this leader is handing over.
+    pub transferring: Option<NodeId>,
     /// The other servers as this leader sees them; empty when it does not lead.
     pub progress: Vec<(NodeId, PeerStatus)>,
 }

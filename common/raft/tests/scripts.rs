@@ -6,7 +6,7 @@
 //! `tick ID [count=N]`, `campaign ID`, `elect ID`, `deliver|drop|double [from=ID] [to=ID] [kind=NAME] [count=N]`,
 //! `settle`, `isolate ID`, `heal`, `slow ID`, `fast ID`, `sync ID`, `crash ID`, `start ID [applied=I]`,
 //! `discard ID I`, `arrive ID [from=ID]`, `lose ID [from=ID]` (the state on its way to a server arrives, or does not),
-//! `propose ID TEXT...`, `read ID READ`, `unreachable ID PEER`, `status [ID...]`. A command in parentheses prints
+//! `transfer ID [to=ID]`, `reluctant ID`, `willing ID`, `propose ID TEXT...`, `read ID READ`, `unreachable ID PEER`, `status [ID...]`. A command in parentheses prints
 //! nothing. Nothing moves by itself: messages wait to be delivered, and only `settle` and `elect` deliver all.
 
 #[path = "support/cluster.rs"]
@@ -114,6 +114,8 @@ fn on_server(
         "arrive" | "lose" => return snapshot(cluster, name, node, args),
         "disk" => return disk(cluster, id, args),
         "propose" => return propose(cluster, id, args),
+        "reluctant" | "willing" => cluster.raft(id).set_reluctant(name == "reluctant"),
+        "transfer" => return transfer(cluster, id, args),
         "read" => {
             let read = number(args)?;
             if let Err(refusal) = cluster.read(id, read) {
@@ -157,6 +159,19 @@ fn disk(cluster: &mut Cluster, id: u64, args: &mut ArgumentConsumer<'_>) -> Resu
     }
     cluster.start(NodeId(id), Index(0));
     Ok(String::new())
+}
+
+fn transfer(
+    cluster: &mut Cluster,
+    id: u64,
+    args: &mut ArgumentConsumer<'_>,
+) -> Result<String, Box<dyn Error>> {
+    let said = match cluster.raft(id).transfer(key(args, "to")?.map(NodeId)) {
+        Ok(to) => format!("to {to}\n"),
+        Err(refusal) => format!("refused: {refusal}\n"),
+    };
+    cluster.pump(NodeId(id));
+    Ok(said)
 }
 
 fn propose(
@@ -281,4 +296,9 @@ fn snapshot_scripts() {
 #[test]
 fn restart() {
     run_all("restart");
+}
+
+#[test]
+fn transfer_scripts() {
+    run_all("transfer");
 }

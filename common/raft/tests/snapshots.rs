@@ -117,13 +117,13 @@ fn section_5_1_a_vote_compares_with_the_snapshots_last_entry_when_the_log_is_emp
     let mut raft = server(hard(3, None), vec![]);
     install(&mut raft, Position::new(3, 2));
     run(&mut raft);
-    hear(&mut raft, 4, Message::Vote { last: Position::new(9, 1) });
+    hear(&mut raft, 4, Message::Vote { last: Position::new(9, 1), handed: false });
     let refused = run(&mut raft).send;
     assert_eq!(
         refused.last().map(|envelope| &envelope.message),
         Some(&Message::VoteReply { granted: false })
     );
-    hear(&mut raft, 5, Message::Vote { last: Position::new(3, 2) });
+    hear(&mut raft, 5, Message::Vote { last: Position::new(3, 2), handed: false });
     let granted = run(&mut raft).send;
     assert_eq!(granted.last().map(|envelope| &envelope.message), Some(&Message::VoteReply { granted: true }));
 }

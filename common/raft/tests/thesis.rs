@@ -101,7 +101,7 @@ fn session(messages: &[Envelope]) -> (u64, u64) {
 #[test]
 fn figure_2_a_server_replies_false_to_a_vote_of_an_old_term() {
     let mut one = One::new(hard(5, None), vec![]);
-    one.hear(2, 4, Message::Vote { last: Position::new(9, 4) });
+    one.hear(2, 4, Message::Vote { last: Position::new(9, 4), handed: false });
     let sent = one.run().send;
     assert_eq!((sent[0].term, &sent[0].message), (Term(5), &Message::VoteReply { granted: false }));
 }
@@ -109,14 +109,14 @@ fn figure_2_a_server_replies_false_to_a_vote_of_an_old_term() {
 #[test]
 fn figure_2_a_server_votes_once_a_term_and_says_so_only_when_durable() {
     let mut one = One::new(hard(0, None), vec![]);
-    one.hear(2, 1, Message::Vote { last: Position::ZERO });
+    one.hear(2, 1, Message::Vote { last: Position::ZERO, handed: false });
     let effects = one.raft.effects();
     assert_eq!(effects.send, [], "not before the disk");
     let write = effects.persist.expect("the vote is written");
     assert_eq!(write.hard, Some(hard(1, Some(2))));
     one.raft.persisted(write.ticket);
     assert_eq!(one.said(), [Message::VoteReply { granted: true }]);
-    one.hear(3, 1, Message::Vote { last: Position::ZERO });
+    one.hear(3, 1, Message::Vote { last: Position::ZERO, handed: false });
     assert_eq!(one.said(), [Message::VoteReply { granted: false }]);
 }
 
@@ -127,7 +127,7 @@ fn section_3_6_1_a_vote_needs_a_log_at_least_as_up_to_date() {
         [((9, 2), false), ((1, 3), false), ((2, 3), true), ((3, 3), true), ((1, 4), true), ((0, 0), false)]
     {
         let mut one = One::new(hard(4, None), log());
-        one.hear(2, 5, Message::Vote { last: Position::new(last.0, last.1) });
+        one.hear(2, 5, Message::Vote { last: Position::new(last.0, last.1), handed: false });
         assert_eq!(one.said(), [Message::VoteReply { granted }], "{last:?}");
     }
 }
@@ -256,10 +256,10 @@ fn section_4_2_3_who_hears_a_leader_ignores_candidates() {
     let mut one = One::new(hard(1, None), vec![]);
     one.hear(2, 1, append(Position::ZERO, vec![], 0));
     one.run();
-    one.hear(3, 5, Message::Vote { last: Position::new(9, 4) });
+    one.hear(3, 5, Message::Vote { last: Position::new(9, 4), handed: false });
     assert_eq!((one.run().send, one.raft.status().term), (vec![], Term(1)));
     one.tick(9);
-    one.hear(3, 5, Message::Vote { last: Position::new(9, 4) });
+    one.hear(3, 5, Message::Vote { last: Position::new(9, 4), handed: false });
     assert_eq!(one.said(), [], "the shortest timeout has not passed");
 }
 
@@ -399,7 +399,7 @@ fn nothing_a_peer_says_fells_a_server() {
         },
         Message::Heartbeat { session: far, commit: Index(far), round: far },
         Message::HeartbeatReply { session: far, round: far },
-        Message::Vote { last: at },
+        Message::Vote { last: at, handed: false },
         Message::VoteReply { granted: true },
         Message::PreVote { last: at },
         Message::PreVoteReply { granted: true },

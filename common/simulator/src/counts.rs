@@ -37,6 +37,10 @@ pub const NAMES: &[&str] = &[
     "server: mute as it began to lead",
     "server: hit as it started",
     "server: outgrown",
+    "server: drained",
+    "leader: asked to hand over",
+    "leader: has handed over",
+    "leader: could not hand over",
     "server: refused to start",
     "server: log found damaged",
     "disk: unsynced writes lost",
@@ -93,6 +97,7 @@ pub const NAMES: &[&str] = &[
     "liveness: over a bridge",
     "liveness: in a chain",
     "liveness: newest log behind in terms",
+    "liveness: handed over",
     "liveness: one lacks what was discarded",
     "liveness: idle watched",
 ];

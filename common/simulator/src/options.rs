@@ -208,6 +208,10 @@ options! {
     compactions: |rng| half(rng, 300, 10_000);
     /// Mean time between two moments in which a server is cut off until the others discard what it lacks, in milliseconds.
     outgrowths: |rng| half(rng, 1000, 8000);
+    /// Mean time between two wishes that another server should lead, in milliseconds.
+    transfers: |rng| half(rng, 300, 8000);
+    /// Mean time between two wishes that a server should leave leading to others, in milliseconds.
+    drains: |rng| seldom(rng, 1000, 10_000);
     /// Most followers that are sent the state at one time.
     snapshots: |rng| one_of(rng, &[1, 2, 2]);
     /// Longest time that a block of a state takes, and making it current, in microseconds.

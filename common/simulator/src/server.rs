@@ -83,6 +83,10 @@ pub struct Process {
     pub paused: bool,
     /// What fell due meanwhile.
     pub held: Vec<Plan>,
+    /// Whether it was told to end.
+    pub leaving: bool,
+    /// Ticks that it took in.
+    pub ticks: u64,
     /// It ends after so many more actions.
     pub fuse: Option<u64>,
 }
@@ -220,6 +224,8 @@ impl Process {
             scans: BTreeMap::new(),
             paused: false,
             held: Vec::new(),
+            leaving: false,
+            ticks: 0,
             fuse: None,
         }
     }

@@ -9,6 +9,7 @@
 //! | what is committed lies on the disks of a majority, and never changes | `Watch::commits` |
 //! | nothing leaves a server that its disk does not hold yet, and nothing of a term that is past | `watch/words.rs` |
 //! | who hears a leader enters no term of a candidate's | `watch/loyalty.rs` |
+//! | a successor has everything when it is told to stand; nothing is proposed meanwhile, and not for long | `watch/handing.rs` |
 //! | what a leader takes as a follower's match is on that follower's disk | [`Watch::seen`] |
 //! | what was durable is there after a crash | [`Watch::restarted`] |
 //! | what is not committed, and what is not applied, stays within the bounds that were set | `Watch::bounds` |
@@ -26,6 +27,7 @@ mod discord;
 mod elections;
 mod flushes;
 mod forgetting;
+mod handing;
 mod loyalty;
 pub mod model;
 mod scans;
@@ -43,6 +45,7 @@ pub use self::answers::Asked;
 use self::{
     elections::Elections,
     flushes::Flushes,
+    handing::Handing,
     loyalty::Loyalty,
     model::{Model, Verdict},
 };
@@ -58,6 +61,7 @@ pub struct Watch {
     model: Model,
     bounds: Bounds,
     flushes: Flushes,
+    handing: Handing,
     loyalty: Loyalty,
     stamp_ms: u64,
 }
@@ -147,6 +151,7 @@ impl Watch {
             model: Model::new(size(options.request_ids)),
             bounds,
             flushes: Flushes::new(servers, size(options.overlay_entries)),
+            handing: Handing::new(servers, options.turn == 1),
             loyalty: Loyalty::new(servers),
             stamp_ms: 0,
         }
@@ -285,6 +290,7 @@ impl Watch {
         }
         let applied = base as u64;
         self.flushes.restarted(me, applied);
+        self.handing.restarted(me);
         self.loyalty.restarted(me);
         self.servers[me] = Seen {
             durable: log.clone(),

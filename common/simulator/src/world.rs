@@ -10,12 +10,14 @@
 //! | `world/calling.rs` | clients, decided by the production client's own rules |
 //! | `world/lying.rs` | clients that are wrong |
 //! | `world/harming.rs` | which fault comes when |
+//! | `world/leading.rs` | wishes that another should lead, ends that are announced |
 //! | `world/rotting.rs` | which bits flip |
 //! | `world/healing.rs` | the end of faults, and what must then come true |
 
 mod calling;
 mod harming;
 mod healing;
+mod leading;
 mod living;
 mod lying;
 mod rotting;

@@ -162,6 +162,10 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
     golden.holds("ping", &["ping"]);
     golden.holds("compact_log", &["compact", "log"]);
+    golden.holds("transfer", &["leader", "transfer"]);
+    golden.holds("drain", &["drain", "n1"]);
+    golden.holds("status", &["status"]);
+    golden.holds("drain", &["drain", "n1", "--undo"]);
     golden.holds("wait", &["wait", "healthy"]);
     for check in ["live", "ready", "cluster", "replication", "disk", "cert", "latency", "all", "key"] {
         let key: &[&str] = if check == "key" { &["b"] } else { &[] };

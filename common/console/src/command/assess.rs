@@ -147,14 +147,17 @@ impl Assessment {
         self.leader.map(|id| self.name(id))
     }
 
+    /// The failure of what needs a leader.
+    pub(super) fn no_leader(&self) -> Failure {
+        let message =
+            format!("no leader: {} of {} nodes answer, in term {}", self.up(), self.voters(), self.term);
+        Failure::new(Exit::NoLeader, "KV-0401", "no_leader", message)
+            .hint("an election may be under way; `kvctl status` shows each node")
+    }
+
     /// Answer of `leader`.
     pub(super) fn leader_report(&self, address_only: bool) -> Result<Report, Failure> {
-        let Some(id) = self.leader else {
-            let message =
-                format!("no leader: {} of {} nodes answer, in term {}", self.up(), self.voters(), self.term);
-            return Err(Failure::new(Exit::NoLeader, "KV-0401", "no_leader", message)
-                .hint("an election may be under way; `kvctl status` shows each node"));
-        };
+        let Some(id) = self.leader else { return Err(self.no_leader()) };
         let member = self.members.iter().find(|member| member.id == id);
         let row = self.rows.iter().find(|row| row.id == Some(id));
         let address =
@@ -245,6 +248,7 @@ impl Assessment {
             Err(error) => error.word(),
             Ok(status) if !status.trouble.is_empty() => "trouble",
             Ok(status) if self.lag(status) > SLOW_ENTRIES => "slow",
+            Ok(status) if status.drained => "drained",
             Ok(_) => "ok",
         }
     }

@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::assess::Assessment;
+use super::{assess::Assessment, handover};
 use crate::{
     connect::Session,
     error::Failure,
@@ -25,16 +25,25 @@ impl Status {
 
 /// Arguments of `leader`.
 #[derive(Args, Debug, PartialEq)]
-#[command(after_help = "Examples:\n  kvctl leader\n  kvctl leader --addr")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  kvctl leader\n  kvctl leader --addr\n  kvctl leader transfer n2"
+)]
 pub struct Leader {
     /// Only its address
     #[arg(long)]
     pub addr: bool,
+    /// What else
+    #[command(subcommand)]
+    pub of: Option<handover::Of>,
 }
 
 impl Leader {
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
-        assess(session).await?.leader_report(self.addr)
+        match &self.of {
+            Some(handover::Of::Transfer(transfer)) => transfer.run(session).await,
+            None => assess(session).await?.leader_report(self.addr),
+        }
     }
 }
 

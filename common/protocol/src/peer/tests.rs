@@ -27,7 +27,8 @@ fn golden() -> Vec<(Message, &'static str)> {
     vec![
         (Message::PreVote { last }, "07000000000000000300000000000000"),
         (Message::PreVoteReply { granted: true }, "01"),
-        (Message::Vote { last }, "07000000000000000300000000000000"),
+        (Message::Vote { last, handed: false }, "07000000000000000300000000000000"),
+        (Message::Vote { last, handed: true }, "0700000000000000030000000000000001"),
         (Message::VoteReply { granted: false }, "00"),
         (
             append_of(Position::new(6, 2), vec![entry(7, 3)]).envelope.message,
@@ -51,6 +52,7 @@ fn golden() -> Vec<(Message, &'static str)> {
         (Message::ReadIndex { id: 8 }, "0800000000000000"),
         (Message::ReadIndexReply { id: 8, index: Some(Index(6)) }, "0800000000000000010600000000000000"),
         (Message::ReadIndexReply { id: 8, index: None }, "080000000000000000"),
+        (Message::TimeoutNow, ""),
     ]
 }
 
@@ -72,7 +74,7 @@ fn the_bytes_of_every_kind_are_a_promise() {
 #[test]
 fn the_numbers_of_the_kinds_are_a_promise() {
     let kinds: Vec<u8> = golden().iter().map(|(message, _)| shape(message).0).collect();
-    assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 10]);
+    assert_eq!(kinds, [1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 10, 10, 11]);
 }
 
 #[test]
@@ -131,10 +133,10 @@ fn a_damaged_entry_is_refused() {
 fn nonsense_in_the_fields_is_refused() {
     let refused = |message: Message| PeerFrame::decode(&frame(message).encode()).unwrap_err();
     let half = DecodeError::Malformed("half a position");
-    assert_eq!(refused(Message::Vote { last: Position::new(0, 1) }), half);
-    assert_eq!(refused(Message::Vote { last: Position::new(1, 0) }), half);
+    assert_eq!(refused(Message::Vote { last: Position::new(0, 1), handed: false }), half);
+    assert_eq!(refused(Message::Vote { last: Position::new(1, 0), handed: false }), half);
     let range = DecodeError::Malformed("term or index out of range");
-    assert_eq!(refused(Message::Vote { last: Position::new(limits::NUMBER + 1, 1) }), range);
+    assert_eq!(refused(Message::Vote { last: Position::new(limits::NUMBER + 1, 1), handed: false }), range);
     assert_eq!(refused(Message::Heartbeat { session: 0, commit: Index(u64::MAX), round: 0 }), range);
     let mut nobody = frame(Message::ReadIndex { id: 1 });
     nobody.envelope.from = NodeId(0);
@@ -172,7 +174,8 @@ fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         any_position().prop_map(|last| Message::PreVote { last }),
         any::<bool>().prop_map(|granted| Message::PreVoteReply { granted }),
-        any_position().prop_map(|last| Message::Vote { last }),
+        (any_position(), any::<bool>()).prop_map(|(last, handed)| Message::Vote { last, handed }),
+        Just(Message::TimeoutNow),
         any::<bool>().prop_map(|granted| Message::VoteReply { granted }),
         (pair(), index(), entries()).prop_map(|((session, round), commit, entries)| {
             let first = entries.first().map_or(Position::new(1, 1), |entry| entry.position);

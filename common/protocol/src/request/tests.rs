@@ -35,6 +35,11 @@ fn golden() -> Vec<(Request, String)> {
         (get(Consistency::Linearizable, false), "22030a016b".into()),
         (get(Consistency::Stale, true), "22070a016b10011801".into()),
         (Request::Status, "2a00".into()),
+        (Request::CompactLog, "a20100".into()),
+        (Request::Transfer { to: Some(2) }, "aa01020802".into()),
+        (Request::Transfer { to: None }, "aa0100".into()),
+        (Request::Drain { undo: true }, "b201020801".into()),
+        (Request::Drain { undo: false }, "b20100".into()),
         (Request::Scan(Scan::default()), "3200".into()),
         (Request::Scan(scan), "320e0a01611201621803200128013009".into()),
     ]

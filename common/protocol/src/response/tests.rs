@@ -36,6 +36,7 @@ fn status() -> NodeStatus {
         state_hash: 10,
         members: vec![member()],
         trouble: "t".into(),
+        drained: true,
     }
 }
 
@@ -75,9 +76,11 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
         (
             Ok(Response::Status(Box::new(status()))),
-            "22450a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
-             6a0130710a000000000000007a0a08021201621a03683a3182010174",
+            "22480a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
+             6a0130710a000000000000007a0a08021201621a03683a3182010174880101",
         ),
+        (Ok(Response::Compacted { discarded: 5, freed: 6, bytes: 7 }), "a20106080510061807"),
+        (Ok(Response::Leads { leader: Some(2), term: 3 }), "aa010408021003"),
         (Err(Refused::NotLeader { leader: Some(2), address: Some("h:1".into()) }), "2a090a0708021203683a31"),
         (Err(Refused::NotLeader { leader: None, address: None }), "2a020a00"),
         (Err(Refused::Busy { what: "q".into() }), "2a03120171"),

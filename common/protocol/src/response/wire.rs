@@ -38,7 +38,7 @@ struct MemberWire {
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21")]
     kind: Option<Kind>,
 }
 
@@ -56,6 +56,16 @@ enum Kind {
     Decided(Box<DecidedWire>),
     #[prost(message, tag = "20")]
     Compacted(CompactedWire),
+    #[prost(message, tag = "21")]
+    Leads(LeadsWire),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct LeadsWire {
+    #[prost(uint64, optional, tag = "1")]
+    leader: Option<u64>,
+    #[prost(uint64, tag = "2")]
+    term: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -132,6 +142,8 @@ struct StatusWire {
     members: Vec<MemberWire>,
     #[prost(string, tag = "16")]
     trouble: String,
+    #[prost(bool, tag = "17")]
+    drained: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -235,6 +247,7 @@ impl From<ResponseFrame> for ResponseWire {
             Ok(Response::Compacted { discarded, freed, bytes }) => {
                 Kind::Compacted(CompactedWire { discarded, freed, bytes })
             }
+            Ok(Response::Leads { leader, term }) => Kind::Leads(LeadsWire { leader, term }),
             Err(refused) => Kind::Refused(refused.into()),
         };
         Self { id: frame.id, kind: Some(kind) }
@@ -257,6 +270,7 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             Kind::Compacted(CompactedWire { discarded, freed, bytes }) => {
                 Ok(Response::Compacted { discarded, freed, bytes })
             }
+            Kind::Leads(LeadsWire { leader, term }) => Ok(Response::Leads { leader, term }),
             Kind::Refused(refused) => Err(refused.try_into()?),
         };
         Ok(Self { id: wire.id, result })
@@ -299,6 +313,7 @@ impl From<NodeStatus> for StatusWire {
             state_hash: status.state_hash,
             members: status.members.into_iter().map(Into::into).collect(),
             trouble: status.trouble,
+            drained: status.drained,
         }
     }
 }
@@ -329,6 +344,7 @@ impl TryFrom<StatusWire> for NodeStatus {
             state_hash: wire.state_hash,
             members: wire.members.into_iter().map(Into::into).collect(),
             trouble: wire.trouble,
+            drained: wire.drained,
         })
     }
 }

@@ -492,7 +492,9 @@ fn show_message(message: &raft::Message) -> String {
     match message {
         M::PreVote { last } => format!("PreVote last {last}"),
         M::PreVoteReply { granted } => format!("PreVoteReply {}", verdict(*granted)),
-        M::Vote { last } => format!("Vote last {last}"),
+        M::Vote { last, handed: false } => format!("Vote last {last}"),
+        M::Vote { last, handed: true } => format!("Vote last {last}, handed"),
+        M::TimeoutNow => "TimeoutNow".to_owned(),
         M::VoteReply { granted } => format!("VoteReply {}", verdict(*granted)),
         M::Append { previous, entries, commit, .. } => {
             let entries: Vec<String> = entries.iter().map(show_entry).collect();

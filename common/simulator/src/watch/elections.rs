@@ -22,6 +22,11 @@ impl Elections {
         assert_eq!(first, candidate, "VIOLATION s{me} votes twice in term {term}");
     }
 
+    /// Who led `term`, if anybody did.
+    pub(super) fn leader(&self, term: u64) -> Option<usize> {
+        self.leaders.get(&term).copied()
+    }
+
     /// Server `me` says that it leads.
     pub(super) fn leads(&mut self, me: usize, term: u64) {
         let first = *self.leaders.entry(term).or_insert(me);

@@ -1,4 +1,5 @@
-//! Who hears a leader does not help to depose it, nor enters the term of whoever tries (thesis 4.2.3).
+//! Who hears a leader does not help to depose it, nor enters the term of whoever tries (thesis 4.2.3), unless
+//! that leader wants it so.
 //!
 //! It is judged where what a server took in is known message by message: in runs whose turns are of one.
 
@@ -35,7 +36,7 @@ impl Watch {
             {
                 *heard = Some((after.term.0, now));
             }
-            Message::Vote { .. } if envelope.term > before.term => {
+            Message::Vote { handed: false, .. } if envelope.term > before.term => {
                 let since = heard.filter(|(term, _)| *term == before.term.0).map(|(_, at)| now - at);
                 assert!(
                     since.is_none_or(|since| since >= FOR_CERTAIN) || after.term == before.term,

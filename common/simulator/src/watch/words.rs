@@ -29,7 +29,11 @@ impl Watch {
             "VIOLATION s{me} speaks for term {term}, on disk is {hard:?}"
         );
         match envelope.message {
-            Message::Vote { .. } => {
+            Message::TimeoutNow => self.tells(me, envelope),
+            Message::Vote { handed, .. } => {
+                if handed {
+                    self.stands_as_told(me, term);
+                }
                 self.elections.vote(me, term, me as u64 + 1);
                 assert!(
                     hard.term.0 > term || hard.vote == Some(envelope.from),

@@ -344,6 +344,12 @@ impl World {
                     watch::Asked { write: Some((request.token, operation)), key: &[] }
                 }
                 Request::Get { key, .. } => watch::Asked { write: None, key },
+                Request::Transfer { .. } | Request::Drain { .. } => {
+                    if let Response::Leads { leader, term } = response {
+                        self.watch.names_leader(me, *leader, *term);
+                    }
+                    return;
+                }
                 Request::Scan(_) | Request::Status | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
@@ -379,7 +385,7 @@ impl World {
             }
             Err(Refused::NotLeader { .. }) => _ = client.leader.take_if(|leader| *leader == from),
             Err(Refused::Busy { .. }) => self.counts.add("client: refused as busy"),
-            Ok(Response::Status(_) | Response::Compacted { .. }) | Err(_) => {}
+            Ok(Response::Status(_) | Response::Compacted { .. } | Response::Leads { .. }) | Err(_) => {}
         }
         let client = &mut self.clients[me];
         let Some(call) = client.call.as_mut() else { return };

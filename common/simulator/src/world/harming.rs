@@ -44,12 +44,16 @@ pub enum Harm {
     Compact,
     /// A server is cut off until the others have discarded what it lacks.
     Outgrow,
+    /// Somebody wants another server to lead.
+    Transfer,
+    /// Somebody wants a server to leave leading to others, or not to any more.
+    Drain,
     /// Somebody wants every log to be discarded.
     CompactAll,
 }
 
 /// Kinds with the option that gives their mean interval.
-const KINDS: [(Harm, &str); 10] = [
+const KINDS: [(Harm, &str); 12] = [
     (Harm::Depose, "deposals"),
     (Harm::Partition, "partitions"),
     (Harm::Reset, "resets"),
@@ -60,6 +64,8 @@ const KINDS: [(Harm, &str); 10] = [
     (Harm::Jump, "jumps"),
     (Harm::Compact, "compactions"),
     (Harm::Outgrow, "outgrowths"),
+    (Harm::Transfer, "transfers"),
+    (Harm::Drain, "drains"),
 ];
 
 /// Options that rest in some moods.
@@ -158,6 +164,8 @@ impl World {
             }
             Harm::CompactAll => (0..self.servers.len()).for_each(|at| self.compact(at)),
             Harm::Outgrow => self.outgrow_one(),
+            Harm::Transfer => self.wish_another(),
+            Harm::Drain => self.wish_reluctance(),
             Harm::Jump => {
                 let (at, far) = (self.rng.index(self.servers.len()), self.rng.below(100_000_000_000));
                 self.counts.add("clock: jumped");
@@ -259,7 +267,7 @@ impl World {
         let Some(me) = self.any_up() else { return };
         let target: Target = self.target(me);
         if self.rng.chance(self.options.stops) {
-            return self.stop(target);
+            return self.ask_to_stop(target);
         }
         if self.rng.chance(self.options.in_call) {
             self.trip(me, 30);

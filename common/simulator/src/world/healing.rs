@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The shortest election timeout, in microseconds.
-const TIMEOUT: u64 = ELECTION_TICKS as u64 * TICK;
+pub(super) const TIMEOUT: u64 = ELECTION_TICKS as u64 * TICK;
 /// What could not be read for a follower is asked for again with the next heartbeat, in microseconds.
 const HEARTBEAT: u64 = 5 * TICK;
 /// What an entry takes beside its value, at most, in bytes.
@@ -65,6 +65,9 @@ impl World {
                 self.lose_power(me);
             }
         }
+        if self.options.drains > 0 {
+            self.make_willing(&core);
+        }
         if !again {
             self.let_pass_what_is_under_way();
         }
@@ -74,6 +77,9 @@ impl World {
             self.counts.add("liveness: judged without allowance");
         }
         self.must_work(&core, slack);
+        if self.options.transfers > 0 && core.len() == self.servers.len() {
+            self.must_hand_over(&core);
+        }
         if self.options.partial == 1 && core.len() == self.servers.len() {
             self.part_for_good(&core);
         }
@@ -86,7 +92,7 @@ impl World {
     }
 
     /// A write is acknowledged, and then the core agrees, within what is promised and `slack` microseconds.
-    fn must_work(&mut self, core: &[usize], slack: u64) {
+    pub(super) fn must_work(&mut self, core: &[usize], slack: u64) {
         let began = self.agenda.now();
         self.probe_until(core, began + WRITE_WITHIN * TIMEOUT + slack);
         self.run_until(began + AGREE_WITHIN * TIMEOUT + slack, |world| world.agrees(core));
@@ -212,6 +218,7 @@ impl World {
             mood.loss = 1_000_000;
         }
         self.set_mood(mood);
+        self.stop_all_that_leave();
         self.lasting = self.break_the_rest(core);
         let cuts = self.lasting.clone();
         self.network.cut(cuts);
@@ -287,7 +294,7 @@ impl World {
         missing.saturating_sub(1) / together * (each + asked_again) + state
     }
 
-    fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
+    pub(super) fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
         while self.agenda.now() < until && !done(self) {
             self.run((self.agenda.now() + TICK).min(until));
         }
@@ -338,6 +345,10 @@ impl World {
     pub(super) fn probed(&mut self, from: usize, request: &Request, result: Result<Response, Refused>) {
         match (request, result) {
             (Request::Write { .. }, Ok(_)) => self.probed = true,
+            (Request::Transfer { .. }, Ok(_)) => self.counts.add("leader: has handed over"),
+            (Request::Transfer { .. }, Err(Refused::Unavailable(_))) => {
+                self.counts.add("leader: could not hand over");
+            }
             (Request::CompactLog, Ok(_)) => self.counts.add("log: discarded on demand"),
             (Request::CompactLog, Err(_)) => self.counts.add("log: not discarded in time"),
             (Request::Get { consistency: Consistency::Linearizable, .. }, Ok(_)) => {

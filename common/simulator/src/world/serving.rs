@@ -111,6 +111,7 @@ impl World {
         }
         self.notice_power(target);
         self.turn_again(target);
+        self.stop_if_left(target);
     }
 
     /// The next turn follows at once while anything waits.
@@ -264,6 +265,7 @@ impl World {
             let status = process.node.consensus();
             let state = process.node.state_hash() ^ process.node.state_stamp_ms().rotate_right(20);
             self.watch.seen(target.server, &status, state);
+            self.watch.hands_over(target.server, &status, process.ticks);
         }
     }
 }
@@ -273,6 +275,7 @@ impl World {
 fn take_in(process: &mut Process, now: u64, turn: usize) -> Result<(), StateError> {
     let done = if turn == 1 { process.inbox.done.len().min(1) } else { process.inbox.done.len() };
     for event in process.inbox.done.drain(..done) {
+        process.ticks += u64::from(matches!(event, Event::Tick(_)));
         process.node.handle(event)?;
     }
     if turn == 1 && done > 0 {

@@ -286,7 +286,7 @@ pub(super) fn outcome_of(response: Response) -> Outcome {
             };
             Outcome::Read { found: found.map(seen), revision }
         }
-        Response::Status(_) | Response::Compacted { .. } => Outcome::NotApplied,
+        Response::Status(_) | Response::Compacted { .. } | Response::Leads { .. } => Outcome::NotApplied,
     }
 }
 
@@ -310,5 +310,7 @@ pub(super) fn told(request: &Request) -> String {
         Request::Scan(scan) => format!("scan {scan:?}"),
         Request::Status => "status".to_owned(),
         Request::CompactLog => "compact log".to_owned(),
+        Request::Transfer { to } => format!("transfer to {to:?}"),
+        Request::Drain { undo } => format!("drain, undo {undo}"),
     }
 }

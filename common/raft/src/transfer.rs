@@ -1,0 +1,107 @@
+//! Handing over leadership (thesis 3.10).
+//!
+//! ```text
+//!   asked ──► no proposal is taken, and the successor catches up ──► it has everything: told to stand at once ──► a higher term
+//!     │                     an election timeout passes: all is as before                    │
+//!     └────────────────────────────────◄────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The successor is told once it holds the leader's whole log and all of it is committed: so it wins any honest vote, and
+//! nothing that a client waits for is in doubt. It stands without a pre-vote, and its requests say that the leader wants
+//! it so, or else those who hear the leader would not listen (4.2.3). None of this is needed for safety: a vote is a vote,
+//! and a server that stands without being told only disturbs.
+//!
+//! A *reluctant* server is one that is soon to be stopped: it does not take leadership that is handed to it, and stands by
+//! itself only where nobody else has for long.
+
+use crate::{
+    instruments::{Mark, Mutant, mark, mutant},
+    leader::Leader,
+    message::Message,
+    progress::Progress,
+    raft::{Raft, Refusal, Role},
+    shared::Core,
+    types::{Index, NodeId},
+};
+
+/// A reluctant server waits for so many election timeouts before it stands.
+pub(crate) const RELUCTANCE: u32 = 10;
+
+/// A hand-over that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) to: NodeId,
+    /// Whether the successor was told to stand since the last heartbeat.
+    told: bool,
+    /// Ticks until it is given up.
+    left: u32,
+}
+
+impl Raft {
+    /// Hands leadership over to `to`, or to the follower that is furthest. Returns who it is.
+    ///
+    /// What comes of it shows in [`Raft::status`]: another term, or the same one with nobody in
+    /// [`Status::transferring`](crate::Status::transferring) after an election timeout. Until then proposals are refused
+    /// as [`Refusal::Transferring`].
+    pub fn transfer(&mut self, to: Option<NodeId>) -> Result<NodeId, Refusal> {
+        self.observed(|raft| match &mut raft.role {
+            Role::Leader(leader) => leader.begin_transfer(&raft.core, to),
+            Role::Follower(follower) => Err(Refusal::NotLeader { hint: follower.leader() }),
+            Role::Candidate(_) => Err(Refusal::NotLeader { hint: None }),
+        })
+    }
+
+    /// Whether this server is to leave leading to others from now on, see the module.
+    pub fn set_reluctant(&mut self, reluctant: bool) {
+        self.core.reluctant = reluctant;
+    }
+}
+
+impl Leader {
+    fn begin_transfer(&mut self, core: &Core, to: Option<NodeId>) -> Result<NodeId, Refusal> {
+        if self.transfer.is_some() {
+            mark(Mark::TransferUnderWay);
+            return Err(Refusal::Transferring);
+        }
+        let follows = |peer: &&Progress| !peer.is_silent() && !peer.is_sent_snapshot();
+        let furthest = || {
+            let able = self.peers.iter().filter(|(_, peer)| follows(peer));
+            able.max_by_key(|(_, peer)| peer.matched()).map(|(&id, _)| id)
+        };
+        let known = |to: NodeId| self.peers.contains_key(&to).then_some(to);
+        let Some(to) = to.map_or_else(furthest, known) else {
+            mark(Mark::TransferToNobody);
+            return Err(Refusal::NoSuccessor);
+        };
+        mark(Mark::TransferBegun);
+        self.transfer = Some(Transfer { to, told: false, left: core.config.election_ticks });
+        Ok(to)
+    }
+
+    /// Time passes for a hand-over; `beats` when a heartbeat leaves now.
+    pub(crate) fn tick_transfer(&mut self, beats: bool) {
+        let Some(transfer) = &mut self.transfer else { return };
+        transfer.left -= 1;
+        transfer.told &= !beats;
+        if transfer.left == 0 && !mutant(Mutant::TransferNeverEnds) {
+            mark(Mark::TransferGivenUp);
+            self.transfer = None;
+        } else {
+            transfer.left = transfer.left.max(1);
+        }
+    }
+
+    /// Tells the successor to stand, once it has everything.
+    pub(crate) fn hand_over(&mut self, core: &mut Core) {
+        let Some(transfer) = &mut self.transfer else { return };
+        let matched = self.peers.get(&transfer.to).map_or(Index(0), Progress::matched);
+        let last = core.log.last();
+        let ready = matched == last.index && core.commit == last.index;
+        if transfer.told || !(ready || mutant(Mutant::HandsOverEarly)) {
+            return;
+        }
+        mark(Mark::TransferTold);
+        transfer.told = true;
+        core.send(transfer.to, Message::TimeoutNow);
+    }
+}
