@@ -36,6 +36,7 @@ pub const NAMES: &[&str] = &[
     "server: ended as it had asked",
     "server: mute as it began to lead",
     "server: hit as it started",
+    "server: cut off as it began to stand",
     "server: outgrown",
     "server: drained",
     "leader: asked to hand over",

@@ -308,6 +308,20 @@ impl World {
         self.agenda.after(soon, Plan::Usurp(target));
     }
 
+    /// Who has just entered a term may be alone in it: nobody hears it ask, and a leader that slept wakes up in the term
+    /// before.
+    pub(super) fn greet_candidate(&mut self, target: Target) {
+        if self.calm || !self.rng.chance(self.mood.usurps / 3) {
+            return;
+        }
+        self.counts.add("server: cut off as it began to stand");
+        let time = self.rng.between(100_000, 2_000_000);
+        self.isolate(target.server, true, time);
+        if let Some(leader) = self.leader() {
+            self.resume(self.target(leader));
+        }
+    }
+
     /// Hits a server that has just begun to lead, if it still runs.
     pub(super) fn usurp(&mut self, target: Target) {
         let me = target.server;

@@ -136,7 +136,11 @@ impl World {
                     self.trace.note(self.agenda.now(), 33, last);
                     self.watch.given(target.server, persist);
                 }
-                Action::Changed(standing) if standing.role == RoleName::Leader => self.greet_leader(target),
+                Action::Changed(standing) => match standing.role {
+                    RoleName::Leader => self.greet_leader(target),
+                    RoleName::Candidate => self.greet_candidate(target),
+                    RoleName::Follower | RoleName::PreCandidate => {}
+                },
                 Action::Send(envelope) => {
                     self.watch.meant(target.server, envelope);
                     match envelope.message {
