@@ -57,6 +57,7 @@ raft::instruments! {
         WriteLost: "a write is lost from sight with leadership",
         WriteExpired: "a write's time passes while its fate is open",
         WriteBusy: "a write is refused because too many wait",
+        WriteHeld: "a write is held while leadership is handed over",
         LeaderLeaves: "a leader that is about to end hands over",
         LeadsOn: "a hand-over does not succeed, and whoever asked for it hears so",
         ReadFailed: "a read fails with leadership or for want of a leader",

@@ -123,6 +123,7 @@ impl Node {
 
     /// All that is to be done after the events so far; drains.
     pub fn actions(&mut self) -> Result<Vec<Action>, StateError> {
+        self.release();
         loop {
             // The state takes no more while a flush runs and the next overlay is full: what is committed waits in
             // the core, which is bounded and then refuses more.
@@ -230,7 +231,7 @@ impl Node {
     fn tick(&mut self, now: Time) {
         self.now = now;
         self.raft.tick();
-        self.tick_farewell();
+        self.tick_leading();
         self.expire_compactions();
         for write in self.waiting.expired_writes(now.monotonic_ms) {
             mark(Mark::WriteExpired);
@@ -329,6 +330,9 @@ impl Node {
         }
         if mutant(Mutant::StateTrustsProposal) && !self.state.meets(&operation) {
             return self.refuse(caller, Refusal::Busy, "the queue of writes");
+        }
+        if self.holds() {
+            return self.hold(caller, request, operation, deadline_ms);
         }
         let stamp_ms = self.clock.at(self.now);
         let command = Command { request, stamp_ms, wall_ms: self.now.wall_ms, operation };

@@ -228,6 +228,7 @@ instruments! {
         OldSnapshotTaken: "24: a state of an older index is made current",
         AppliesWhileInstalling: "25: entries are applied while a state is made current",
         SnapshotNeverRetried: "58: a follower that did not get the state is never sent it again",
+        RetriesWhenIdle: "58: what was lost is sent again only while no reads come",
         TransferNeverEnds: "58: a leader that cannot hand over never gives up",
         HandsOverEarly: "58: a successor is told to stand before it has everything",
         HandedVoteIgnored: "58: who hears the leader does not listen to the successor it wants",

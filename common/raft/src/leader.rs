@@ -31,6 +31,8 @@ pub(crate) struct Leader {
     /// Bytes above the commit index.
     pub(crate) uncommitted: usize,
     since_heartbeat: u32,
+    /// Apart from heartbeats: where reads come all the time, their rounds take the place of those.
+    since_retry: u32,
     since_check: u32,
     /// Ticks for which the own disk has completed nothing of what it was given, and how far it was then.
     disk_silent: u32,
@@ -50,12 +52,14 @@ impl Leader {
         let peers = others.into_iter().map(|peer| (peer, Progress::new(core.number(), last))).collect();
         let uncommitted = core.log.bytes_between(core.commit, last);
         let reads = Rounds::new(core.rng.numbering());
-        let (since_heartbeat, since_check, disk_silent, durable) = (0, 0, 0, core.log.persisted());
+        let (since_heartbeat, since_retry, since_check, disk_silent) = (0, 0, 0, 0);
+        let durable = core.log.persisted();
         let mut leader = Self {
             peers,
             reads,
             uncommitted,
             since_heartbeat,
+            since_retry,
             since_check,
             disk_silent,
             durable,
@@ -131,11 +135,20 @@ impl Leader {
             }
             self.peers.values_mut().for_each(|peer| peer.heard = false);
         }
+        self.since_retry += 1;
         self.since_heartbeat += 1;
         let beats = self.since_heartbeat >= core.config.heartbeat_ticks;
-        self.tick_transfer(beats);
-        if beats {
+        let waits = if mutant(Mutant::RetriesWhenIdle) {
+            !beats
+        } else {
+            self.since_retry < core.config.heartbeat_ticks
+        };
+        if !waits {
+            self.since_retry = 0;
             self.peers.values_mut().for_each(Progress::retry);
+        }
+        self.tick_transfer(!waits);
+        if beats {
             self.round(core);
         }
         Next::Stay

@@ -31,7 +31,7 @@ pub(crate) const RELUCTANCE: u32 = 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
-    /// Whether the successor was told to stand since the last heartbeat.
+    /// Whether the successor was told to stand, lately.
     told: bool,
     /// Ticks until it is given up.
     left: u32,
@@ -49,6 +49,12 @@ impl Raft {
             Role::Follower(follower) => Err(Refusal::NotLeader { hint: follower.leader() }),
             Role::Candidate(_) => Err(Refusal::NotLeader { hint: None }),
         })
+    }
+
+    /// Whether this server leads and is handing over, so that it takes no proposal.
+    pub fn is_transferring(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.transfer.is_some())
+            && !mutant(Mutant::ProposesWhileHandingOver)
     }
 
     /// Whether this server is to leave leading to others from now on, see the module.
@@ -78,11 +84,11 @@ impl Leader {
         Ok(to)
     }
 
-    /// Time passes for a hand-over; `beats` when a heartbeat leaves now.
-    pub(crate) fn tick_transfer(&mut self, beats: bool) {
+    /// Time passes for a hand-over; what was said is said `again` now and then.
+    pub(crate) fn tick_transfer(&mut self, again: bool) {
         let Some(transfer) = &mut self.transfer else { return };
         transfer.left -= 1;
-        transfer.told &= !beats;
+        transfer.told &= !again;
         if transfer.left == 0 && !mutant(Mutant::TransferNeverEnds) {
             mark(Mark::TransferGivenUp);
             self.transfer = None;

@@ -67,6 +67,8 @@ options! {
     /// Which: 0, a quorum of which the one with the newest log is behind in terms; 1, a leader that is behind in terms; 2,
     /// one that lacks what was discarded.
     discord_kind: |rng| rng.between(0, 2);
+    /// Whether the healed cluster is also asked to read all the time.
+    busy: |rng| rng.between(0, 1);
     /// Whether a cluster that is healed as a whole must then work over a bridge or along a chain.
     partial: |rng| u64::from(rng.chance(500_000));
     /// Whether the healed network loses everything: no seed says so; it is how a failure is tried out.

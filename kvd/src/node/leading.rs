@@ -1,11 +1,11 @@
 //! Leadership by somebody's wish: handed over, left to others, given up because the process is about to end.
 //!
 //! The core does the work (`common/raft/src/transfer.rs`). Here is who is told what came of it: a client hears that
-//! another server leads, or that this one leads on; nobody waits beyond their deadline.
+//! another server leads, or that this one leads on; nobody waits beyond their deadline. Writes that come meanwhile, which
+//! the core does not take, are held until it is known who leads: then they are proposed here, or sent on to there.
 
+use protocol::{Operation, Refused, RequestId, Response};
 use raft::{NodeId, Refusal, RoleName, Term};
-
-use protocol::{Refused, Response};
 
 use super::Node;
 use crate::{
@@ -15,6 +15,11 @@ use crate::{
 
 /// Most clients that wait for a hand-over.
 const MOST_ASKING: usize = 64;
+/// Most writes that are held, and most of their bytes; the clients of more look for the next leader themselves.
+const MOST_HELD: usize = 4096;
+const MOST_HELD_BYTES: usize = 16 << 20;
+/// Once leadership is gone, a write is held for so many ticks while nobody is heard to lead.
+const LEADERLESS_TICKS: u32 = 20;
 /// A process that is about to end waits for so many ticks to hear of its successor, after it has handed over.
 const FAREWELL_TICKS: u32 = 30;
 
@@ -26,6 +31,21 @@ pub(super) struct Leading {
     reluctant: bool,
     /// While the process is about to end: how many ticks it still waits once it does not lead.
     farewell: Option<u32>,
+    /// Writes that came while leadership was handed over.
+    held: Vec<Held>,
+    held_bytes: usize,
+    /// Whether leadership is handed over, or was and the successor was not heard yet.
+    handing: bool,
+    /// How many ticks have passed since then.
+    leaderless: u32,
+}
+
+/// A write that nobody has proposed.
+struct Held {
+    caller: Caller,
+    request: RequestId,
+    operation: Operation,
+    deadline_ms: u64,
 }
 
 /// A client that waits for another server to lead.
@@ -98,6 +118,51 @@ impl Node {
             && (self.leading.farewell == Some(0) || status.role == RoleName::Leader || another)
     }
 
+    /// A write came while leadership is handed over.
+    pub(super) fn hold(
+        &mut self,
+        caller: Caller,
+        request: RequestId,
+        operation: Operation,
+        deadline_ms: u64,
+    ) {
+        let bytes = self.leading.held_bytes.saturating_add(operation.to_bytes().len());
+        if self.leading.held.len() >= MOST_HELD || bytes > MOST_HELD_BYTES {
+            return self.refuse(caller, Refusal::Transferring, "");
+        }
+        mark(Mark::WriteHeld);
+        self.leading.held_bytes = bytes;
+        self.leading.held.push(Held { caller, request, operation, deadline_ms });
+    }
+
+    /// Whether writes that come now are held.
+    pub(super) fn holds(&self) -> bool {
+        self.leading.handing || self.raft.is_transferring()
+    }
+
+    /// Lets writes go on that were held, once it is known where to.
+    pub(super) fn release(&mut self) {
+        if !self.holds() {
+            return;
+        }
+        let status = self.raft.status();
+        let another = status.leader.filter(|leader| *leader != status.id);
+        let leads_on = status.role == RoleName::Leader && status.transferring.is_none();
+        self.leading.handing = !leads_on && another.is_none() && self.leading.leaderless < LEADERLESS_TICKS;
+        if self.leading.handing {
+            return;
+        }
+        self.leading.held_bytes = 0;
+        for Held { caller, request, operation, deadline_ms } in std::mem::take(&mut self.leading.held) {
+            if leads_on {
+                self.write(caller, request, operation, deadline_ms);
+            } else {
+                let refused = self.redirect(another);
+                self.reply(caller, Err(refused));
+            }
+        }
+    }
+
     fn be_reluctant(&mut self, reluctant: bool) {
         self.leading.reluctant = reluctant;
         self.raft.set_reluctant(reluctant);
@@ -146,8 +211,16 @@ impl Node {
         }
     }
 
-    /// A tick has passed for a process that is about to end.
-    pub(super) fn tick_farewell(&mut self) {
+    /// A tick has passed for writes that are held, and for a process that is about to end.
+    pub(super) fn tick_leading(&mut self) {
+        let open = self.leading.handing && self.standing.role != RoleName::Leader;
+        self.leading.leaderless = if open { self.leading.leaderless + 1 } else { 0 };
+        let now = self.now.monotonic_ms;
+        let late: Vec<Held> = self.leading.held.extract_if(.., |held| held.deadline_ms <= now).collect();
+        for held in late {
+            mark(Mark::WriteExpired);
+            self.reply(held.caller, Err(Refused::NoQuorum));
+        }
         if self.standing.role != RoleName::Leader
             && let Some(left) = &mut self.leading.farewell
         {

@@ -296,7 +296,20 @@ impl World {
 
     pub(super) fn run_until(&mut self, until: u64, done: impl Fn(&Self) -> bool) {
         while self.agenda.now() < until && !done(self) {
+            if self.options.busy == 1 {
+                self.read_at_leader();
+            }
             self.run((self.agenda.now() + TICK).min(until));
+        }
+    }
+
+    /// Asks whoever leads for a read, and does not care what comes of it.
+    fn read_at_leader(&mut self) {
+        if let Some(leader) = self.leader() {
+            let (key, consistency) = (b"probe".to_vec(), Consistency::Linearizable);
+            let number = self.number();
+            let request = Request::Get { key, consistency, without_value: true };
+            self.post(PROBER, leader, number, 1000, request);
         }
     }
 
