@@ -38,8 +38,6 @@ pub struct Launch {
     pub identity: Identity,
     /// The cluster's id.
     pub cluster: ClusterId,
-    /// Drawn at the first start of this node and never again.
-    pub incarnation: [u8; 16],
     /// QUIC's key for stateless resets: kept, so that survivors notice a restart at once.
     pub reset_key: [u8; 64],
     reloader: Reloader,
@@ -116,7 +114,6 @@ pub fn prepare(
         me,
         identity,
         cluster,
-        incarnation: record.incarnation,
         reset_key: record.reset_key,
         reloader,
         _locks: locks,

@@ -10,5 +10,3 @@ pub const LOG_FORMAT: u16 = 1;
 pub const STATE_FORMAT: u16 = 1;
 /// Format of a state as a sequence of bytes.
 pub const SNAPSHOT_FORMAT: u16 = 1;
-/// Format of the identity files in the directories of a node.
-pub const IDENTITY_FORMAT: u16 = 1;

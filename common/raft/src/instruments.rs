@@ -143,6 +143,7 @@ instruments! {
         SnapshotMatchesLog: "a state is made current and the log, which holds its last entry, stays",
         SnapshotDropsLog: "a state is made current and the log, which does not hold its last entry, goes",
         AppendWhileInstalling: "an append comes while a state is made current",
+        AnswerOfOldSession: "an answer to an earlier session of a follower is not believed",
         TransferBegun: "a leader begins to hand over",
         TransferTold: "a leader tells its successor to stand",
         TransferGivenUp: "a leader gives up handing over",

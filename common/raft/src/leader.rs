@@ -194,6 +194,7 @@ impl Leader {
     fn hear(&mut self, from: NodeId, session: u64, round: u64) -> bool {
         let latest = self.reads.latest();
         let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.session() == session) else {
+            mark(Mark::AnswerOfOldSession);
             return false;
         };
         peer.heard = true;

@@ -10,7 +10,7 @@
     )
 )]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use quinn::VarInt;
@@ -99,11 +99,6 @@ impl Connection {
     /// Where the far end is; an IPv4 address is shown as one even when the socket is an IPv6 one.
     pub fn remote_address(&self) -> SocketAddr {
         canonical(self.quic.remote_address())
-    }
-
-    /// The current estimate of the round trip.
-    pub fn rtt(&self) -> Duration {
-        self.quic.rtt()
     }
 }
 
@@ -194,11 +189,6 @@ impl FrameReader {
                 None => return Err(TransportError::Cut("it ended in the middle of a frame".into())),
             }
         }
-    }
-
-    /// A frame that has already arrived in full, without waiting; for taking many at one wake-up.
-    pub fn buffered(&mut self, limit: usize) -> Result<Option<Bytes>, TransportError> {
-        take_frame(&mut self.buffer, limit)
     }
 }
 
