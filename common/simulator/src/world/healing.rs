@@ -308,7 +308,7 @@ impl World {
         if let Some(leader) = self.leader() {
             let (key, consistency) = (b"probe".to_vec(), Consistency::Linearizable);
             let number = self.number();
-            let request = Request::Get { key, consistency, without_value: true };
+            let request = Request::Get { key, consistency, without_value: false };
             self.post(PROBER, leader, number, 1000, request);
         }
     }
