@@ -78,6 +78,11 @@ impl Identity {
         Self::build([ca, cert, key], ["CA", "certificate", "key"])
     }
 
+    /// The same with the names by which a refusal calls each of CA, certificate and key.
+    pub fn from_named_pem(pems: [&str; 3], names: [&str; 3]) -> Result<Self, TransportError> {
+        Self::build(pems, names)
+    }
+
     fn build(
         [ca, cert, key]: [&str; 3],
         [ca_at, cert_at, key_at]: [&str; 3],
