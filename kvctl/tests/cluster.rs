@@ -7,6 +7,8 @@
 mod checks;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
+#[path = "cluster/protected.rs"]
+mod protected;
 #[path = "cluster/ranges.rs"]
 mod ranges;
 #[path = "cluster/schemas.rs"]

@@ -98,6 +98,8 @@ fn help_and_version_go_to_stdout() {
             "wait",
             "check",
             "compact",
+            "context",
+            "config",
             "version",
             "bench",
             "explain",
