@@ -118,6 +118,11 @@ impl Identity {
         self.0.expires.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX)).div_euclid(SECONDS_PER_DAY)
     }
 
+    /// When the certificate expires, in seconds since 1970.
+    pub fn expires(&self) -> i64 {
+        self.0.expires
+    }
+
     /// SHA-256 of the first CA certificate.
     pub fn ca_fingerprint(&self) -> [u8; 32] {
         self.0.ca_fingerprint
