@@ -19,7 +19,7 @@ use std::{
 
 use client::Client;
 use exposition::Page;
-use real::{KVD, client_of, eventually, leader, runtime, statuses};
+use real::{KVD, client_of, converged, eventually, leader, runtime, statuses};
 use testkit::cluster::Cluster;
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -34,6 +34,10 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 
 impl Trial {
     fn start(size: u16) -> Self {
+        Self::start_with(size, "")
+    }
+
+    fn start_with(size: u16, tables: &str) -> Self {
         let start = u16::try_from(std::process::id() % 2000).unwrap();
         let free =
             |prefix: &u16| (1..=size).all(|id| TcpListener::bind(("127.0.0.1", prefix * 10 + id)).is_ok());
@@ -41,7 +45,7 @@ impl Trial {
         let mut prefixes =
             std::iter::repeat_with(|| 1000 + (start + NEXT.fetch_add(1, Relaxed)) % 2000).take(1000);
         let prefix = prefixes.find(free).expect("there are free ports");
-        let tables = format!("[metrics]\nlisten = \"127.0.0.1:{prefix}{{id}}\"\n");
+        let tables = format!("{tables}[metrics]\nlisten = \"127.0.0.1:{prefix}{{id}}\"\n");
         Self { cluster: Cluster::start_with(KVD, size.into(), &tables), prefix }
     }
 
@@ -144,6 +148,43 @@ fn a_node_without_a_quorum_lives_and_is_not_ready() {
         for id in 1..=3 {
             trial.becomes(id, "/readyz", 200).await;
         }
+    });
+}
+
+#[test]
+fn a_state_that_is_sent_is_counted_at_either_end() {
+    let mut trial = Trial::start_with(3, "[log]\nkeep_entries = 0\nmax_mib = 8\nsegment_mib = 2\n");
+    runtime().block_on(async {
+        let client = client_of(&trial.cluster, trial.cluster.addresses()).await;
+        client.set(b"early", b"v", None).await.unwrap();
+        let leads = leading(&client).await;
+        let (absent, other) = (leads % 3 + 1, (leads + 1) % 3 + 1);
+        trial.cluster.kill(absent);
+        for at in 0..200_u32 {
+            client.set(format!("k{at}").as_bytes(), &vec![7; 32 * 1024], None).await.unwrap();
+        }
+        for id in [leads, other] {
+            client.compact_log(trial.cluster.address(id)).await.unwrap();
+        }
+        // They forget also what they hold in memory for followers that lag.
+        trial.cluster.kill_all(&[leads, other]);
+        trial.cluster.revive();
+        converged(&client, 3).await;
+        let (direction, outcome) = (("direction", "received"), ("outcome", "done"));
+        let page = eventually(BOUND, "a transfer", async || {
+            let page = trial.page(absent);
+            let done = page.value("kvd_snapshot_transfers_total", &[direction, outcome]) >= 1.0;
+            let idle = page.value("kvd_snapshot_transfers_underway", &[direction]) == 0.0;
+            (done && idle).then_some(page)
+        })
+        .await;
+        assert!(page.value("kvd_snapshot_transferred_bytes_total", &[direction]) > 1e6);
+        let sent = [("direction", "sent"), outcome];
+        eventually(BOUND, "a sender", async || {
+            let sent = [leads, other].map(|id| trial.page(id).value("kvd_snapshot_transfers_total", &sent));
+            (sent.iter().sum::<f64>() >= 1.0).then_some(())
+        })
+        .await;
     });
 }
 
