@@ -5,6 +5,8 @@
 
 #[path = "cluster/checks.rs"]
 mod checks;
+#[path = "cluster/generated.rs"]
+mod generated;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
 #[path = "cluster/protected.rs"]

@@ -105,7 +105,8 @@ fn help_and_version_go_to_stdout() {
             "explain",
             "schema",
             "completion",
-            "man"
+            "man",
+            "generate"
         ]
     );
     let version = home.run(&["--version"]).success();

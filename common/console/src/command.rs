@@ -23,6 +23,7 @@ mod config;
 mod context;
 mod data;
 mod explain;
+mod generate;
 mod get;
 mod increment;
 mod install;
@@ -225,6 +226,8 @@ pub enum Command {
     Completion(install::Completion),
     /// Print a manual page, or write all of them
     Man(install::Man),
+    /// Print a file for Prometheus, systemd or cron
+    Generate(generate::Generate),
 }
 
 impl Command {
@@ -253,7 +256,8 @@ impl Command {
             | Self::Explain(_)
             | Self::Schema(_)
             | Self::Completion(_)
-            | Self::Man(_) => Ok(()),
+            | Self::Man(_)
+            | Self::Generate(_) => Ok(()),
         }
     }
 
@@ -284,7 +288,8 @@ impl Command {
             | Self::Explain(_)
             | Self::Schema(_)
             | Self::Completion(_)
-            | Self::Man(_) => Err(Failure::internal("a command that asks nobody was to ask a cluster")),
+            | Self::Man(_)
+            | Self::Generate(_) => Err(Failure::internal("a command that asks nobody was to ask a cluster")),
         }
     }
 
@@ -315,7 +320,8 @@ impl Command {
             | Self::Explain(_)
             | Self::Schema(_)
             | Self::Completion(_)
-            | Self::Man(_) => false,
+            | Self::Man(_)
+            | Self::Generate(_) => false,
         }
     }
 
@@ -345,7 +351,7 @@ impl Command {
             Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
             Self::Context(context) if context.is_file() => Some(Format::Plain),
             // Files of another grammar, whatever is wanted of results.
-            Self::Completion(_) => Some(Format::Plain),
+            Self::Completion(_) | Self::Generate(_) => Some(Format::Plain),
             Self::Man(man) if man.dir.is_none() => Some(Format::Plain),
             _ => None,
         }
@@ -373,6 +379,7 @@ impl Command {
             Self::Schema(schema) => Some(schema.report()),
             Self::Completion(completion) => Some(Ok(completion.report())),
             Self::Man(man) => Some(man.report()),
+            Self::Generate(generate) => Some(Ok(generate.report())),
             _ => None,
         }
     }

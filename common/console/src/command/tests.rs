@@ -111,7 +111,8 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "explain",
             "schema",
             "completion",
-            "man"
+            "man",
+            "generate"
         ]
     );
     for sub in command.get_subcommands() {
