@@ -222,10 +222,33 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, Failure> {
 pub(super) fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure> {
     toml::from_str(text).map_err(|error| {
         let line = line_of(text, error.span().map_or(0, |span| span.start));
-        Failure::config(format!("{}, line {line}: {}", path.display(), error.message())).hint(
+        Failure::config(format!("{}, line {line}: {}", path.display(), hushed(error.message()))).hint(
             "a context has endpoints, ca, cert, key and protected, config.toml current; see docs/cli.md",
         )
     })
+}
+
+/// The message without what it quotes of the file: strings, and names too long for a setting, which may be a line of a
+/// key that lost its quotes.
+fn hushed(message: &str) -> String {
+    const NAME_BYTES: usize = 24;
+    let mut out = String::new();
+    let mut rest = message;
+    while let Some(at) = rest.find(['"', '`']) {
+        let (before, quoted) = rest.split_at(at);
+        let mark = if quoted.starts_with('"') { '"' } else { '`' };
+        let inner = quoted.get(1..).unwrap_or_default();
+        // A string may hold the mark itself, so it ends at the last one.
+        let end = if mark == '"' { inner.rfind(mark) } else { inner.find(mark) };
+        let Some((inside, after)) = end.map(|end| inner.split_at(end)) else { break };
+        out += before;
+        out.push(mark);
+        out += if mark == '`' && inside.len() <= NAME_BYTES { inside } else { "…" };
+        out.push(mark);
+        rest = after.get(1..).unwrap_or_default();
+    }
+    let tail = rest.find('"').map_or(rest, |at| rest.split_at(at).0);
+    out + tail
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -299,6 +299,30 @@ fn names_are_file_names_and_nothing_else() {
 }
 
 #[test]
+fn nothing_of_a_key_is_shown_wherever_it_stands() {
+    let home = Home::new();
+    let secret = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+    for text in [
+        format!("endpoints = \"{secret}\"\n"),
+        format!("endpoints = \"a\\\"{secret}\"\n"),
+        format!("protected = \"\"\"\n{secret}\n\"\"\"\n"),
+        format!("{secret} = 1\n"),
+        format!("key = \"x\"\n{secret}\n"),
+        format!("key = {secret}\n"),
+        format!("key = [\"{secret}\"]\n"),
+        format!("key = '{secret}\n"),
+        format!("\"{secret}\" = 1\n"),
+        format!("[{secret}]\n"),
+    ] {
+        let path = home.file("bad.kvctx", &text, 0o600);
+        let failure = home.resolve(&named(path.to_str().unwrap())).unwrap_err();
+        let told = format!("{} {:?}", failure.message, failure.hint);
+        assert!(!told.contains(&secret[..25]), "{text}: {told}");
+        assert!(failure.message.contains("bad.kvctx, line "), "{told}");
+    }
+}
+
+#[test]
 fn endpoints_need_a_host_and_a_port() {
     for good in ["a:1", "[::1]:7400", "n1.example.org:65535"] {
         assert!(is_endpoint(good), "{good}");
