@@ -5,12 +5,16 @@
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Instant};
 
-use clap::Parser as _;
-use console::{Failure, Line, Out, Report, Session, context::Places, usage};
+use console::{
+    Failure, Line, Out, Report, Session,
+    context::Places,
+    protect::{self, Asking},
+    usage,
+};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let mut line = match Line::try_parse_from(&words) {
+    let mut line = match Line::parse_words(&words) {
         Ok(line) => line,
         Err(error) => return usage::answer(&error, words.get(1..).unwrap_or_default()).into(),
     };
@@ -22,12 +26,17 @@ fn main() -> ExitCode {
 /// Signals are left as they are: Ctrl-C ends the process, whose parent then sees 130.
 fn run(line: &mut Line) -> Result<Report, Failure> {
     line.prepare()?;
-    if let Some(result) = line.command.run_alone() {
+    let places = Places::of_process();
+    if let Some(result) = line.run_alone(&places) {
         return result;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
-    let session = Session::open(&line.connection, &Places::of_process())?;
+    let session = Session::open(&line.connection, &places)?;
+    if line.command.changes() {
+        let person = Asking::Person(&mut protect::ask);
+        protect::allow(session.name(), session.is_protected(), line.confirm.as_deref(), person)?;
+    }
     if !line.command.streams() {
         return runtime.block_on(command(line, session));
     }

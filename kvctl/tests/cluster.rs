@@ -5,8 +5,12 @@
 
 #[path = "cluster/checks.rs"]
 mod checks;
+#[path = "cluster/generated.rs"]
+mod generated;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
+#[path = "cluster/protected.rs"]
+mod protected;
 #[path = "cluster/ranges.rs"]
 mod ranges;
 #[path = "cluster/schemas.rs"]

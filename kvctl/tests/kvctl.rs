@@ -98,12 +98,15 @@ fn help_and_version_go_to_stdout() {
             "wait",
             "check",
             "compact",
+            "context",
+            "config",
             "version",
             "bench",
             "explain",
             "schema",
             "completion",
-            "man"
+            "man",
+            "generate"
         ]
     );
     let version = home.run(&["--version"]).success();

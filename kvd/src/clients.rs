@@ -25,6 +25,7 @@ use transport::{CloseCode, Connection, FrameReader, FrameWriter, TransportError}
 use crate::{
     driver::Input,
     event::Caller,
+    metrics::Meters,
     node::Node,
     scans::{self, Own, Scans},
 };
@@ -57,6 +58,7 @@ pub(crate) struct Door {
     pub(crate) members: Arc<crate::members::Members>,
     pub(crate) numbers: Arc<AtomicU64>,
     pub(crate) scans: Scans,
+    pub(crate) meters: Arc<Meters>,
 }
 
 /// Where the loop puts the answers for one stream of requests.
@@ -74,6 +76,12 @@ struct Load {
 }
 
 impl Replies {
+    /// With who takes the answers.
+    pub(crate) fn pair() -> (Self, mpsc::UnboundedReceiver<Bytes>) {
+        let (frames, unsent) = mpsc::unbounded_channel();
+        (Self { frames, load: Arc::default() }, unsent)
+    }
+
     /// Queues one answer; it is dropped when the client has gone.
     fn send(&self, frame: Bytes) {
         self.load.bytes.fetch_add(frame.len(), Relaxed);
@@ -184,7 +192,8 @@ async fn serve_stream(
         Ok(Some(frame)) => match &frame.request {
             Request::Scan(scan) => {
                 let scan = scan.clone();
-                scans::serve(writer, (frame, scan), number, (&door.scans, &own), &door.inputs).await
+                scans::serve(writer, (frame, scan), (number, &door.meters), (&door.scans, &own), &door.inputs)
+                    .await
             }
             _ => serve_requests(frame, (writer, reader), number, &door).await,
         },
@@ -214,8 +223,7 @@ async fn serve_requests(
     number: u64,
     door: &Door,
 ) -> Result<(), TransportError> {
-    let (frames, unsent) = mpsc::unbounded_channel();
-    let replies = Replies { frames, load: Arc::default() };
+    let (replies, unsent) = Replies::pair();
     if door.inputs.send(Input::Connected(number, replies.clone())).await.is_err() {
         return Ok(());
     }
@@ -254,6 +262,7 @@ async fn read_requests(
             None
         };
         if let Some(what) = full {
+            door.meters.refused(&Refused::Busy { what: String::new() });
             replies.busy(id, what);
         }
         next = next_request(&mut reader).await?;
@@ -284,8 +293,7 @@ mod tests {
     use super::*;
 
     fn stream() -> (Replies, mpsc::UnboundedReceiver<Bytes>) {
-        let (frames, unsent) = mpsc::unbounded_channel();
-        (Replies { frames, load: Arc::default() }, unsent)
+        Replies::pair()
     }
 
     #[test]

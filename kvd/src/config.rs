@@ -21,6 +21,7 @@
 mod address;
 mod error;
 mod keep;
+mod metrics;
 mod native;
 mod seed;
 
@@ -32,7 +33,7 @@ use std::{
 };
 
 pub use self::error::ConfigError;
-use self::{address::Address, error::Complaint, keep::DraftLog};
+use self::{address::Address, error::Complaint, keep::DraftLog, metrics::DraftMetrics};
 use crate::node::Keeping;
 
 /// Most servers in one cluster: each of them is asked at every commit.
@@ -129,6 +130,8 @@ pub struct Server {
     pub log_dir: PathBuf,
     /// Where its state lies.
     pub state_dir: PathBuf,
+    /// `host:port` at which it serves its metrics, where it does.
+    pub metrics: Option<String>,
 }
 
 impl Config {
@@ -248,6 +251,7 @@ struct Draft {
     heartbeat_ms: Option<u64>,
     dead_connection_ms: Option<u64>,
     log: DraftLog,
+    metrics: DraftMetrics,
     tls: Option<Tls>,
     data_dir: Option<String>,
     log_dir: Option<String>,
@@ -266,6 +270,7 @@ struct DraftServer {
     data_dir: Option<String>,
     log_dir: Option<String>,
     state_dir: Option<String>,
+    metrics_listen: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -376,8 +381,11 @@ impl Draft {
             (None, Some(common)) => folder.join(common).join(&name),
             (None, None) => data.join(leaf),
         };
+        let own = (&*key("metrics_listen"), draft.metrics_listen.as_ref());
+        let metrics = self.metrics.check((draft.id, &name), own)?;
         Ok(Server {
             id: draft.id,
+            metrics,
             advertise: advertise.to_string(),
             listen: listen.to_string(),
             log_dir: place(&draft.log_dir, &self.log_dir, "log"),
@@ -396,7 +404,16 @@ impl Draft {
                 ("log_dir", server.log_dir.display().to_string(), "give every server its own directory"),
                 ("state_dir", server.state_dir.display().to_string(), "give every server its own directory"),
             ];
-            for (field, value, remedy) in fields {
+            // Servers of one host share its ports.
+            let metrics = server.metrics.iter().map(|metrics| {
+                let place = format!("{metrics} on {}", host_of(&server.listen));
+                (
+                    "metrics_listen",
+                    place,
+                    "give each server of a host its own metrics_listen, or {id} in the port",
+                )
+            });
+            for (field, value, remedy) in fields.into_iter().chain(metrics) {
                 // A directory is one place whatever it is used for.
                 let kind = if field == "state_dir" { "log_dir" } else { field };
                 if let Some(first) = seen.insert((kind, value.clone()), position) {

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     io,
-    sync::mpsc as thread_channel,
+    sync::{Arc, mpsc as thread_channel},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,7 +19,8 @@ use crate::{
     clients::{Replies, Streams},
     event::{Action, Caller, Event, Standing, Time, Transfer},
     log_thread::{LogTask, StoreTask},
-    node::Node,
+    metrics::Meters,
+    node::{Figures, Node},
     peers::PeerSender,
     scans::Answer,
     snapshot::Head,
@@ -61,6 +62,8 @@ pub(crate) enum Input {
     Offered { transfer: Transfer, head: Head, coming: Coming },
     /// A client asks for a scan since `at`; what comes of it goes to `answer`.
     Scan { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<Answer> },
+    /// Somebody wants to see the node's numbers.
+    Look(oneshot::Sender<Figures>),
     /// The log or the store failed; the loop ends with this.
     Failed(DriverError),
 }
@@ -80,6 +83,8 @@ pub(crate) struct Outputs {
     /// Carries states to and from other servers.
     pub(crate) streaming: Streaming,
     pub(crate) peers: HashMap<NodeId, PeerSender>,
+    /// What is counted and timed here.
+    pub(crate) meters: Arc<Meters>,
     /// Told of every change of standing.
     pub(crate) changed: Box<dyn Fn(Standing) + Send>,
     /// Fills in what only the process knows of itself.
@@ -152,11 +157,15 @@ impl Driver {
             Input::Connected(connection, replies) => {
                 self.clients.connected(connection, replies);
             }
-            Input::Asked { caller, frame, at } => match frame.request {
-                Request::Status => self.status(caller),
-                _ => self.ask(caller, frame, at)?,
-            },
+            Input::Asked { caller, frame, at } => {
+                self.outputs.meters.asked(&frame.request);
+                match frame.request {
+                    Request::Status => self.status(caller),
+                    _ => self.ask(caller, frame, at)?,
+                }
+            }
             Input::Scan { caller, frame, at, answer } => {
+                self.outputs.meters.asked(&frame.request);
                 self.scans.insert(caller.connection, answer);
                 self.ask(caller, frame, at)?;
             }
@@ -164,6 +173,8 @@ impl Driver {
                 self.outputs.streaming.offered(transfer, coming);
                 self.node.handle(Event::SnapshotOffered { transfer, head })?;
             }
+            // Whoever asked may have gone.
+            Input::Look(answer) => drop(answer.send(self.node.figures())),
             Input::Failed(error) => return Err(error),
         }
         Ok(())
@@ -177,6 +188,9 @@ impl Driver {
 
     /// Whoever waits for a scan hears of nothing else.
     fn reply(&mut self, connection: u64, frame: &ResponseFrame) {
+        if let Err(refused) = &frame.result {
+            self.outputs.meters.refused(refused);
+        }
         match (self.scans.remove(&connection), &frame.result) {
             (Some(answer), Err(refused)) => drop(answer.send(Err(refused.clone()))),
             _ => self.clients.reply(connection, frame),
@@ -184,7 +198,7 @@ impl Driver {
     }
 
     fn act(&mut self) -> Result<(), DriverError> {
-        for action in self.node.actions()? {
+        for action in self.timed_actions()? {
             match action {
                 Action::Persist(persist) => self.log(LogTask::Persist(persist))?,
                 Action::Fetch(fetch) => self.log(LogTask::Fetch(fetch))?,
@@ -208,7 +222,10 @@ impl Driver {
                 Action::AnswerSnapshot { transfer, installed } => {
                     self.outputs.streaming.answer(transfer, installed);
                 }
-                Action::Changed(standing) => (self.outputs.changed)(standing),
+                Action::Changed(standing) => {
+                    self.outputs.meters.changed(&standing);
+                    (self.outputs.changed)(standing);
+                }
             }
         }
         let greeting = crate::clients::Greeting::of(&self.node);
@@ -218,6 +235,18 @@ impl Driver {
             changed
         });
         Ok(())
+    }
+
+    /// What is to be done. What the node took to find out is the time of applying, where it applied anything.
+    fn timed_actions(&mut self) -> Result<Vec<Action>, StateError> {
+        let (before, began) = (self.node.applied(), Instant::now());
+        let actions = self.node.actions()?;
+        let applied = self.node.applied().saturating_sub(before);
+        if applied > 0 {
+            self.outputs.meters.apply.observe(began.elapsed());
+            self.outputs.meters.applied_entries.add(applied);
+        }
+        Ok(actions)
     }
 
     fn log(&self, task: LogTask) -> Result<(), DriverError> {
@@ -231,7 +260,13 @@ impl Driver {
     fn send(&mut self, envelope: Envelope) -> Result<(), DriverError> {
         let to = envelope.to;
         let Some(peer) = self.outputs.peers.get(&to) else { return Ok(()) };
-        if peer.send(envelope) { Ok(()) } else { Ok(self.node.handle(Event::Unreachable(to))?) }
+        if peer.send(envelope) {
+            return Ok(());
+        }
+        if let Some(meter) = self.outputs.meters.peer(to) {
+            meter.lost.add(1);
+        }
+        Ok(self.node.handle(Event::Unreachable(to))?)
     }
 
     fn status(&mut self, caller: Caller) {

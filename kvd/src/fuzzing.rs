@@ -4,6 +4,7 @@
 
 use crate::{
     bootstrap::record::Record,
+    metrics::http,
     state::{
         requests::{Chunk, Requests},
         row::{Meta, Row},
@@ -42,4 +43,19 @@ pub fn identity(text: &str) {
     if let Ok(record) = Record::decode(text) {
         assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record), "a record survives its text");
     }
+}
+
+/// A request over HTTP: what is decided of its beginning stays decided, however much of it has come.
+pub fn http(bytes: &[u8]) {
+    let mut decided = None;
+    // Each beginning of a short one, and the whole of a long one.
+    let all = bytes.len().min(2 * http::HEAD_BYTES);
+    for end in (0..all.min(256)).chain([all]) {
+        let now = bytes.get(..end).map_or(Ok(None), http::parse);
+        if let Some(before) = decided {
+            assert_eq!(now, before, "more bytes change nothing");
+        }
+        decided = (now != Ok(None)).then_some(now);
+    }
+    assert!(decided.is_some() || bytes.len() < http::HEAD_BYTES, "the bound is a bound");
 }

@@ -15,6 +15,7 @@ pub mod log;
 pub mod log_thread;
 pub mod logging;
 pub mod members;
+mod metrics;
 pub mod node;
 pub mod opening;
 mod peers;

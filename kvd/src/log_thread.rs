@@ -6,7 +6,7 @@
 
 use std::{
     sync::mpsc::{self as thread_channel, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use raft::{Fetch, Fetched, Persist};
@@ -17,6 +17,7 @@ use crate::{
     event::Event,
     instruments::{Mark, Mutant, mark, mutant},
     log::{Discard, Log, LogError},
+    metrics::{Meters, meter::Histogram},
     state::{Flush, Install, State, StateError},
 };
 
@@ -42,8 +43,10 @@ pub(crate) fn run_log(
     idle: Duration,
     tasks: &thread_channel::Receiver<LogTask>,
     done: &mpsc::UnboundedSender<Input>,
+    meters: &Meters,
 ) {
     loop {
+        meters.log_bytes.set(log.disk_bytes());
         let first = match next(&mut log, idle, tasks) {
             Ok(Some(first)) => first,
             Ok(None) => return,
@@ -53,7 +56,7 @@ pub(crate) fn run_log(
             }
         };
         let batch = std::iter::once(first).chain(tasks.try_iter().take(BATCH - 1));
-        match perform(&mut log, batch) {
+        match perform_timed(&mut log, batch, Some(&meters.log_sync)) {
             Ok(events) => events.into_iter().for_each(|event| _ = done.send(Input::Event(event))),
             Err(error) => {
                 let _ = done.send(Input::Failed(DriverError::Log(error.to_string())));
@@ -69,6 +72,15 @@ pub(crate) fn run_log(
 /// # Errors
 /// Nothing of the write may be assumed to be durable, nor to be lost: end the process.
 pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Result<Vec<Event>, LogError> {
+    perform_timed(log, tasks, None)
+}
+
+/// The same; where somebody wants to know how long the write with its sync took, the clock is looked at.
+fn perform_timed(
+    log: &mut Log,
+    tasks: impl IntoIterator<Item = LogTask>,
+    times: Option<&Histogram>,
+) -> Result<Vec<Event>, LogError> {
     let (mut persists, mut fetches, mut discards) = (Vec::new(), Vec::new(), Vec::new());
     for task in tasks {
         match task {
@@ -82,7 +94,11 @@ pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Resul
             mark(Mark::LogShared);
         }
         let written = if mutant(Mutant::LogWritesOnlyFirst) { 1 } else { persists.len() };
+        let began = times.map(|times| (times, Instant::now()));
         log.write(&persists[..written])?;
+        if let Some((times, began)) = began {
+            times.observe(began.elapsed());
+        }
     }
     let mut events: Vec<Event> =
         persists.into_iter().map(|persist| Event::Persisted(persist.ticket)).collect();
@@ -145,9 +161,18 @@ impl StoreTask {
 }
 
 /// Does the work of the state's thread until nobody asks any more or something fails.
-pub(crate) fn run_store(tasks: &thread_channel::Receiver<StoreTask>, done: &mpsc::UnboundedSender<Input>) {
+pub(crate) fn run_store(
+    tasks: &thread_channel::Receiver<StoreTask>,
+    done: &mpsc::UnboundedSender<Input>,
+    meters: &Meters,
+) {
     while let Ok(task) = tasks.recv() {
-        match task.perform() {
+        let (flushes, began) = (matches!(task, StoreTask::Flush(_)), Instant::now());
+        let performed = task.perform();
+        if flushes {
+            meters.flush.observe(began.elapsed());
+        }
+        match performed {
             Ok(event) => event.into_iter().for_each(|event| _ = done.send(Input::Event(event))),
             Err(error) => {
                 let _ = done.send(Input::Failed(error.into()));
@@ -159,7 +184,7 @@ pub(crate) fn run_store(tasks: &thread_channel::Receiver<StoreTask>, done: &mpsc
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, sync::Arc, time::Instant};
+    use std::{path::Path, sync::Arc};
 
     use raft::{Entry, HardState, Payload, Position, Term, Ticket};
 
@@ -190,7 +215,9 @@ mod tests {
         let (tasks, queue) = thread_channel::channel();
         let (done, _reports) = mpsc::unbounded_channel();
         let before = sectors(dir.path());
-        let thread = std::thread::spawn(move || run_log(log, Duration::from_millis(1), &queue, &done));
+        let meters = Meters::new(std::iter::empty());
+        let thread =
+            std::thread::spawn(move || run_log(log, Duration::from_millis(1), &queue, &done, &meters));
         tasks.send(write()).unwrap();
         let patience = Instant::now() + Duration::from_secs(20);
         while sectors(dir.path()) < before + 2 {
@@ -211,7 +238,7 @@ mod tests {
         let before = sectors(dir.path());
         tasks.send(write()).unwrap();
         drop(tasks);
-        run_log(log, Duration::from_mins(1), &queue, &done);
+        run_log(log, Duration::from_mins(1), &queue, &done, &Meters::new(std::iter::empty()));
         assert_eq!(sectors(dir.path()), before + 2, "one write, one mark");
     }
 }

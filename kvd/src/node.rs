@@ -10,6 +10,7 @@
 //! - A linearizable read is looked up, and the view of a linearizable scan taken, only after the core has released it.
 //! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
 
+mod figures;
 mod forgetting;
 mod leading;
 
@@ -30,8 +31,8 @@ use crate::{
 };
 
 use forgetting::Forgetting;
-pub use forgetting::Keeping;
 use leading::Leading;
+pub use {figures::Figures, forgetting::Keeping};
 
 /// Longest time a node holds a request, whatever deadline the client sent.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -48,6 +49,8 @@ pub struct Node {
     standing: Standing,
     now: Time,
     actions: Vec<Action>,
+    /// Only shown.
+    proposals: u64,
 }
 
 /// The only clock that reaches the state: the newest stamp in the log plus the time that passed here since.
@@ -95,6 +98,7 @@ impl Node {
             standing,
             now: Time::default(),
             actions: Vec::new(),
+            proposals: 0,
         }
     }
 
@@ -338,6 +342,7 @@ impl Node {
         let command = Command { request, stamp_ms, wall_ms: self.now.wall_ms, operation };
         match self.raft.propose(Arc::from(command.encode())) {
             Ok(position) => {
+                self.proposals += 1;
                 self.clock.saw(stamp_ms, self.now);
                 if mutant(Mutant::NodeBusyTooLate) && self.waiting.writes() >= 4 {
                     return self.refuse(caller, Refusal::Busy, "the queue of writes");

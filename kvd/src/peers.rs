@@ -16,6 +16,7 @@ use crate::{
     driver::Input,
     event::Event,
     members::Members,
+    metrics::Meters,
     streaming::{self, Gate},
 };
 
@@ -61,11 +62,12 @@ pub(crate) fn connect(
     members: &Members,
     peer: Member,
     reports: mpsc::UnboundedSender<Input>,
+    meters: Arc<Meters>,
 ) -> PeerSender {
     let (frames, queue) = mpsc::channel(QUEUE);
     let unsent = Arc::default();
     let sender = PeerSender { frames, unsent: Arc::clone(&unsent), cluster: members.cluster() };
-    tokio::spawn(Link { endpoint, peer, queue, unsent, reports }.run());
+    tokio::spawn(Link { endpoint, peer, queue, unsent, reports, meters }.run());
     sender
 }
 
@@ -75,6 +77,7 @@ struct Link {
     queue: mpsc::Receiver<Bytes>,
     unsent: Arc<std::sync::atomic::AtomicUsize>,
     reports: mpsc::UnboundedSender<Input>,
+    meters: Arc<Meters>,
 }
 
 impl Link {
@@ -85,7 +88,9 @@ impl Link {
                 Ok(connection) => {
                     (pause, said) = (BACKOFF.0, false);
                     tracing::info!(peer = self.peer.name, "connected");
+                    self.note(true);
                     let error = self.send_all(&connection).await;
+                    self.note(false);
                     connection.close(CloseCode::Done, "");
                     tracing::info!(peer = self.peer.name, reason = %error, "disconnected");
                 }
@@ -103,6 +108,12 @@ impl Link {
             self.forget_queue();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    fn note(&self, connected: bool) {
+        if let Some(meter) = self.meters.peer(NodeId(self.peer.id)) {
+            meter.connected.set(connected.into());
         }
     }
 

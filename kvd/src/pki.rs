@@ -220,6 +220,8 @@ fn write_client(
     let issued = authority.issue_client(name, days).map_err(|error| PkiError::made(&path, &error))?;
     let context = Context {
         endpoints: endpoints.to_vec(),
+        // Whoever protected the file that is written anew still wants it so.
+        protected: read_context(&path).is_ok_and(|former| former.protected),
         ca: authority.cert_pem().to_owned(),
         cert: issued.cert_pem,
         key: issued.key_pem,

@@ -26,6 +26,7 @@ use transport::{CloseCode, FrameWriter, TransportError};
 use crate::{
     driver::Input,
     event::Caller,
+    metrics::Meters,
     state::view::{Cursor, PageLimits, View},
 };
 
@@ -146,7 +147,7 @@ pub(crate) fn run_scans(jobs: &thread_channel::Receiver<Job>, done: &mpsc::Unbou
 pub(crate) async fn serve(
     mut writer: FrameWriter,
     (frame, scan): (RequestFrame, Scan),
-    number: u64,
+    (number, meters): (u64, &Meters),
     (scans, own): (&Scans, &Own),
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(), TransportError> {
@@ -159,7 +160,11 @@ pub(crate) async fn serve(
             }
             Err(refused) => Err(ScanFrame::Refused(refused)),
         },
-        Err(refused) => Err(ScanFrame::Refused(refused)),
+        Err(refused) => {
+            // The node never hears of it.
+            meters.refused(&refused);
+            Err(ScanFrame::Refused(refused))
+        }
     };
     match begun {
         Ok(scan) => {

@@ -17,15 +17,20 @@ use crate::{
     clients::{self, Door, Greeting},
     config::Config,
     disk::{Disk, RealDisk},
-    driver::{self, Driver, DriverError, Outputs, Queues},
+    driver::{self, Driver, DriverError, Input, Outputs, Queues},
     event::Standing,
     log::{self, Log},
-    log_thread::{self, run_log, run_store},
+    log_thread::{self, LogTask, StoreTask, run_log, run_store},
     members::Members,
+    metrics::{
+        self, Meters,
+        meter::Held,
+        serve::{About, Board, Limits, Serving},
+    },
     node::Node,
     opening::{self, OpenError, Place},
     peers,
-    scans::{Scans, run_scans},
+    scans::{Job, Scans, run_scans},
     state::StateLimits,
     streaming::{Gate, Streaming},
 };
@@ -66,8 +71,7 @@ pub struct Signals {
 
 /// Runs a node until it is told to stop. Must be called on a current-thread tokio runtime with everything enabled.
 pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
-    let node_id = NodeId(launch.me.id);
-    let members = members(&launch, node_id);
+    let members = members(&launch, NodeId(launch.me.id));
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let (node, log) = open(&launch, &disk, &members)?;
 
@@ -78,31 +82,32 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let (client_inbox, client_queue) = mpsc::channel(driver::CLIENT_QUEUE);
     let (greeting_sender, greeting) = watch::channel(Greeting::of(&node));
 
-    let (log_sender, log_tasks) = thread_channel::channel();
-    let (store_sender, store_tasks) = thread_channel::channel();
-    let (log_done, store_done) = (done_sender.clone(), done_sender.clone());
-    let log_thread = spawn("log", move || run_log(log, log_thread::IDLE, &log_tasks, &log_done))?;
-    spawn("store", move || run_store(&store_tasks, &store_done))?;
-
-    let (scan_sender, scan_jobs) = thread_channel::channel();
-    let scan_done = done_sender.clone();
-    spawn("scan", move || run_scans(&scan_jobs, &scan_done))?;
+    let meters = Meters::new(members.peers().map(|peer| peer.id));
+    let threads = Threads::start(log, &done_sender, &meters)?;
 
     let connect = |peer: &Member| {
-        let sender = peers::connect(Arc::clone(&endpoint), &members, peer.clone(), done_sender.clone());
+        let sender = peers::connect(
+            Arc::clone(&endpoint),
+            &members,
+            peer.clone(),
+            done_sender.clone(),
+            Arc::clone(&meters),
+        );
         (NodeId(peer.id), sender)
     };
     let peers: HashMap<_, _> = members.peers().map(connect).collect();
     let (current_identity, identity) = watch::channel(launch.identity.clone());
     let (for_states, rate) = (Arc::clone(&endpoint), launch.config.log.snapshot_rate);
-    let streaming = Streaming::new(for_states, Arc::clone(&members), done_sender.clone(), rate);
+    let streaming =
+        Streaming::new(for_states, Arc::clone(&members), done_sender.clone(), rate, Arc::clone(&meters));
     let outputs = Outputs {
-        log: log_sender,
-        store: store_sender,
+        log: threads.log,
+        store: threads.store,
         peers,
         streaming,
+        meters: Arc::clone(&meters),
         changed: Box::new(announce(Arc::clone(&members))),
-        finish_status: Box::new(finish_status(&launch, identity)),
+        finish_status: Box::new(finish_status(&launch, identity.clone())),
         welcome: greeting_sender,
     };
     let door = Door {
@@ -110,9 +115,11 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         greeting,
         members: Arc::clone(&members),
         numbers: Arc::default(),
-        scans: Scans::new(scan_sender),
+        scans: Scans::new(threads.scans),
+        meters: Arc::clone(&meters),
     };
-    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender) };
+    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters) };
+    let _metrics = serve_metrics(&launch, &door, identity)?;
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
     let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));
 
@@ -122,6 +129,12 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     doorman.abort();
     reloader.abort();
     endpoint.close();
+    leave(threads.log_thread, &launch.me.name).await;
+    Ok(outcome?)
+}
+
+/// What is left to do once the loop has ended.
+async fn leave(log_thread: std::thread::JoinHandle<()>, node: &str) {
     // The loop has dropped its sender, so the log's thread ends after the write it is in.
     if !ends_within(log_thread, LAST_WRITE).await {
         tracing::error!("the disk does not answer; stopping without the log's last write");
@@ -130,8 +143,61 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
-    tracing::info!(node = launch.me.name, "stopped");
-    Ok(outcome?)
+    tracing::info!(node, "stopped");
+}
+
+/// The threads under the loop, by what they are sent.
+struct Threads {
+    log: thread_channel::Sender<LogTask>,
+    store: thread_channel::Sender<StoreTask>,
+    scans: thread_channel::Sender<Job>,
+    log_thread: std::thread::JoinHandle<()>,
+}
+
+impl Threads {
+    fn start(
+        log: Log,
+        done: &mpsc::UnboundedSender<Input>,
+        meters: &Arc<Meters>,
+    ) -> Result<Self, ServeError> {
+        let (log_sender, log_tasks) = thread_channel::channel();
+        let (store_sender, store_tasks) = thread_channel::channel();
+        let (log_done, store_done) = (done.clone(), done.clone());
+        let (log_meters, store_meters) = (Arc::clone(meters), Arc::clone(meters));
+        let log_thread =
+            spawn("log", move || run_log(log, log_thread::IDLE, &log_tasks, &log_done, &log_meters))?;
+        spawn("store", move || run_store(&store_tasks, &store_done, &store_meters))?;
+        let (scan_sender, scan_jobs) = thread_channel::channel();
+        let scan_done = done.clone();
+        spawn("scan", move || run_scans(&scan_jobs, &scan_done))?;
+        Ok(Self { log: log_sender, store: store_sender, scans: scan_sender, log_thread })
+    }
+}
+
+/// Shows what is counted, where the configuration says so, until what is returned is dropped.
+fn serve_metrics(
+    launch: &Launch,
+    door: &Door,
+    identity: watch::Receiver<Identity>,
+) -> Result<Option<Serving>, ServeError> {
+    let Some(listen) = &launch.me.metrics else { return Ok(None) };
+    let about = About {
+        cluster_name: launch.config.name.clone(),
+        members: Arc::clone(&door.members),
+        state_dir: launch.state_dir.clone(),
+        identity,
+    };
+    let board = Board::new(
+        Limits::default(),
+        Arc::clone(&door.meters),
+        about,
+        door.inputs.clone(),
+        Arc::clone(&door.numbers),
+    );
+    let serving = metrics::serve::start(listen, board)
+        .map_err(|error| ServeError::Listen(listen.clone(), TransportError::Io(error)))?;
+    tracing::info!(listen = %serving.address, "serves metrics");
+    Ok(Some(serving))
 }
 
 fn spawn(
@@ -254,7 +320,7 @@ fn finish_status(
 }
 
 /// Bytes of the files directly in a directory.
-fn used(directory: &std::path::Path) -> u64 {
+pub(crate) fn used(directory: &std::path::Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
     entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
@@ -294,6 +360,7 @@ async fn admit(accepting: Accepting, door: Door, inside: PeerDoor, places: Arc<t
     let accepted = match accepting.finish().await {
         Ok(accepted) => accepted,
         Err(error) => {
+            door.meters.turned_away(metrics::Door::Handshake);
             tracing::warn!(%error, "connection refused");
             return;
         }
@@ -304,13 +371,19 @@ async fn admit(accepting: Accepting, door: Door, inside: PeerDoor, places: Arc<t
             peers::serve(accepted.connection, NodeId(id), Arc::clone(&door.members), inbox, gate).await;
         }
         (Kind::Peer, subject) => {
+            door.meters.turned_away(metrics::Door::NotAMember);
             tracing::warn!(?subject, "not a member, refused as a peer");
             accepted.connection.close(CloseCode::Misdirected, "not a member of this cluster");
         }
-        (Kind::Client, _) => match places.try_acquire_owned() {
-            Ok(_place) => clients::serve(accepted.connection, door).await,
-            Err(_) => accepted.connection.close(CloseCode::Limit, "busy: too many client connections"),
-        },
+        (Kind::Client, _) => {
+            let Ok(_place) = places.try_acquire_owned() else {
+                door.meters.turned_away(metrics::Door::Limit);
+                return accepted.connection.close(CloseCode::Limit, "busy: too many client connections");
+            };
+            door.meters.clients_accepted.add(1);
+            let _open = Held::new(&door.meters, |meters| &meters.clients);
+            clients::serve(accepted.connection, door).await;
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     driver::{Input, spawn},
     event::{Event, Transfer},
     members::Members,
+    metrics::{Meters, Transfers, meter::Held},
     peers::dial,
     snapshot::{Head, Progress, Received, Receiver, Sending, SnapshotError},
 };
@@ -66,6 +67,7 @@ pub(crate) struct Streaming {
     members: Arc<Members>,
     reports: mpsc::UnboundedSender<Input>,
     rate: u64,
+    meters: Arc<Meters>,
     coming: HashMap<Transfer, Coming>,
 }
 
@@ -88,8 +90,9 @@ impl Streaming {
         members: Arc<Members>,
         reports: mpsc::UnboundedSender<Input>,
         rate: u64,
+        meters: Arc<Meters>,
     ) -> Self {
-        Self { endpoint, members, reports, rate, coming: HashMap::new() }
+        Self { endpoint, members, reports, rate, meters, coming: HashMap::new() }
     }
 
     /// A peer offers a state.
@@ -101,8 +104,9 @@ impl Streaming {
     /// Sends a state, and reports what came of it.
     pub(crate) fn send(&self, peer: NodeId, session: u64, sending: Sending) {
         let (endpoint, members) = (Arc::clone(&self.endpoint), Arc::clone(&self.members));
-        let (reports, rate) = (self.reports.clone(), self.rate);
+        let (reports, rate, meters) = (self.reports.clone(), self.rate, Arc::clone(&self.meters));
         tokio::spawn(async move {
+            let _underway = Held::new(&meters, |meters| &meters.sent.underway);
             let (name, at) = (members.name(peer).to_owned(), sending.head().at);
             tracing::info!(
                 peer = name,
@@ -110,8 +114,11 @@ impl Streaming {
                 "sends the state: the log it needs was discarded"
             );
             let began = Instant::now();
-            let life = tokio::time::timeout(LIFE, send(&endpoint, &members, peer, sending, rate)).await;
+            let life =
+                tokio::time::timeout(LIFE, send(&endpoint, &members, (peer, sending), rate, &meters.sent))
+                    .await;
             let outcome = life.unwrap_or(Err(StreamError::TooLong));
+            meters.sent.ended(outcome.is_ok());
             match &outcome {
                 Ok(bytes) => {
                     let seconds = began.elapsed().as_secs_f64();
@@ -151,9 +158,9 @@ impl Streaming {
 async fn send(
     endpoint: &Endpoint,
     members: &Members,
-    peer: NodeId,
-    sending: Sending,
+    (peer, sending): (NodeId, Sending),
     rate: u64,
+    meter: &Transfers,
 ) -> Result<u64, StreamError> {
     let member = members.list().iter().find(|member| member.id == peer.0).ok_or(StreamError::Refused)?;
     let connection = dial(endpoint, member).await?;
@@ -165,6 +172,7 @@ async fn send(
     while let Some(block) = queue.recv().await {
         let block = [Bytes::from(block?)];
         sent = sent.saturating_add(block[0].len() as u64);
+        meter.bytes.add(block[0].len() as u64);
         tokio::select! {
             written = in_time(writer.write(&block)) => written?,
             answer = reader.next(1) => { answer?; return Err(StreamError::Refused) }
@@ -205,11 +213,13 @@ pub(crate) struct Gate {
     pub(crate) reports: mpsc::UnboundedSender<Input>,
     pub(crate) places: Arc<tokio::sync::Semaphore>,
     pub(crate) numbers: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) meters: Arc<Meters>,
 }
 
 impl Gate {
-    pub(crate) fn new(reports: mpsc::UnboundedSender<Input>) -> Self {
-        Self { reports, places: Arc::new(tokio::sync::Semaphore::new(OFFERED)), numbers: Arc::default() }
+    pub(crate) fn new(reports: mpsc::UnboundedSender<Input>, meters: Arc<Meters>) -> Self {
+        let places = Arc::new(tokio::sync::Semaphore::new(OFFERED));
+        Self { reports, places, numbers: Arc::default(), meters }
     }
 }
 
@@ -260,13 +270,16 @@ async fn take(
         place = &mut decisions.receive => {
             let Ok(place) = place else { return Err(StreamError::Refused) };
             tracing::info!(peer, index = head.at.index.0, "receives the state");
-            let received = absorb(&mut reader, place, first).await;
+            let _underway = Held::new(&gate.meters, |meters| &meters.received.underway);
+            let received = absorb(&mut reader, place, first, &gate.meters.received).await;
             if let Err(error) = &received {
                 tracing::warn!(peer, index = head.at.index.0, %error, "a state that came in is of no use");
             }
             let received = received.ok().map(Box::new);
             let _ = gate.reports.send(Input::Event(Event::SnapshotEnded { transfer, received }));
-            decisions.answer.await.unwrap_or(false)
+            let installed = decisions.answer.await.unwrap_or(false);
+            gate.meters.received.ended(installed);
+            installed
         }
         answer = &mut decisions.answer => answer.unwrap_or(false),
     };
@@ -276,7 +289,13 @@ async fn take(
 }
 
 /// Takes all blocks through a thread that writes them.
-async fn absorb(reader: &mut FrameReader, receiver: Receiver, first: Bytes) -> Result<Received, StreamError> {
+async fn absorb(
+    reader: &mut FrameReader,
+    receiver: Receiver,
+    first: Bytes,
+    meter: &Transfers,
+) -> Result<Received, StreamError> {
+    meter.bytes.add(first.len() as u64);
     let (blocks, queue) = thread_channel::sync_channel::<Bytes>(QUEUE);
     let (progress, mut outcome) = mpsc::channel(QUEUE);
     spawn("receive state", move || write_blocks(receiver, &first, &queue, &progress))
@@ -289,7 +308,10 @@ async fn absorb(reader: &mut FrameReader, receiver: Receiver, first: Bytes) -> R
         }
         if let Some(blocks_in) = &blocks {
             match in_time(reader.next(SNAPSHOT_BLOCK_BYTES)).await? {
-                Some(block) => blocks_in.send(block).map_err(|_| StreamError::Cut)?,
+                Some(block) => {
+                    meter.bytes.add(block.len() as u64);
+                    blocks_in.send(block).map_err(|_| StreamError::Cut)?;
+                }
                 None => blocks = None,
             }
         }

@@ -69,6 +69,11 @@ impl Waiting {
         self.writes.len()
     }
 
+    /// How many readers wait.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.len()
+    }
+
     /// A name for the next read.
     pub(crate) fn next_read(&mut self) -> ReadId {
         self.last_read += u64::from(!mutant(Mutant::NodeSharesReadNames));

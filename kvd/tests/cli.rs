@@ -20,7 +20,7 @@ fn command(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvd"));
     command.args(arguments).current_dir(home).stdin(Stdio::null());
     command.env("XDG_CONFIG_HOME", home.join("xdg")).env("TMPDIR", home);
-    for name in ["KVD_LOG", "KVD_CONFIG", "KVD_NODE", "KVD_LOG_FORMAT", "KVD_PKI"] {
+    for name in ["KVD_LOG", "KVD_CONFIG", "KVD_NODE", "KVD_LOG_FORMAT", "KVD_PKI", "KVCTL_CONFIG"] {
         command.env_remove(name);
     }
     command

@@ -9,6 +9,8 @@
 //! | `complete` | TAB |
 //! | `history` | a file that only its owner reads |
 //!
+//! A protected context is only read until `\writable` asks for more.
+//!
 //! At a terminal it goes on whatever happens. Everywhere else (`-x`, `-f`, a pipe) there is no banner and it ends
 //! with the code of the first command that failed.
 
@@ -26,8 +28,13 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
-use console::{Exit, Failure, command::Display, context::Connection, usage};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use console::{
+    Exit, Failure,
+    command::Display,
+    context::{Connection, Places, Sources},
+    usage,
+};
 use rustyline::{Config, Editor, error::ReadlineError, history::FileHistory};
 
 use crate::{complete::Completer, shell::Shell};
@@ -47,6 +54,9 @@ struct Options {
     connection: Connection,
     #[command(flatten)]
     display: Display,
+    /// Change a protected context, by its name
+    #[arg(long, value_name = "NAME", help_heading = "Connection")]
+    confirm: Option<String>,
     /// Run these commands, separated by `;`, and end
     #[arg(short = 'x', long = "execute", value_name = "COMMANDS", conflicts_with = "file")]
     execute: Option<String>,
@@ -57,8 +67,11 @@ struct Options {
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    let options = match Options::try_parse_from(&words) {
-        Ok(options) => options,
+    let matches = Options::command().try_get_matches_from(&words);
+    let parsed =
+        matches.and_then(|matches| Ok((Options::from_arg_matches(&matches)?, Sources::of(&matches))));
+    let (options, sources) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage::answer(&error, &words).into(),
     };
     let screen = console::render::Screen::of_process(
@@ -66,15 +79,15 @@ fn main() -> ExitCode {
         options.display.color,
         options.display.quiet,
     );
-    match run(options) {
+    match run(options, sources) {
         Ok(exit) => exit.into(),
         Err(failure) => screen.show(&Err(failure)).into(),
     }
 }
 
-fn run(options: Options) -> Result<Exit, Failure> {
+fn run(options: Options, sources: Sources) -> Result<Exit, Failure> {
     let interactive = options.execute.is_none() && options.file.is_none() && io::stdin().is_terminal();
-    let mut shell = Shell::new(options.connection, options.display)?;
+    let mut shell = Shell::new(options.connection, options.display, sources, options.confirm)?;
     if let Some(text) = &options.execute {
         return batch(&mut shell, text.as_bytes(), Path::new("-x"));
     }
@@ -123,7 +136,7 @@ fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
     // A local command may leave its line open: the prompt must not be drawn over it.
     let config = config.check_cursor_position(true).build();
     let mut editor: Editor<Completer, FileHistory> = Editor::with_config(config).map_err(broken)?;
-    editor.set_helper(Some(Completer::new()));
+    editor.set_helper(Some(Completer::new(Places::of_process())));
     let history = history::prepare();
     if let Some(path) = &history {
         // A history that cannot be read is an empty one.

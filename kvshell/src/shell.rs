@@ -2,62 +2,110 @@
 //!
 //! The session is opened once and kept, so that commands after the first need no handshake. A line that names another
 //! cluster (`get k -C prod`) gets a session of its own, which ends with it.
+//!
+//! A protected context is only read until the person says `\writable`. A script has nobody who sees a red prompt, so it
+//! must give the name: `\writable NAME`, `--confirm NAME` of the shell or of a line.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
     process::{Child, Command as Process, ExitStatus, Stdio},
 };
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::CommandFactory as _;
 use console::{
     Exit, Failure, Line, Out, Report, Session,
     command::Display,
-    context::{Connection, Places},
+    context::{Connection, Places, Sources},
+    protect::{self, Asking},
     render::{Color, Screen},
     usage,
 };
 
-use crate::{driver::Driver, prompt::Prompt, script};
+use crate::{
+    driver::Driver,
+    prompt::{Guard, Prompt},
+    script,
+};
+
+/// The words that are the shell's own.
+pub(crate) const OWN: [&str; 3] = ["\\writable", "\\readonly", "\\help"];
 
 /// Everything that lasts from line to line.
 pub(crate) struct Shell {
     driver: Driver,
     connection: Connection,
     display: Display,
-    /// What a line without flags parses to: a line that differs has flags of its own.
-    bare: Connection,
+    sources: Sources,
+    places: Places,
     session: Option<Session>,
     prompt: Option<Prompt>,
+    /// The protected context that may be changed.
+    writable: Option<String>,
+    /// Whether somebody sees the prompt.
+    conversing: bool,
 }
 
 impl Shell {
     /// Connects nowhere yet.
-    pub(crate) fn new(connection: Connection, display: Display) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        connection: Connection,
+        display: Display,
+        sources: Sources,
+        writable: Option<String>,
+    ) -> Result<Self, Failure> {
         let driver = Driver::start().map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
-        let bare = parse(&["version".to_owned()]).map_or_else(|_| connection.clone(), |line| line.connection);
-        Ok(Self { driver, connection, display, bare, session: None, prompt: None })
+        let (places, conversing) = (Places::of_process(), false);
+        Ok(Self {
+            driver,
+            connection,
+            display,
+            sources,
+            places,
+            session: None,
+            prompt: None,
+            writable,
+            conversing,
+        })
     }
 
     /// What stands above the first prompt of a conversation.
     pub(crate) fn greet(&mut self) {
+        self.conversing = true;
         if !self.display.quiet {
             say("kvshell: `help` lists the commands, Ctrl-D leaves");
         }
-        match self.session() {
-            Ok(session) => self.prompt = Some(Prompt::new(session.name(), session.settings().clone())),
-            Err(failure) => drop(self.screen().show(&Err(failure))),
+        if let Err(failure) = self.draw_prompt() {
+            self.screen().show(&Err(failure));
         }
     }
 
     /// The prompt, in at most a few hundredths of a second.
     pub(crate) fn prompt(&mut self) -> String {
-        self.prompt.as_mut().map_or_else(|| "kv > ".to_owned(), Prompt::text)
+        let Some(prompt) = &mut self.prompt else { return "kv > ".to_owned() };
+        let Some(session) = self.session.as_ref().filter(|session| session.is_protected()) else {
+            return prompt.text(Guard::None);
+        };
+        let color = self.display.color.decide(io::stdout().is_terminal());
+        let writable = self.writable.as_deref() == Some(session.name());
+        prompt.text(Guard::Protected { writable, color })
+    }
+
+    fn draw_prompt(&mut self) -> Result<(), Failure> {
+        let session = self.session()?;
+        let prompt = Prompt::new(session.name(), session.settings().clone());
+        self.prompt = Some(prompt);
+        Ok(())
     }
 
     /// Runs a line: the code of its first failing step, and whether to go on.
     pub(crate) fn line(&mut self, line: &str) -> (Exit, bool) {
         let mut first = Exit::Success;
         for step in script::steps(line) {
+            if step.command.trim_start().starts_with('\\') {
+                let exit = self.own(step.command.trim());
+                first = if first == Exit::Success { exit } else { first };
+                continue;
+            }
             let words = match shlex::split(&step.command) {
                 Some(words) if !words.is_empty() => words,
                 Some(_) => vec![String::new()],
@@ -112,20 +160,79 @@ impl Shell {
         }
     }
 
+    /// A word of the shell's own.
+    fn own(&mut self, words: &str) -> Exit {
+        let mut words = words.split_whitespace();
+        let result = match (words.next().unwrap_or_default(), words.next(), words.next()) {
+            ("\\writable", name, None) => self.make_writable(name),
+            ("\\readonly", None, None) => {
+                self.writable = None;
+                Ok(())
+            }
+            ("\\help", None, None) => {
+                say(
+                    "\\writable [NAME]  let a protected context be changed\n\\readonly         only read it again\n\
+                     help             commands, which are kvctl's",
+                );
+                Ok(())
+            }
+            (word, ..) => Err(Failure::usage(format!("`{word}` is nothing that the shell does, or not so"))
+                .hint(format!("there are {}", OWN.join(", ")))),
+        };
+        result.map_or_else(|failure| self.screen().show(&Err(failure)), |()| Exit::Success)
+    }
+
+    fn make_writable(&mut self, name: Option<&str>) -> Result<(), Failure> {
+        let conversing = self.conversing;
+        let session = self.session()?;
+        let used = session.name().to_owned();
+        let confirm = name.or_else(|| conversing.then_some(used.as_str()));
+        protect::allow(&used, session.is_protected(), confirm, Asking::Shell(None))?;
+        self.writable = Some(used);
+        Ok(())
+    }
+
     fn run(&mut self, line: &mut Line, out: &mut Out<'_>) -> Result<Report, Failure> {
+        line.inherit(&self.connection, self.sources);
         line.prepare()?;
-        if let Some(result) = line.command.run_alone() {
+        if let Some(result) = line.run_alone(&self.places) {
+            self.follow(&result, line);
             return result;
         }
-        if line.connection != self.bare {
-            let session = Session::open(&line.connection, &Places::of_process())?;
+        if line.connection != self.connection {
+            let session = Session::open(&line.connection, &self.places)?;
+            self.allow(line, &session)?;
             let result = self.driver.wait(until_interrupted(line, &session, out));
             self.driver.wait(session.close());
             return result;
         }
         self.session()?;
         let session = self.session.as_ref().expect("it was opened in the line above");
+        self.allow(line, session)?;
         self.driver.wait(until_interrupted(line, session, out))
+    }
+
+    fn allow(&self, line: &Line, session: &Session) -> Result<(), Failure> {
+        if !line.command.changes() {
+            return Ok(());
+        }
+        let asking = Asking::Shell(self.writable.as_deref());
+        protect::allow(session.name(), session.is_protected(), line.confirm.as_deref(), asking)
+    }
+
+    /// Goes over to the context that was selected, unless the shell was told at its start which one to use.
+    fn follow(&mut self, result: &Result<Report, Failure>, line: &Line) {
+        if result.is_err() || self.connection.context.is_some() || !line.command.selects_context() {
+            return;
+        }
+        if let Some(session) = self.session.take() {
+            self.driver.wait(session.close());
+        }
+        (self.prompt, self.writable) = (None, None);
+        if self.conversing {
+            // Where none is selected any more, the next command says so.
+            let _ = self.draw_prompt();
+        }
     }
 
     /// Runs the local command with the output of ours as its input: rows as they come, all else at the end.
@@ -155,7 +262,7 @@ impl Shell {
     fn session(&mut self) -> Result<&Session, Failure> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => Session::open(&self.connection, &Places::of_process())?,
+            None => Session::open(&self.connection, &self.places)?,
         };
         Ok(self.session.insert(session))
     }
@@ -179,7 +286,7 @@ pub(crate) fn grammar() -> clap::Command {
 }
 
 fn parse(words: &[String]) -> Result<Line, clap::Error> {
-    Line::from_arg_matches(&grammar().try_get_matches_from(words)?)
+    Line::of_matches(&grammar().try_get_matches_from(words)?)
 }
 
 /// Ctrl-C cancels the command and nothing else.

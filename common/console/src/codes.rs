@@ -45,7 +45,7 @@ pub const CODES: &[Code] = &[
         "config",
         Exit::Usage,
         "A configuration file or a context is not TOML, or has a key that does not exist.",
-        "The message names the file and the line. A context has endpoints, ca, cert and key.",
+        "The message names the file and the line. A context has endpoints, ca, cert, key and protected.",
     ),
     code(
         "KV-0203",
@@ -96,6 +96,20 @@ pub const CODES: &[Code] = &[
         Exit::Usage,
         "`kvctl man` has no page for that command.",
         "`kvctl --help` lists the commands.",
+    ),
+    code(
+        "KV-0220",
+        "bad_context_name",
+        Exit::Usage,
+        "The name of a context is also that of its file, and this cannot be one.",
+        "Use letters, digits and - _ . @ and begin with none of - and dot; --name gives an imported file another name.",
+    ),
+    code(
+        "KV-0221",
+        "no_previous",
+        Exit::Usage,
+        "`kvctl context use -` goes back to the context that was selected before, and none was.",
+        "`kvctl context ls` lists the contexts, `kvctl context use NAME` selects one.",
     ),
     code(
         "KV-0301",
@@ -236,6 +250,13 @@ pub const CODES: &[Code] = &[
         "Read fewer keys in it, or read them before and compare their revisions in it.",
     ),
     code(
+        "KV-0820",
+        "exists",
+        Exit::Refused,
+        "There is a context or a file of that name already. Nothing was changed.",
+        "Choose another name, or take the place of the old one with --replace.",
+    ),
+    code(
         "KV-0901",
         "no_end",
         Exit::Integrity,
@@ -260,6 +281,20 @@ pub const CODES: &[Code] = &[
          right; there are more.",
         "Run it again, or go on with --after and the last key, at another revision. A reader that is slow should write to a \
          file first.",
+    ),
+    code(
+        "KV-1120",
+        "protected",
+        Exit::Declined,
+        "The context says `protected = true`: whoever changes something through it must name it. Nothing was done.",
+        "If that is the cluster you mean, repeat the command with --confirm and the context's name; in kvshell `\\writable`.",
+    ),
+    code(
+        "KV-1121",
+        "not_confirmed",
+        Exit::Declined,
+        "Another context was confirmed than the one that is used. Nothing was done.",
+        "`kvctl config view --origin` shows which context is used and who names it; -C NAME chooses one.",
     ),
     code(
         "KV-1201",

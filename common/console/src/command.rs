@@ -1,13 +1,13 @@
 //! The command language, once: `kvctl` parses it from its arguments, `kvshell` from a line. Each family of commands
 //! is a file with arguments, call and report side by side.
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     connect::Session,
-    context::Connection,
+    context::{Connection, Places, Sources, chosen},
     error::Failure,
     listing::Out,
     render::{Color, Format, Screen},
@@ -19,8 +19,11 @@ mod bench;
 pub(crate) mod check;
 mod cluster;
 mod compact;
+mod config;
+mod context;
 mod data;
 mod explain;
+mod generate;
 mod get;
 mod handover;
 mod increment;
@@ -33,6 +36,7 @@ mod tree;
 mod wait;
 mod write;
 
+pub use install::contexts::CONTEXT_NAME;
 pub use transfer::Meaning;
 
 /// Plugins have ten seconds by custom.
@@ -65,9 +69,15 @@ pub struct Line {
     /// How it is shown.
     #[command(flatten)]
     pub display: Display,
+    /// Change a protected context, by its name
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
+    pub confirm: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Which of it the environment said.
+    #[arg(skip)]
+    pub sources: Sources,
 }
 
 /// The flags that say how results are shown.
@@ -94,6 +104,52 @@ pub fn leader_name(views: Vec<client::NodeView>) -> Option<String> {
 }
 
 impl Line {
+    /// Makes sense of words, of which the first is the program's name.
+    pub fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
+        let mut grammar = Self::command();
+        let matches = grammar.try_get_matches_from_mut(words)?;
+        Self::of_matches(&matches).map_err(|error| error.format(&mut grammar))
+    }
+
+    /// The line of words that were matched.
+    pub fn of_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut line = Self::from_arg_matches(matches)?;
+        line.sources = Sources::of(matches);
+        Ok(line)
+    }
+
+    /// The result of a command that asks nobody.
+    pub fn run_alone(&self, places: &Places) -> Option<Result<Report, Failure>> {
+        match &self.command {
+            Command::Config(config) => Some(config.report(self, places)),
+            Command::Context(context) => {
+                let used = || chosen(&self.connection, places);
+                let confirm = self.confirm.as_deref();
+                Some(context.report(&context::Desk { places, used: &used, confirm }))
+            }
+            command => command.run_alone(),
+        }
+    }
+
+    /// Takes what this line does not say from the line that the shell was started with. A line that says anything of
+    /// where it goes is about another cluster, and has nothing of ours but the times.
+    pub fn inherit(&mut self, shell: &Connection, sources: Sources) {
+        let own = ["context", "endpoints", "ca", "cert", "client_key"];
+        let line = std::mem::replace(&mut self.connection, shell.clone());
+        if own.iter().any(|setting| self.sources.is_flag(setting)) {
+            let times = (self.connection.timeout, self.connection.connect_timeout);
+            self.connection = line.clone();
+            (self.connection.timeout, self.connection.connect_timeout) = times;
+        }
+        if self.sources.is_flag("timeout") {
+            self.connection.timeout = line.timeout;
+        }
+        if self.sources.is_flag("connect_timeout") {
+            self.connection.connect_timeout = line.connect_timeout;
+        }
+        self.sources = self.sources.over(sources);
+    }
+
     /// The screen of this process with the flags of this line.
     pub fn screen(&self) -> Screen {
         let own = self.command.format();
@@ -157,6 +213,10 @@ pub enum Command {
     Check(check::Check),
     /// Make what a node keeps smaller
     Compact(compact::Compact),
+    /// List, select, import and remove contexts, which say how to reach a cluster
+    Context(context::Context),
+    /// Show the settings that hold
+    Config(config::Config),
     /// Say which version this is
     Version(cluster::Version),
     /// Measure the cluster under load
@@ -169,6 +229,8 @@ pub enum Command {
     Completion(install::Completion),
     /// Print a manual page, or write all of them
     Man(install::Man),
+    /// Print a file for Prometheus, systemd or cron
+    Generate(generate::Generate),
 }
 
 impl Command {
@@ -183,7 +245,9 @@ impl Command {
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
-            Self::Ls(_)
+            Self::Context(_)
+            | Self::Config(_)
+            | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
             | Self::Import(_)
@@ -196,7 +260,8 @@ impl Command {
             | Self::Explain(_)
             | Self::Schema(_)
             | Self::Completion(_)
-            | Self::Man(_) => Ok(()),
+            | Self::Man(_)
+            | Self::Generate(_) => Ok(()),
         }
     }
 
@@ -222,10 +287,47 @@ impl Command {
             Self::Wait(wait) => wait.run(session).await,
             Self::Compact(compact) => compact.run(session).await,
             Self::Drain(drain) => drain.run(session).await,
-            Self::Version(_) | Self::Explain(_) | Self::Schema(_) | Self::Completion(_) | Self::Man(_) => {
-                self.run_alone()
-                    .unwrap_or_else(|| Err(Failure::internal("a command that asks nobody does not end")))
-            }
+            Self::Context(_)
+            | Self::Config(_)
+            | Self::Version(_)
+            | Self::Explain(_)
+            | Self::Schema(_)
+            | Self::Completion(_)
+            | Self::Man(_)
+            | Self::Generate(_) => Err(Failure::internal("a command that asks nobody was to ask a cluster")),
+        }
+    }
+
+    /// Whether it changes data or the cluster, so that a protected context wants its name. Each command is named: a new one
+    /// has to say which it is.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Set(_)
+            | Self::Del(_)
+            | Self::Incr(_)
+            | Self::Import(_)
+            | Self::Bench(_)
+            | Self::Compact(_)
+            | Self::Drain(_) => true,
+            Self::Txn(txn) => txn.changes(),
+            Self::Leader(leader) => leader.changes(),
+            Self::Get(_)
+            | Self::Exists(_)
+            | Self::Ls(_)
+            | Self::Tree(_)
+            | Self::Export(_)
+            | Self::Status(_)
+            | Self::Ping(_)
+            | Self::Wait(_)
+            | Self::Check(_)
+            | Self::Context(_)
+            | Self::Config(_)
+            | Self::Version(_)
+            | Self::Explain(_)
+            | Self::Schema(_)
+            | Self::Completion(_)
+            | Self::Man(_)
+            | Self::Generate(_) => false,
         }
     }
 
@@ -253,8 +355,9 @@ impl Command {
             Self::Export(export) if export.is_stdout() => Some(Format::Ndjson),
             // It is JSON in every format.
             Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
+            Self::Context(context) if context.is_file() => Some(Format::Plain),
             // Files of another grammar, whatever is wanted of results.
-            Self::Completion(_) => Some(Format::Plain),
+            Self::Completion(_) | Self::Generate(_) => Some(Format::Plain),
             Self::Man(man) if man.dir.is_none() => Some(Format::Plain),
             _ => None,
         }
@@ -270,14 +373,19 @@ impl Command {
         }
     }
 
-    /// The result of a command that asks nobody.
-    pub fn run_alone(&self) -> Option<Result<Report, Failure>> {
+    /// Whether another context may be selected by it.
+    pub fn selects_context(&self) -> bool {
+        matches!(self, Self::Context(context) if context.selects())
+    }
+
+    fn run_alone(&self) -> Option<Result<Report, Failure>> {
         match self {
             Self::Version(version) => Some(Ok(version.report())),
             Self::Explain(explain) => Some(explain.report()),
             Self::Schema(schema) => Some(schema.report()),
             Self::Completion(completion) => Some(Ok(completion.report())),
             Self::Man(man) => Some(man.report()),
+            Self::Generate(generate) => Some(Ok(generate.report())),
             _ => None,
         }
     }

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use client::{Client, Settings};
-use transport::Identity;
 
 use crate::{
-    context::{Connection, Places, Resolved, resolve},
+    context::{Connection, Places, resolve},
     error::Failure,
-    exit::Exit,
 };
 
 /// The budget of a command that has none of its own.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster that commands can be run against, one after the other.
 pub struct Session {
     name: String,
+    protected: bool,
     settings: Settings,
     client: Client,
 }
@@ -25,7 +24,7 @@ impl Session {
     /// Finds the cluster that the flags mean.
     pub fn open(connection: &Connection, places: &Places) -> Result<Self, Failure> {
         let resolved = resolve(connection, places)?;
-        let identity = identity(&resolved)?;
+        let identity = resolved.identity()?;
         let settings = Settings {
             endpoints: resolved.endpoints,
             identity,
@@ -33,12 +32,18 @@ impl Session {
             connect_timeout: connection.connect_timeout,
             connections: 1,
         };
-        Ok(Self { name: resolved.name, client: Client::new(settings.clone()), settings })
+        let client = Client::new(settings.clone());
+        Ok(Self { name: resolved.name, protected: resolved.protected, client, settings })
     }
 
     /// The name of the context, empty where there is none.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether changes need a confirmation.
+    pub fn is_protected(&self) -> bool {
+        self.protected
     }
 
     /// The client of the session.
@@ -55,16 +60,4 @@ impl Session {
     pub async fn close(self) {
         self.client.close().await;
     }
-}
-
-fn identity(resolved: &Resolved) -> Result<Identity, Failure> {
-    Identity::from_pem(&resolved.ca, &resolved.cert, &resolved.key).map_err(|error| {
-        Failure::new(
-            Exit::Denied,
-            "KV-0703",
-            "bad_identity",
-            format!("the certificates cannot be used: {error}"),
-        )
-        .hint("ca, cert and key are PEM, and the key belongs to the certificate; see docs/cli.md")
-    })
 }

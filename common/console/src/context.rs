@@ -2,37 +2,34 @@
 //!
 //! Each of the four settings is taken for itself from the first place that has it: flag, environment (both arrive in
 //! [`Connection`], for clap reads the environment), context, the system's file, and for endpoints a default. A
-//! setting in two places is never an error.
+//! setting in two places is never an error, and where each came from is kept for `config view --origin`.
 //!
-//! A context is one TOML file with everything in it:
-//!
-//! ```toml
-//! # kv context
-//! endpoints = ["127.0.0.1:7401", "127.0.0.1:7402"]
-//! ca = """-----BEGIN CERTIFICATE-----…"""
-//! cert = """…"""
-//! key = """…"""
-//! ```
-//!
-//! It holds a private key, so a file that others may read is refused rather than used.
+//! | module | what |
+//! | --- | --- |
+//! | `file` | a `.kvctx` file: read whole or refused by name and line, and written |
+//! | `choice` | which context is meant |
+//! | `shelf` | the contexts that have names: listed, put there, removed, selected |
+//! | `origin` | where a setting came from |
 
-use std::{
-    fs,
-    io::Read as _,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use serde::Deserialize;
+use transport::Identity;
 
+pub use self::{
+    choice::Chosen,
+    file::{File, Pem},
+    origin::{Origin, Sources},
+};
 use crate::{error::Failure, exit::Exit, text};
+
+mod choice;
+mod file;
+mod origin;
+pub mod shelf;
 
 /// Asked where nothing else is said.
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
-/// Longest file that is read as a configuration: many times a context of 7 nodes.
-const FILE_BYTES: u64 = 1024 * 1024;
 
 /// The flags that choose a cluster, and their variables.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -86,16 +83,23 @@ pub struct Connection {
 /// Where the files are.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// `$XDG_CONFIG_HOME/kv`; `None` without a home.
+    /// `$KVCTL_CONFIG`, or `$XDG_CONFIG_HOME/kv`; `None` without a home.
     pub config: Option<PathBuf>,
     /// `/etc/kv/config.toml`.
     pub system: PathBuf,
+    /// From where `.kv/context` is looked for, upwards; `None` where that is not known.
+    pub here: Option<PathBuf>,
 }
 
 impl Places {
     /// The places of this process.
     pub fn of_process() -> Self {
-        Self { config: base("XDG_CONFIG_HOME", ".config"), system: PathBuf::from("/etc/kv/config.toml") }
+        let chosen = std::env::var_os("KVCTL_CONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            config: chosen.or_else(|| base("XDG_CONFIG_HOME", ".config")),
+            system: PathBuf::from("/etc/kv/config.toml"),
+            here: std::env::current_dir().ok(),
+        }
     }
 }
 
@@ -105,179 +109,148 @@ pub fn base(variable: &str, fallback: &str) -> Option<PathBuf> {
     Some(absolute(variable).or_else(|| Some(absolute("HOME")?.join(fallback)))?.join("kv"))
 }
 
-/// Everything a client needs, found.
+/// A setting and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<T> {
+    /// What it is.
+    pub value: T,
+    /// From where.
+    pub origin: Origin,
+}
+
+impl<T> Found<T> {
+    fn at(origin: Origin) -> impl FnOnce(T) -> Self {
+        |value| Self { value, origin }
+    }
+}
+
+/// Every setting as it holds, with what is missing missing: more than [`resolve`] accepts, for those who want to see
+/// what they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The context, where there is one.
+    pub context: Option<Chosen>,
+    /// `host:port`, at least one.
+    pub endpoints: Found<Vec<String>>,
+    /// The CA's certificate.
+    pub ca: Option<Found<Pem>>,
+    /// The client's certificate.
+    pub cert: Option<Found<Pem>>,
+    /// The client's key.
+    pub key: Option<Found<Pem>>,
+    /// Whether the context says that it is protected.
+    pub protected: bool,
+}
+
+/// Everything a client needs, found.
+#[derive(Clone, Debug)]
 pub struct Resolved {
     /// The name of the context, empty where none was used.
     pub name: String,
+    /// Whether changes need a confirmation.
+    pub protected: bool,
     /// `host:port`, at least one.
     pub endpoints: Vec<String>,
     /// PEM.
-    pub ca: String,
+    pub ca: Pem,
     /// PEM.
-    pub cert: String,
+    pub cert: Pem,
     /// PEM.
-    pub key: String,
+    pub key: Pem,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    #[serde(default)]
-    endpoints: Vec<String>,
-    ca: Option<String>,
-    cert: Option<String>,
-    key: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Current {
-    current: Option<String>,
+impl Resolved {
+    /// The certificates, ready for use.
+    pub fn identity(&self) -> Result<Identity, Failure> {
+        file::identity([&self.ca, &self.cert, &self.key])
+    }
 }
 
 /// Finds each setting in the first place that has it.
-pub fn resolve(flags: &Connection, places: &Places) -> Result<Resolved, Failure> {
-    let complete =
-        !flags.endpoints.is_empty() && flags.ca.is_some() && flags.cert.is_some() && flags.key.is_some();
-    let (name, context) = match chosen(flags, places, complete)? {
-        Some((name, path)) => (name, read_settings(&path)?),
-        None => (String::new(), Settings::default()),
+pub fn effective(flags: &Connection, places: &Places) -> Result<Effective, Failure> {
+    let complete = is_complete(flags);
+    let chosen = choice::choose(flags.context.as_deref(), places, complete)?;
+    let context = chosen.as_ref().map_or_else(|| Ok(File::default()), |chosen| File::read(&chosen.path))?;
+    let system = if complete { File::default() } else { File::read_system(&places.system)? };
+    let (context_origin, system_origin) = (
+        Origin::Context(chosen.as_ref().map_or_else(PathBuf::new, |chosen| chosen.path.clone())),
+        Origin::System(places.system.clone()),
+    );
+    let lists = [
+        (&flags.endpoints, Origin::Line),
+        (&context.endpoints, context_origin.clone()),
+        (&system.endpoints, system_origin.clone()),
+    ];
+    let endpoints = lists.into_iter().find(|(list, _)| !list.is_empty());
+    let endpoints = endpoints.map_or_else(
+        || Found { value: vec![DEFAULT_ENDPOINT.to_owned()], origin: Origin::Default },
+        |(list, origin)| Found { value: list.clone(), origin },
+    );
+    endpoints.value.iter().try_for_each(|endpoint| check_endpoint(endpoint, &endpoints.origin))?;
+    let pem = |flag: &Option<PathBuf>, context: Option<Pem>, system: Option<Pem>| -> Result<_, Failure> {
+        let flag =
+            flag.as_deref().map(|path| file::read_pem(path).map(Found::at(Origin::Line))).transpose()?;
+        let context = || context.map(Found::at(context_origin.clone()));
+        Ok(flag.or_else(context).or_else(|| system.map(Found::at(system_origin.clone()))))
     };
-    let system = if complete { Settings::default() } else { read_system(&places.system)? };
-    let endpoints = [&flags.endpoints, &context.endpoints, &system.endpoints];
-    let endpoints = endpoints.into_iter().find(|list| !list.is_empty()).cloned();
-    let endpoints = endpoints.unwrap_or_else(|| vec![DEFAULT_ENDPOINT.to_owned()]);
-    endpoints.iter().try_for_each(|endpoint| check_endpoint(endpoint))?;
-    Ok(Resolved {
-        name,
+    Ok(Effective {
         endpoints,
-        ca: pem("ca", flags.ca.as_deref(), context.ca, system.ca)?,
-        cert: pem("cert", flags.cert.as_deref(), context.cert, system.cert)?,
-        key: pem("key", flags.key.as_deref(), context.key, system.key)?,
+        ca: pem(&flags.ca, context.ca, system.ca)?,
+        cert: pem(&flags.cert, context.cert, system.cert)?,
+        key: pem(&flags.key, context.key, system.key)?,
+        protected: context.protected,
+        context: chosen,
     })
 }
 
-fn pem(
-    what: &str,
-    flag: Option<&Path>,
-    context: Option<String>,
-    system: Option<String>,
-) -> Result<String, Failure> {
-    if let Some(path) = flag {
-        return read(path);
-    }
-    context.or(system).ok_or_else(|| {
-        let message = format!("no context is selected and there is no --{what}: nothing says who asks");
-        Failure::new(Exit::Usage, "KV-0204", "no_context", message).hint(
-            "`kvd dev` starts a cluster and selects its context; for another, -C NAME or -C admin.kvctx",
-        )
-    })
+/// The context that these flags mean, whatever it says.
+pub(crate) fn chosen(flags: &Connection, places: &Places) -> Result<Option<Chosen>, Failure> {
+    choice::choose(flags.context.as_deref(), places, is_complete(flags))
 }
 
-fn check_endpoint(endpoint: &str) -> Result<(), Failure> {
-    let port =
-        endpoint.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-    if matches!(port, Some(Ok(1..))) {
-        return Ok(());
-    }
-    Err(Failure::usage(format!("endpoint `{endpoint}` is not HOST:PORT with a port of 1 to 65535"))
-        .hint("such as 127.0.0.1:7400, n1.example.org:7400 or [::1]:7400"))
-}
-
-/// The context that is meant and its file: the one named, else the current one where something is missing.
-fn chosen(flags: &Connection, places: &Places, complete: bool) -> Result<Option<(String, PathBuf)>, Failure> {
-    if let Some(named) = &flags.context {
-        return locate(named, places).map(Some);
-    }
-    if complete {
-        return Ok(None);
-    }
-    current(places)?.map(|named| locate(&named, places)).transpose()
-}
-
-fn current(places: &Places) -> Result<Option<String>, Failure> {
-    let Some(path) = places.config.as_ref().map(|config| config.join("config.toml")) else { return Ok(None) };
-    if !path.exists() {
-        return Ok(None);
-    }
-    let current: Current = parse(&path, &read(&path)?)?;
-    Ok(current.current)
-}
-
-fn locate(named: &str, places: &Places) -> Result<(String, PathBuf), Failure> {
-    let is_path = named.contains('/') || Path::new(named).extension().is_some_and(|is| is == "kvctx");
-    if is_path {
-        let path = PathBuf::from(named);
-        let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        return Ok((name, path));
-    }
-    let unknown = |hint: String| {
-        let message = format!("there is no context named `{named}`");
-        Failure::new(Exit::Usage, "KV-0205", "unknown_context", message).hint(hint)
+/// The same, and nothing is missing.
+pub fn resolve(flags: &Connection, places: &Places) -> Result<Resolved, Failure> {
+    let effective = effective(flags, places)?;
+    let chosen = effective.context.as_ref();
+    let need = |what: &str, pem: Option<Found<Pem>>| {
+        pem.map(|found| found.value).ok_or_else(|| missing(what, chosen))
     };
-    let folder = places.config.as_ref().map(|config| config.join("contexts"));
-    let folder = folder.ok_or_else(|| unknown("neither XDG_CONFIG_HOME nor HOME is set".to_owned()))?;
-    let path = folder.join(format!("{named}.kvctx"));
-    if path.exists() {
-        return Ok((named.to_owned(), path));
-    }
-    Err(unknown(match names(&folder).join(", ") {
-        none if none.is_empty() => {
-            format!("there are none in {}; a path to a .kvctx file will do", folder.display())
-        }
-        some => format!("there are: {some}"),
-    }))
+    Ok(Resolved {
+        ca: need("ca", effective.ca)?,
+        cert: need("cert", effective.cert)?,
+        key: need("key", effective.key)?,
+        endpoints: effective.endpoints.value,
+        protected: effective.protected,
+        name: chosen.map_or_else(String::new, |chosen| chosen.name.clone()),
+    })
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let contexts = paths.filter(|path| path.extension().is_some_and(|is| is == "kvctx"));
-    let mut names: Vec<String> =
-        contexts.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
-    names.sort();
-    names
+/// Whether they leave nothing to say.
+fn is_complete(flags: &Connection) -> bool {
+    !flags.endpoints.is_empty() && flags.ca.is_some() && flags.cert.is_some() && flags.key.is_some()
 }
 
-fn read_system(path: &Path) -> Result<Settings, Failure> {
-    if path.exists() { read_settings(path) } else { Ok(Settings::default()) }
+fn missing(what: &str, chosen: Option<&Chosen>) -> Failure {
+    let message = match chosen {
+        Some(Chosen { path, .. }) => format!("{} has no {what} and there is no --{what}", path.display()),
+        None => format!("no context is selected and there is no --{what}: nothing says who asks"),
+    };
+    Failure::new(Exit::Usage, "KV-0204", "no_context", message)
+        .hint("`kvd dev` starts a cluster and selects its context; for another, -C NAME or -C admin.kvctx")
 }
 
-fn read_settings(path: &Path) -> Result<Settings, Failure> {
-    let text = read(path)?;
-    let settings: Settings = parse(path, &text)?;
-    if settings.key.is_some() {
-        check_private(path)?;
-    }
-    Ok(settings)
-}
-
-fn check_private(path: &Path) -> Result<(), Failure> {
-    let metadata = fs::metadata(path).map_err(|error| Failure::file("read", path, &error))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode.trailing_zeros() >= 6 {
+fn check_endpoint(endpoint: &str, origin: &Origin) -> Result<(), Failure> {
+    if is_endpoint(endpoint) {
         return Ok(());
     }
-    let message = format!("{} holds a private key and others may read it (mode {mode:04o})", path.display());
-    Err(Failure::new(Exit::Denied, "KV-0702", "exposed_key", message)
-        .hint(format!("chmod 600 {}", path.display())))
+    let place = origin.path().map_or_else(String::new, |path| format!("{}: ", path.display()));
+    let message = format!("{place}endpoint `{endpoint}` is not HOST:PORT with a port of 1 to 65535");
+    Err(Failure::usage(message).hint("such as 127.0.0.1:7400, n1.example.org:7400 or [::1]:7400"))
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |error| Failure::file("read", path, &error);
-    let mut text = String::new();
-    fs::File::open(path).and_then(|file| file.take(FILE_BYTES).read_to_string(&mut text)).map_err(failed)?;
-    Ok(text)
-}
-
-/// Says where in a file the trouble is, never what stands there: it may be a key.
-fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure> {
-    toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start).min(text.len());
-        let line = text.get(..offset).unwrap_or(text).split('\n').count();
-        Failure::config(format!("{}, line {line}: {}", path.display(), error.message()))
-            .hint("a context has endpoints, ca, cert and key; see docs/cli.md")
-    })
+fn is_endpoint(endpoint: &str) -> bool {
+    let host = endpoint.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    matches!(host.map(|(_, port)| port.parse::<u16>()), Some(Ok(1..)))
 }
 
 #[cfg(test)]

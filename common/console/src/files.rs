@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,13 @@ use std::{
 /// name until then begins with a dot and ends in `.tmp`: nobody who collects files by their ending takes it.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = Beside::create(path)?;
+    file.write_all(bytes)?;
+    file.keep()
+}
+
+/// The same for a file that nobody but its owner may read, at any moment.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = Beside::create_private(path)?;
     file.write_all(bytes)?;
     file.keep()
 }
@@ -26,12 +34,19 @@ pub struct Beside {
 impl Beside {
     /// An empty file that will be at `path`.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-        let mut beside = OsString::from(".");
-        beside.push(name);
-        beside.push(format!(".{}.tmp", std::process::id()));
-        let beside = folder(path).join(beside);
-        let file = BufWriter::with_capacity(1 << 18, File::create(&beside)?);
+        Self::create_with(path, File::options().write(true).create(true).truncate(true))
+    }
+
+    /// The same with mode 0600. What a process that was killed left under its name is removed first, for it may be
+    /// anybody's.
+    pub fn create_private(path: &Path) -> io::Result<Self> {
+        let _ = fs::remove_file(beside(path)?);
+        Self::create_with(path, File::options().write(true).create_new(true).mode(0o600))
+    }
+
+    fn create_with(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+        let beside = beside(path)?;
+        let file = BufWriter::with_capacity(1 << 18, options.open(&beside)?);
         Ok(Self { file, written: beside, path: path.to_owned(), kept: false })
     }
 
@@ -64,6 +79,15 @@ impl Drop for Beside {
     }
 }
 
+/// The name of a file until it is whole.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(format!(".{}.tmp", std::process::id()));
+    Ok(folder(path).join(beside))
+}
+
 fn folder(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
@@ -80,6 +104,19 @@ mod tests {
             replace(&path, text.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_private_file_is_its_owners_alone_whatever_lay_there() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("prod.kvctx");
+        fs::write(&path, "open to all").unwrap();
+        fs::write(beside(&path).unwrap(), "a rest").unwrap();
+        replace_private(&path, b"secret").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
     }
 

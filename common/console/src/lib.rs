@@ -16,6 +16,7 @@
 //! | `glob` | patterns of keys |
 //! | `exit` | with what a program ends |
 //! | `listing` | rows that are shown as they come |
+//! | `protect` | changes to protected clusters want a name |
 //! | `progress` | how far a long command has come |
 //! | `report` | what a command learned: one type |
 //! | `render` | how that looks: table, plain, JSON |
@@ -44,6 +45,7 @@ pub mod files;
 pub mod glob;
 pub mod listing;
 mod progress;
+pub mod protect;
 pub mod render;
 pub mod report;
 pub mod schema;

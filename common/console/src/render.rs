@@ -29,6 +29,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// Its name on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Plain => "plain",
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
     /// Whether it is for programs.
     pub fn is_json(self) -> bool {
         matches!(self, Self::Json | Self::Ndjson)
@@ -48,7 +58,8 @@ pub enum Color {
 }
 
 impl Color {
-    fn decide(self, terminal: bool) -> bool {
+    /// Whether to colour on a stream that is a terminal or not.
+    pub fn decide(self, terminal: bool) -> bool {
         let unwanted = || {
             std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
                 || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
@@ -109,7 +120,7 @@ impl Screen {
             return String::new();
         }
         let mut out = report.note.as_ref().map_or_else(String::new, |note| text::printable(note) + "\n");
-        if let (Body::Table(table), Format::Plain) = (&report.body, self.format) {
+        if let (Body::Table(table) | Body::Shortened(table, _), Format::Plain) = (&report.body, self.format) {
             out += &above(table);
             out += &below(table);
         }
@@ -142,8 +153,10 @@ impl Screen {
             Body::Bytes(bytes) if self.terminal => [bytes, b"\n".as_slice()].concat(),
             Body::Bytes(bytes) => bytes.clone(),
             Body::Done(cells) | Body::Line(cells) => self.line(cells).into_bytes(),
-            Body::Table(table) if self.format == Format::Table => grid(table).into_bytes(),
-            Body::Table(table) => self.lines(table).into_bytes(),
+            Body::Table(table) | Body::Shortened(table, _) if self.format == Format::Table => {
+                grid(table).into_bytes()
+            }
+            Body::Table(Table { rows, .. }) | Body::Shortened(_, rows) => self.lines(rows).into_bytes(),
         }
     }
 
@@ -153,15 +166,17 @@ impl Screen {
     }
 
     /// Plain: rows only, so that `cut` and `awk` need not skip anything.
-    fn lines(self, table: &Table) -> String {
-        table.rows.iter().map(|row| self.line(row)).collect()
+    fn lines(self, rows: &[Vec<String>]) -> String {
+        rows.iter().map(|row| self.line(row)).collect()
     }
 }
 
 fn grid(table: &Table) -> String {
     let mut grid = Grid::new();
     grid.load_style(presets::NOTHING);
-    grid.set_header(table.columns.iter().copied());
+    if !table.columns.is_empty() {
+        grid.set_header(table.columns.iter().copied());
+    }
     for row in &table.rows {
         grid.add_row(row.iter().map(|cell| text::printable(cell)));
     }

@@ -57,6 +57,8 @@ pub enum Body {
     Line(Vec<String>),
     /// Lines above, a table, lines below.
     Table(Table),
+    /// A table whose cells are shortened for people, and its rows as they are.
+    Shortened(Table, Vec<Vec<String>>),
 }
 
 /// Rows under columns.

@@ -1,6 +1,6 @@
 //! Small things written and read by people: durations, sizes, bytes of unknown origin.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 /// Reads `500ms`, `5s`, `2m` or `1h`; zero is refused, for nothing can be done in no time.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -48,6 +48,16 @@ pub fn age(span: Duration) -> String {
     }
 }
 
+/// A span as [`parse_duration`] reads it, in the largest unit that is exact.
+pub fn span(span: Duration) -> String {
+    match span.as_millis() {
+        millis if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
+        millis if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
+}
+
 /// Milliseconds with one digit: `0.4ms`.
 pub fn millis(span: Duration) -> String {
     format!("{:.1}ms", span.as_secs_f64() * 1000.0)
@@ -63,6 +73,16 @@ pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() { out.extend(character.escape_default()) } else { out.push(character) }
+    }
+    out
+}
+
+/// Two hexadecimal digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(out, "{byte:02x}");
     }
     out
 }
@@ -145,6 +165,13 @@ mod tests {
             "18446744073709551615h",
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_read_as_it_was_written() {
+        for text in ["1ms", "1500ms", "1s", "90s", "2m", "24h"] {
+            assert_eq!(span(parse_duration(text).unwrap()), text);
         }
     }
 

@@ -37,7 +37,7 @@ fn rules(config: &Config) {
     for server in servers {
         assert!(server.id > 0 && (1..=64).contains(&server.name.len()), "{server:?}");
         assert!(!server.name.contains(['/', '\\', '\0']), "a name is part of a path: {server:?}");
-        for address in [&server.advertise, &server.listen] {
+        for address in [&server.advertise, &server.listen].into_iter().chain(&server.metrics) {
             let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
             assert!(matches!(port, Some(Ok(1..))), "{address}");
             assert!(!host_of(address).is_empty(), "{address}");
@@ -92,16 +92,21 @@ fn again(config: &Config) -> Config {
         mib(log.segment_bytes),
         mib(log.snapshot_rate)
     ));
+    // Whether it had to be said cannot be seen any more.
+    put("[metrics]\nallow_remote = true\n".to_owned());
     if let Some(tls) = &config.tls {
         let [ca, cert, key] = [&tls.ca, &tls.cert, &tls.key].map(|path| quoted(path));
         put(format!("[tls]\nca = {ca}\ncert = {cert}\nkey = {key}\n"));
     }
     for server in &config.servers {
-        let Server { id, name, advertise, listen, log_dir, state_dir } = server;
+        let Server { id, name, advertise, listen, log_dir, state_dir, metrics } = server;
         let [name, address, listen] = [name, advertise, listen].map(|value| quoted(value));
         let [log, state] = [log_dir, state_dir].map(|path| quoted(&path.display()));
         put(format!("[[server]]\nid = {id}\nname = {name}\naddress = {address}\nlisten = {listen}\n"));
         put(format!("log_dir = {log}\nstate_dir = {state}\n"));
+        if let Some(metrics) = metrics {
+            put(format!("metrics_listen = {}\n", quoted(metrics)));
+        }
     }
     Config::parse(&config.file.with_extension("toml"), &text)
         .unwrap_or_else(|error| panic!("{error}\n{text}"))

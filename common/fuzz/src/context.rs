@@ -4,12 +4,12 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use console::{
     Failure,
-    context::{Connection, Places, Resolved, resolve},
+    context::{Connection, File, Pem, Places, Resolved, resolve},
 };
 use kvd::pki::Context;
 use tempfile::TempDir;
@@ -23,6 +23,7 @@ pub(crate) fn run(bytes: &[u8]) {
         return;
     }
     check(read(text));
+    exported(decoded);
     if let Ok(context) = Context::decode(decoded)
         && [&context.ca, &context.cert, &context.key].into_iter().all(|pem| is_plain(pem))
     {
@@ -38,9 +39,23 @@ fn agree(context: &Context) {
     if !context.endpoints.is_empty() {
         assert_eq!(resolved.endpoints, context.endpoints);
     }
+    assert_eq!(resolved.protected, context.protected);
     let pairs = [(&context.ca, &resolved.ca), (&context.cert, &resolved.cert), (&context.key, &resolved.key)];
     for (written, found) in pairs {
-        assert_eq!(written.trim(), found.trim());
+        assert_eq!(written.trim(), found.text.trim());
+    }
+    exported(&text);
+}
+
+/// What `kvctl context export` writes says what it read.
+fn exported(text: &str) {
+    let path = Path::new("x.kvctx");
+    let Ok(file) = File::parse(path, text) else { return };
+    let again = File::parse(path, &file.encode()).expect("what is written can be read");
+    assert_eq!((&again.endpoints, again.protected), (&file.endpoints, file.protected));
+    for (before, after) in [(&file.ca, &again.ca), (&file.cert, &again.cert), (&file.key, &again.key)] {
+        let text = |pem: &Option<Pem>| pem.as_ref().map(|pem| pem.text.trim_matches('\n').to_owned());
+        assert_eq!(text(before), text(after));
     }
 }
 
@@ -73,6 +88,7 @@ fn places() -> Places {
     FOLDER.with(|folder| Places {
         config: Some(folder.path().to_owned()),
         system: folder.path().join("absent.toml"),
+        here: None,
     })
 }
 

@@ -9,6 +9,7 @@
 //! | `config` | a configuration, in TOML or JSON | what is accepted is what `docs/operations.md` allows |
 //! | `context` | a context or the choice of one | the four settings are there |
 //! | `command` | words for `kvctl`, `kvd`, and a line for `kvshell` | a value or a message |
+//! | `http` | a request for metrics, whole and piece by piece | an answer or a refusal, the same either way |
 //! | `state` | the blocks of a state that a peer sends | it is refused, or whole and opens |
 //! | `rows` | a line of an import, a pattern of keys | exported and read again it is the same |
 //! | `stored` | rows, request ids, identity records | encoded and decoded again they are the same |
@@ -24,8 +25,8 @@ mod client;
 mod command;
 mod config;
 mod context;
-
 mod disk;
+mod http;
 mod input;
 mod log;
 mod mend;
@@ -54,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run },
     Target { name: "context", run: context::run },
     Target { name: "command", run: command::run },
+    Target { name: "http", run: http::run },
     Target { name: "state", run: state::run },
     Target { name: "rows", run: rows::run },
     Target { name: "stored", run: stored::run },

@@ -78,6 +78,11 @@ impl Identity {
         Self::build([ca, cert, key], ["CA", "certificate", "key"])
     }
 
+    /// The same with the names by which a refusal calls each of CA, certificate and key.
+    pub fn from_named_pem(pems: [&str; 3], names: [&str; 3]) -> Result<Self, TransportError> {
+        Self::build(pems, names)
+    }
+
     fn build(
         [ca, cert, key]: [&str; 3],
         [ca_at, cert_at, key_at]: [&str; 3],
@@ -111,6 +116,11 @@ impl Identity {
     pub fn days_left(&self) -> i64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.0.expires.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX)).div_euclid(SECONDS_PER_DAY)
+    }
+
+    /// When the certificate expires, in seconds since 1970.
+    pub fn expires(&self) -> i64 {
+        self.0.expires
     }
 
     /// SHA-256 of the first CA certificate.

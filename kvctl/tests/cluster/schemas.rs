@@ -172,6 +172,18 @@ fn every_document_is_as_its_schema_says() {
         golden.holds("check", &[&["check", check], key].concat());
     }
     golden.holds("check", &["check", "nonsense"]);
+    let context = trial.cluster.context();
+    golden.holds("contexts", &["context", "ls"]);
+    golden.holds("context", &["context", "import", context.to_str().unwrap(), "--name", "own", "--use"]);
+    golden.holds("context", &["context", "show"]);
+    golden.holds("context", &["context", "use", "own"]);
+    golden.holds("contexts", &["context", "ls"]);
+    golden.holds(
+        "context_export",
+        &["context", "export", "own", trial.home().join("own.kvctx").to_str().unwrap()],
+    );
+    golden.holds("context_rm", &["context", "rm", "own"]);
+    golden.holds("config", &["config", "view"]);
     golden.holds("explain", &["explain"]);
     golden.holds("explain", &["explain", "KV-0601"]);
     let pages = trial.home().join("pages");

@@ -31,8 +31,13 @@ pub(crate) struct Ran {
 impl Trial {
     /// A cluster that has a leader.
     pub(crate) fn start(size: usize) -> Self {
-        let trial =
-            Self { cluster: Cluster::start(programs::path("kvd"), size), home: tempfile::tempdir().unwrap() };
+        Self::start_with(size, "")
+    }
+
+    /// The same with more tables in the configuration.
+    pub(crate) fn start_with(size: usize, tables: &str) -> Self {
+        let cluster = Cluster::start_with(programs::path("kvd"), size, tables);
+        let trial = Self { cluster, home: tempfile::tempdir().unwrap() };
         trial.eventually("leader", |trial| (trial.kvctl(&["leader"]).code == Some(0)).then_some(()));
         trial
     }

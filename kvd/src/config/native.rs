@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Draft, DraftServer, Tls, Words, error::Complaint, keep::DraftLog};
+use super::{Draft, DraftServer, Tls, Words, error::Complaint, keep::DraftLog, metrics::DraftMetrics};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +14,8 @@ struct File {
     timing: Timing,
     #[serde(default)]
     log: Log,
+    #[serde(default)]
+    metrics: Metrics,
     tls: Option<TlsTable>,
     data_dir: Option<String>,
     log_dir: Option<String>,
@@ -46,6 +48,14 @@ struct Log {
     snapshot_mib_per_second: Option<u64>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Metrics {
+    listen: Option<String>,
+    #[serde(default)]
+    allow_remote: bool,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TlsTable {
@@ -64,6 +74,7 @@ struct Server {
     data_dir: Option<String>,
     log_dir: Option<String>,
     state_dir: Option<String>,
+    metrics_listen: Option<String>,
 }
 
 pub(super) fn parse(text: &str) -> Result<Draft, Complaint> {
@@ -79,6 +90,7 @@ pub(super) fn parse(text: &str) -> Result<Draft, Complaint> {
             segment_mib: file.log.segment_mib,
             snapshot_mib_per_second: file.log.snapshot_mib_per_second,
         },
+        metrics: DraftMetrics { listen: file.metrics.listen, allow_remote: file.metrics.allow_remote },
         tls: file.tls.map(|tls| Tls { ca: tls.ca, cert: tls.cert, key: tls.key }),
         data_dir: file.data_dir,
         log_dir: file.log_dir,
@@ -98,6 +110,7 @@ impl Server {
             data_dir: self.data_dir,
             log_dir: self.log_dir,
             state_dir: self.state_dir,
+            metrics_listen: self.metrics_listen,
         }
     }
 }

@@ -157,6 +157,41 @@ fn log_refusals() {
 }
 
 #[test]
+fn metrics_are_for_this_machine_unless_they_are_said_to_be_for_others() {
+    let listening = |table: &str| toml(&format!("[metrics]\n{table}\n{THREE}"));
+    let of = |config: Config| config.servers.into_iter().map(|server| server.metrics).collect::<Vec<_>>();
+    assert_eq!(of(toml(THREE).unwrap()), [None, None, None]);
+    let same = Some("127.0.0.1:9400".to_owned());
+    assert_eq!(
+        of(listening("listen = \"127.0.0.1:9400\"").unwrap()),
+        [same.clone(), same.clone(), same.clone()]
+    );
+    let each = of(listening("listen = \"localhost:940{id}\"").unwrap());
+    assert_eq!(each, ["localhost:9401", "localhost:9402", "localhost:9403"].map(|own| Some(own.to_owned())));
+    let open = "0.0.0.0:9400";
+    refused(
+        listening(&format!("listen = \"{open}\"")),
+        "metrics.listen",
+        open,
+        "metrics.allow_remote = true",
+    );
+    assert!(listening(&format!("listen = \"{open}\"\nallow_remote = true")).is_ok());
+    refused(listening("listen = \"127.0.0.1\""), "metrics.listen", "127.0.0.1", "host:port");
+    refused(
+        listening("listen = \"127.0.0.1:6553{id}6\""),
+        "metrics.listen",
+        "127.0.0.1:655316",
+        "1 to 65535",
+    );
+    let own = THREE.replace("id = 2", "id = 2\nmetrics_listen = \"[::1]:9\"");
+    assert_eq!(of(toml(&own).unwrap()), [None, Some("[::1]:9".to_owned()), None]);
+    let own = THREE.replace("id = 2", "id = 2\nmetrics_listen = \"10.0.0.2:9\"");
+    refused(toml(&own), "server[1].metrics_listen", "10.0.0.2:9", "allow_remote");
+    let shared = "[metrics]\nlisten = \"127.0.0.1:9400\"\n[[server]]\nid = 1\naddress = \"a:1\"\n[[server]]\nid = 2\naddress = \"a:2\"";
+    refused(toml(shared), "server[1].metrics_listen", "127.0.0.1:9400 on a", "{id}");
+}
+
+#[test]
 fn unknown_and_mistyped_keys_are_refused_by_their_line() {
     refused(
         toml(&format!("[timing]\nhartbeat_ms = 5\n{THREE}")),

@@ -75,6 +75,10 @@ impl Replaced {
 
 fn folder() -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // As kvctl looks for it.
+    if let Some(chosen) = set("KVCTL_CONFIG") {
+        return Some(chosen);
+    }
     Some(set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?.join("kv"))
 }
 

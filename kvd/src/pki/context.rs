@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Context {
     /// `host:port` of the servers.
     pub endpoints: Vec<String>,
+    /// Whether whoever changes something must name it. It is the user's to say, and stays when it is written anew.
+    #[serde(default)]
+    pub protected: bool,
     /// The CA's certificate, PEM.
     pub ca: String,
     /// The user's certificate, PEM.
@@ -21,9 +24,10 @@ impl Context {
         let endpoints: Vec<_> =
             self.endpoints.iter().map(|endpoint| toml::Value::from(endpoint.as_str()).to_string()).collect();
         let block = |name: &str, pem: &str| format!("{name} = \"\"\"\n{}\n\"\"\"\n", pem.trim());
+        let protected = if self.protected { "protected = true\n" } else { "" };
         format!(
             "# Access to a kv cluster. Whoever can read this file can read and write the store.\n\
-             endpoints = [{}]\n{}{}{}",
+             endpoints = [{}]\n{protected}{}{}{}",
             endpoints.join(", "),
             block("ca", &self.ca),
             block("cert", &self.cert),

@@ -30,13 +30,16 @@ fn an_operator_makes_issues_and_renews() {
     assert!((8..=9).contains(&identity(&paths).days_left()));
     let context = issue_client(&dir, "alice", &["db1.example.org:7400".to_owned()], 9).unwrap();
     let text = std::fs::read_to_string(&context).unwrap();
-    let Context { endpoints, ca, cert, key } = Context::decode(&text).unwrap();
-    assert_eq!(endpoints, ["db1.example.org:7400"]);
+    let Context { endpoints, protected, ca, cert, key } = Context::decode(&text).unwrap();
+    assert_eq!((endpoints.as_slice(), protected), (&["db1.example.org:7400".to_owned()][..], false));
     let alice = transport::Identity::from_pem(&ca, &cert, &key).unwrap();
     assert!(matches!(alice.subject(), transport::Subject::Client { name } if name == "alice"));
     assert_eq!(alice.ca_fingerprint(), identity(&paths).ca_fingerprint());
 
+    let protected = Context { protected: true, ..Context::decode(&text).unwrap() };
+    write(&context, &protected.encode()).unwrap();
     let written = renew(&dir, 50).unwrap();
+    assert!(read_context(&context).unwrap().protected, "it stays protected");
     assert_eq!(written, [context, paths.cert.clone()]);
     assert!((49..=50).contains(&identity(&paths).days_left()));
 

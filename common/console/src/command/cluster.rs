@@ -39,6 +39,11 @@ pub struct Leader {
 }
 
 impl Leader {
+    /// Whether it has another node lead.
+    pub(super) fn changes(&self) -> bool {
+        self.of.is_some()
+    }
+
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
         match &self.of {
             Some(handover::Of::Transfer(transfer)) => transfer.run(session).await,

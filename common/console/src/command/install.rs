@@ -14,6 +14,8 @@ use crate::{
     report::{Body, Document, Report},
 };
 
+pub(crate) mod contexts;
+
 /// The program whose files these are.
 const PROGRAM: &str = "kvctl";
 
@@ -46,7 +48,7 @@ impl Completion {
             Shell::Fish => clap_complete::generate(shells::Fish, &mut grammar, PROGRAM, &mut script),
         }
         let script = String::from_utf8_lossy(&script).into_owned();
-        Report::new(Document::new("completion"), Body::Text(script))
+        Report::new(Document::new("completion"), Body::Text(contexts::add(self.shell, &script)))
     }
 }
 

@@ -104,12 +104,15 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "wait",
             "check",
             "compact",
+            "context",
+            "config",
             "version",
             "bench",
             "explain",
             "schema",
             "completion",
-            "man"
+            "man",
+            "generate"
         ]
     );
     for sub in command.get_subcommands() {
@@ -120,5 +123,53 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             let words = shlex::split(example.split(['>', '|']).next().unwrap()).unwrap();
             assert!(Line::try_parse_from(words).is_ok(), "{example}");
         }
+    }
+}
+
+#[test]
+fn a_line_of_a_shell_goes_where_the_shell_goes_unless_it_says_otherwise() {
+    let shell = words(&["-C", "prod", "-t", "9s", "--connect-timeout", "3s", "version"]);
+    let spoken = |said: &[&str]| {
+        let mut line = words(said);
+        line.inherit(&shell.connection, shell.sources);
+        let Connection { context, endpoints, timeout, connect_timeout, .. } = line.connection;
+        (context, endpoints, timeout.unwrap().as_secs(), connect_timeout.as_secs())
+    };
+    let prod = || Some("prod".to_owned());
+    assert_eq!(spoken(&["get", "k"]), (prod(), vec![], 9, 3));
+    assert_eq!(spoken(&["get", "k", "-t", "2s"]), (prod(), vec![], 2, 3), "only the time is another");
+    assert_eq!(spoken(&["get", "k", "-C", "dev"]), (Some("dev".to_owned()), vec![], 9, 3));
+    assert_eq!(spoken(&["get", "k", "-e", "a:1"]), (None, vec!["a:1".to_owned()], 9, 3), "another cluster");
+    assert_eq!(spoken(&["get", "k", "--connect-timeout", "1s"]), (prod(), vec![], 9, 1));
+}
+
+fn words(words: &[&str]) -> Line {
+    let words: Vec<OsString> = [&["kvctl"], words].concat().iter().map(OsString::from).collect();
+    Line::parse_words(&words).unwrap()
+}
+
+#[test]
+fn what_changes_something_is_told_from_what_does_not() {
+    let changes = |line: &[&str]| {
+        let mut line = words(line);
+        line.prepare().unwrap();
+        line.command.changes()
+    };
+    for line in [
+        &["set", "k", "v"][..],
+        &["del", "k"],
+        &["incr", "n"],
+        &["import", "f"],
+        &["bench"],
+        &["compact", "log"],
+        &["txn", "--then", "set k v"],
+        &["txn", "--if", "exists(k)", "--then", "get k", "--else", "del k"],
+    ] {
+        assert!(changes(line), "{line:?}");
+    }
+    for line in
+        [&["get", "k"][..], &["txn", "--then", "get k"], &["export", "f"], &["status"], &["context", "ls"]]
+    {
+        assert!(!changes(line), "{line:?}");
     }
 }

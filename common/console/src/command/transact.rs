@@ -78,6 +78,12 @@ impl Txn {
         })
     }
 
+    /// Whether any of its steps writes.
+    pub(super) fn changes(&self) -> bool {
+        let Transaction { then, otherwise, .. } = &self.transaction;
+        then.iter().chain(otherwise).any(|step| step.written().is_some())
+    }
+
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
         let judged = session.client().transact(self.transaction.clone(), self.request_id).await?;
         self.report(&judged)

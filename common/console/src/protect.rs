@@ -1,0 +1,125 @@
+//! Changes to the wrong cluster, prevented: a context that says `protected = true` wants its name from whoever changes
+//! anything through it. `kvctl` takes it from `--confirm NAME`, or asks for it where a person sits; `kvshell` is
+//! read-only until `\\writable`.
+//!
+//! A `--confirm` that names another context than the one that is used is refused whether or not that one is protected:
+//! whoever wrote it meant another cluster.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+
+use crate::{error::Failure, exit::Exit};
+
+/// Longest line that is read as a confirmation.
+const LINE_BYTES: u64 = 1024;
+
+/// Who may confirm beside the flag.
+pub enum Asking<'a> {
+    /// Nobody.
+    Nobody,
+    /// This, which is given the name of the context and says what was typed; `None` where it cannot ask.
+    Person(&'a mut dyn FnMut(&str) -> Option<String>),
+    /// The shell, which is writable for the context of this name, if for any.
+    Shell(Option<&'a str>),
+}
+
+/// Lets a change to the cluster of a context through, or refuses it. `confirm` is that of `--confirm`.
+pub fn allow(name: &str, protected: bool, confirm: Option<&str>, asking: Asking<'_>) -> Result<(), Failure> {
+    if let Some(confirmed) = confirm {
+        return if confirmed == name { Ok(()) } else { Err(mistaken(name, confirmed)) };
+    }
+    if !protected {
+        return Ok(());
+    }
+    match asking {
+        Asking::Nobody => Err(unconfirmed(name)),
+        Asking::Person(ask) => match ask(name) {
+            Some(typed) if typed.trim() == name => Ok(()),
+            Some(typed) => Err(mistaken(name, typed.trim())),
+            None => Err(unconfirmed(name)),
+        },
+        Asking::Shell(Some(writable)) if writable == name => Ok(()),
+        Asking::Shell(_) => Err(read_only(name)),
+    }
+}
+
+/// Asks on the terminal, where there is one.
+pub fn ask(name: &str) -> Option<String> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return None;
+    }
+    let mut typed = String::new();
+    write!(io::stderr(), "{name} is a protected context. Its name, to go on: ").ok()?;
+    io::stdin().lock().take(LINE_BYTES).read_line(&mut typed).ok()?;
+    Some(typed)
+}
+
+fn mistaken(name: &str, confirmed: &str) -> Failure {
+    let message = match (name, confirmed) {
+        ("", _) => format!("`{confirmed}` is confirmed and no context is used; nothing was done"),
+        (_, "") => format!("the protected context {name} was not confirmed; nothing was done"),
+        _ => format!("`{confirmed}` is confirmed and the context is {name}; nothing was done"),
+    };
+    Failure::new(Exit::Declined, "KV-1121", "not_confirmed", message)
+        .hint("`kvctl config view --origin` shows which context is meant and who names it")
+}
+
+fn unconfirmed(name: &str) -> Failure {
+    let message = format!("{name} is a protected context; nothing was done");
+    Failure::new(Exit::Declined, "KV-1120", "protected", message)
+        .hint(format!("the same command with --confirm {name}, if that is the cluster you mean"))
+}
+
+fn read_only(name: &str) -> Failure {
+    let message = format!("{name} is a protected context and this shell only reads it; nothing was done");
+    Failure::new(Exit::Declined, "KV-1120", "protected", message)
+        .hint(format!("`\\writable` lets this shell change it, `--confirm {name}` this one command"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(result: Result<(), Failure>) -> &'static str {
+        result.err().map_or("ok", |failure| failure.code)
+    }
+
+    fn typed(text: Option<&str>) -> &'static str {
+        let mut asked = 0;
+        let mut person = |name: &str| {
+            asked += 1;
+            assert_eq!(name, "prod");
+            text.map(str::to_owned)
+        };
+        let result = code(allow("prod", true, None, Asking::Person(&mut person)));
+        assert_eq!(asked, 1);
+        result
+    }
+
+    #[test]
+    fn only_the_name_of_the_context_confirms() {
+        assert_eq!(code(allow("prod", true, Some("prod"), Asking::Nobody)), "ok");
+        assert_eq!(code(allow("prod", true, None, Asking::Nobody)), "KV-1120");
+        for wrong in ["", "Prod", "dev", "prod "] {
+            assert_eq!(code(allow("prod", true, Some(wrong), Asking::Nobody)), "KV-1121", "{wrong:?}");
+        }
+        assert_eq!(code(allow("dev", false, None, Asking::Nobody)), "ok");
+        assert_eq!(code(allow("dev", false, Some("prod"), Asking::Nobody)), "KV-1121", "another is meant");
+        assert_eq!(code(allow("", false, Some("prod"), Asking::Nobody)), "KV-1121");
+    }
+
+    #[test]
+    fn a_person_is_asked_once_and_types_it() {
+        assert_eq!(typed(Some("prod\n")), "ok");
+        assert_eq!(typed(Some("y\n")), "KV-1121");
+        assert_eq!(typed(Some("")), "KV-1121");
+        assert_eq!(typed(None), "KV-1120");
+    }
+
+    #[test]
+    fn a_shell_is_writable_for_one_context() {
+        assert_eq!(code(allow("prod", true, None, Asking::Shell(None))), "KV-1120");
+        assert_eq!(code(allow("prod", true, None, Asking::Shell(Some("dev")))), "KV-1120");
+        assert_eq!(code(allow("prod", true, None, Asking::Shell(Some("prod")))), "ok");
+        assert_eq!(code(allow("dev", false, None, Asking::Shell(None))), "ok");
+    }
+}

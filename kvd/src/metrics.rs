@@ -1,0 +1,221 @@
+//! What a node counts and measures, and who may look: `/metrics`, `/livez` and `/readyz` over plain HTTP, where the
+//! configuration names an address for it.
+//!
+//! ```text
+//!  loop, log, store, connections ── add to ──► Meters ◄── reads ── page ── text ──► serve ──► a scraper
+//!  the node ── Figures, when it is asked ──────────────────────────►                 http reads the request
+//! ```
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `meter` | counters, gauges and histograms that any thread adds to, and nobody waits for |
+//! | `exposition` | the text format of Prometheus, 0.0.4 |
+//! | `page` | which metrics there are |
+//! | `process` | what the system says of this process |
+//! | `http` | a request as bytes: the first line, and a bound on all of it |
+//! | `serve` | a thread of its own, and what one connection may cost |
+//!
+//! Invariants:
+//! - Who counts never waits and never fails: an atomic addition, whether or not anybody looks.
+//! - The node is looked at through its loop, at most once in [`serve::FRESH`]; whoever looks more often sees the same.
+//! - Every label has a set of values that is fixed when the process starts: kinds, reasons, members.
+//! - Nothing here names a key or a value.
+
+pub(crate) mod exposition;
+pub(crate) mod http;
+pub(crate) mod meter;
+mod page;
+mod process;
+pub(crate) mod serve;
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use protocol::{Refused, Request};
+use raft::{NodeId, RoleName};
+
+use self::meter::{Counter, Gauge, Histogram};
+use crate::event::Standing;
+
+/// Kinds of requests, as the label `kind` names them.
+const KINDS: [&str; 4] = ["write", "get", "scan", "admin"];
+/// Why requests are refused, as the label `reason` names it.
+const REASONS: [&str; 8] =
+    ["not_leader", "no_quorum", "lost", "busy", "expired", "bad_request_id", "unavailable", "invalid"];
+/// Why connections are refused.
+const DOORS: [&str; 3] = ["handshake", "limit", "not_a_member"];
+
+/// Everything that is counted as it happens.
+pub(crate) struct Meters {
+    started: SystemTime,
+    requests: [Counter; KINDS.len()],
+    refused: [Counter; REASONS.len()],
+    leader_changes: Counter,
+    elections: Counter,
+    /// The leader that was known last.
+    leader: Gauge,
+    pub(crate) applied_entries: Counter,
+    pub(crate) apply: Histogram,
+    pub(crate) log_sync: Histogram,
+    pub(crate) log_bytes: Gauge,
+    pub(crate) flush: Histogram,
+    pub(crate) clients: Gauge,
+    pub(crate) clients_accepted: Counter,
+    turned_away: [Counter; DOORS.len()],
+    peers: BTreeMap<NodeId, Peer>,
+    pub(crate) sent: Transfers,
+    pub(crate) received: Transfers,
+}
+
+/// The way to one peer.
+#[derive(Default)]
+pub(crate) struct Peer {
+    pub(crate) connected: Gauge,
+    pub(crate) lost: Counter,
+}
+
+/// States that are sent, or received.
+#[derive(Default)]
+pub(crate) struct Transfers {
+    pub(crate) underway: Gauge,
+    pub(crate) done: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) bytes: Counter,
+}
+
+impl Transfers {
+    /// One has ended.
+    pub(crate) fn ended(&self, well: bool) {
+        if well { self.done.add(1) } else { self.failed.add(1) }
+    }
+}
+
+/// Why a connection was not let in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door {
+    /// Its handshake failed: certificates, versions, silence.
+    Handshake = 0,
+    /// There are too many.
+    Limit = 1,
+    /// It came as a peer and is none.
+    NotAMember = 2,
+}
+
+impl Meters {
+    /// All at zero, for a node with these peers.
+    pub(crate) fn new(peers: impl Iterator<Item = u64>) -> Arc<Self> {
+        Arc::new(Self {
+            started: SystemTime::now(),
+            requests: Default::default(),
+            refused: Default::default(),
+            leader_changes: Counter::default(),
+            elections: Counter::default(),
+            leader: Gauge::default(),
+            applied_entries: Counter::default(),
+            apply: Histogram::default(),
+            log_sync: Histogram::default(),
+            log_bytes: Gauge::default(),
+            flush: Histogram::default(),
+            clients: Gauge::default(),
+            clients_accepted: Counter::default(),
+            turned_away: Default::default(),
+            peers: peers.map(|id| (NodeId(id), Peer::default())).collect(),
+            sent: Transfers::default(),
+            received: Transfers::default(),
+        })
+    }
+
+    /// A request came to the node.
+    pub(crate) fn asked(&self, request: &Request) {
+        let kind = match request {
+            Request::Write { .. } => 0,
+            Request::Get { .. } => 1,
+            Request::Scan(_) => 2,
+            _ => 3,
+        };
+        self.requests[kind].add(1);
+    }
+
+    /// A request was refused, by the node or by its connection.
+    pub(crate) fn refused(&self, refused: &Refused) {
+        let reason = match refused {
+            Refused::NotLeader { .. } => 0,
+            Refused::NoQuorum => 1,
+            Refused::Lost => 2,
+            Refused::Busy { .. } => 3,
+            Refused::Expired => 4,
+            Refused::BadRequestId(_) => 5,
+            Refused::Unavailable(_) => 6,
+            _ => 7,
+        };
+        self.refused[reason].add(1);
+    }
+
+    /// The node's standing changed.
+    pub(crate) fn changed(&self, standing: &Standing) {
+        if matches!(standing.role, RoleName::Candidate) {
+            self.elections.add(1);
+        }
+        if let Some(NodeId(leader)) = standing.leader
+            && self.leader.set(leader) != leader
+        {
+            self.leader_changes.add(1);
+        }
+    }
+
+    /// A connection was not let in.
+    pub(crate) fn turned_away(&self, why: Door) {
+        self.turned_away[why as usize].add(1);
+    }
+
+    /// The way to a peer; `None` where there is no such peer.
+    pub(crate) fn peer(&self, peer: NodeId) -> Option<&Peer> {
+        self.peers.get(&peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::Term;
+
+    use super::*;
+
+    #[test]
+    fn another_leader_counts_and_the_same_again_does_not() {
+        let meters = Meters::new([2, 3].into_iter());
+        let standing =
+            |role, leader: Option<u64>| Standing { role, term: Term(1), leader: leader.map(NodeId) };
+        for (role, leader) in [
+            (RoleName::Follower, None),
+            (RoleName::PreCandidate, None),
+            (RoleName::Candidate, None),
+            (RoleName::Leader, Some(1)),
+            (RoleName::Follower, None),
+            (RoleName::Follower, Some(1)),
+            (RoleName::Follower, Some(2)),
+        ] {
+            meters.changed(&standing(role, leader));
+        }
+        assert_eq!((meters.leader_changes.get(), meters.elections.get()), (2, 1));
+    }
+
+    #[test]
+    fn each_refusal_has_a_reason_of_its_own_or_is_the_requests_fault() {
+        let meters = Meters::new(std::iter::empty());
+        let word = String::new;
+        let all = [
+            Refused::NotLeader { leader: None, address: None },
+            Refused::NoQuorum,
+            Refused::Lost,
+            Refused::Busy { what: word() },
+            Refused::Expired,
+            Refused::BadRequestId(word()),
+            Refused::Unavailable(word()),
+            Refused::Invalid(word()),
+            Refused::TooLarge { what: word(), size: 2, limit: 1 },
+        ];
+        for refused in &all {
+            meters.refused(refused);
+        }
+        assert_eq!(meters.refused.each_ref().map(Counter::get), [1, 1, 1, 1, 1, 1, 1, 2]);
+    }
+}
