@@ -215,6 +215,7 @@ impl Node {
             last: status.last.index.0,
             uptime_ms: self.now.monotonic_ms,
             state_hash: self.state.hash(),
+            kept: self.state.kept_history(),
             members: self.members.list().to_vec(),
             ..NodeStatus::default()
         }
@@ -295,7 +296,7 @@ impl Node {
     }
 
     fn view(&mut self, caller: Caller) {
-        let view = Box::new(self.state.view());
+        let view = Box::new(self.state.view().at_time(self.clock.at(self.now)));
         self.actions.push(Action::View { caller, view });
     }
 

@@ -2,7 +2,7 @@
 //! kind of reply or refusal is one they report as unknown.
 
 use super::{Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
-use crate::{ClusterId, DecodeError, Refused};
+use crate::{ClusterId, DecodeError, Refused, history::KeptWire};
 
 mod decided;
 
@@ -87,7 +87,7 @@ struct ValueWire {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct FoundWire {
+pub(crate) struct FoundWire {
     #[prost(bytes = "vec", tag = "1")]
     value: Vec<u8>,
     #[prost(uint64, tag = "2")]
@@ -132,6 +132,8 @@ struct StatusWire {
     members: Vec<MemberWire>,
     #[prost(string, tag = "16")]
     trouble: String,
+    #[prost(message, optional, tag = "20")]
+    kept: Option<KeptWire>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -144,7 +146,7 @@ enum RoleWire {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct RefusedWire {
-    #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 12")]
     kind: Option<RefusedKind>,
 }
 
@@ -168,6 +170,8 @@ enum RefusedKind {
     BadRequestId(String),
     #[prost(string, tag = "9")]
     Unavailable(String),
+    #[prost(message, tag = "12")]
+    NotKept(NotKeptWire),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -179,6 +183,14 @@ struct NotLeaderWire {
     leader: Option<u64>,
     #[prost(string, optional, tag = "2")]
     address: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct NotKeptWire {
+    #[prost(uint64, tag = "1")]
+    oldest: u64,
+    #[prost(uint64, optional, tag = "2")]
+    age_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -299,6 +311,7 @@ impl From<NodeStatus> for StatusWire {
             state_hash: status.state_hash,
             members: status.members.into_iter().map(Into::into).collect(),
             trouble: status.trouble,
+            kept: Some(status.kept.into()),
         }
     }
 }
@@ -329,6 +342,7 @@ impl TryFrom<StatusWire> for NodeStatus {
             state_hash: wire.state_hash,
             members: wire.members.into_iter().map(Into::into).collect(),
             trouble: wire.trouble,
+            kept: wire.kept.map(Into::into).unwrap_or_default(),
         })
     }
 }
@@ -345,6 +359,7 @@ impl From<Refused> for RefusedKind {
             Refused::Expired => Self::Expired(EmptyWire {}),
             Refused::BadRequestId(why) => Self::BadRequestId(why),
             Refused::Unavailable(why) => Self::Unavailable(why),
+            Refused::NotKept { oldest, age_ms } => Self::NotKept(NotKeptWire { oldest, age_ms }),
         }
     }
 }
@@ -361,6 +376,7 @@ impl From<RefusedKind> for Refused {
             RefusedKind::Expired(EmptyWire {}) => Self::Expired,
             RefusedKind::BadRequestId(why) => Self::BadRequestId(why),
             RefusedKind::Unavailable(why) => Self::Unavailable(why),
+            RefusedKind::NotKept(NotKeptWire { oldest, age_ms }) => Self::NotKept { oldest, age_ms },
         }
     }
 }

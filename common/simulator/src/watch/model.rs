@@ -116,6 +116,7 @@ impl Model {
                 let changed = self.transact(&mut decided, transaction);
                 return (Told::Judged(Box::new(decided)), changed);
             }
+            Operation::SetWindow(_) => return (Told::Judged(Box::new(decided)), Vec::new()),
             Operation::Increment { key, by } => {
                 let changed = self.add(&mut decided, key, *by);
                 return (Told::Judged(Box::new(decided)), changed);

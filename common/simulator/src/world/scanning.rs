@@ -84,11 +84,11 @@ impl World {
                 }
                 self.plan_page(target, number);
             }
-            Err(why) => {
+            Err(refused) => {
                 self.counts.add("client: could not go on with a scan");
                 let client = attempt.client;
                 self.clients[client].scanning.reached = None;
-                self.end_scan(target, number, Err(Refused::Unavailable(why)));
+                self.end_scan(target, number, Err(refused));
             }
         }
     }
