@@ -7,6 +7,8 @@
 mod checks;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
+#[path = "cluster/past.rs"]
+mod past;
 #[path = "cluster/ranges.rs"]
 mod ranges;
 #[path = "cluster/schemas.rs"]

@@ -87,7 +87,7 @@ impl Pages {
             }
             match self.frame(until).await? {
                 ScanFrame::Page(page) if page.rows.is_empty() && page.versions.is_empty() => {
-                    until = Instant::now() + self.timeout
+                    until = Instant::now() + self.timeout;
                 }
                 ScanFrame::Page(page) => return Ok(Some(page)),
                 ScanFrame::End(end) => self.ended(end),

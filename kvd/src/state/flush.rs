@@ -14,14 +14,14 @@ use crate::{
 #[must_use = "until it has run and `State::finish_flush` has its result, no other flush begins"]
 pub struct Flush {
     store: Store,
-    batch: Batch,
+    batch: Box<Batch>,
     retired: (Overlay, Recent),
 }
 
 /// A durable flush, for [`State::finish_flush`].
 #[must_use = "the state keeps the frozen overlay until it is told"]
 pub struct Flushed {
-    base: Base,
+    base: Arc<Base>,
     applied: Position,
 }
 
@@ -76,7 +76,7 @@ impl State {
         }
         let retired = std::mem::take(&mut self.retired);
         let spans = self.history.spans().copied().collect();
-        let batch = Batch { header, rows, requests, changes, spans };
+        let batch = Box::new(Batch { header, rows, requests, changes, spans });
         Some(Flush { store: self.store.clone(), batch, retired })
     }
 
@@ -93,7 +93,7 @@ impl State {
         }
         self.retired = (frozen.rows, frozen.recent);
         if !mutant(Mutant::FlushKeepsStore) {
-            self.base = Arc::new(flushed.base);
+            self.base = flushed.base;
         }
         self.flushed = flushed.applied;
     }
@@ -108,7 +108,7 @@ impl Flush {
         let Self { store, batch, retired } = self;
         drop(retired);
         let base = store.commit(&batch).inspect_err(|_| mark(Mark::FlushFailed))?;
-        Ok(Flushed { base, applied: batch.header.applied })
+        Ok(Flushed { base: Arc::new(base), applied: batch.header.applied })
     }
 }
 

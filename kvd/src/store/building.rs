@@ -63,7 +63,7 @@ impl Building {
             Table::Deleted => put_deleted(&transaction, pairs)?,
             Table::Spans => put_spans(&transaction, pairs)?,
             Table::Meta | Table::Rows => {
-                self.rows_hash = self.rows_hash.wrapping_add(put_rows(&transaction, pairs)?)
+                self.rows_hash = self.rows_hash.wrapping_add(put_rows(&transaction, pairs)?);
             }
         }
         let bytes = pairs.iter().map(|(key, value)| key.len().saturating_add(value.len()));

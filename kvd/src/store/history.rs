@@ -34,6 +34,9 @@ const REMOVED: usize = 4096;
 /// A change in the file, shown without being copied.
 pub(crate) struct StoredChange(AccessGuard<'static, &'static [u8]>);
 
+/// The revision of a change, its place, and what it says.
+type Placed = (u64, Vec<u8>, StoredChange);
+
 impl StoredChange {
     /// What it says.
     pub(crate) fn read(&self) -> Option<Replaced<'_>> {
@@ -73,7 +76,7 @@ impl Base {
     pub(crate) fn changes_from(
         &self,
         revision: u64,
-    ) -> Result<impl Iterator<Item = Result<(u64, Vec<u8>, StoredChange), StateError>>, StateError> {
+    ) -> Result<impl Iterator<Item = Result<Placed, StateError>>, StateError> {
         let from = revision.to_be_bytes();
         let failed = StateError::store("read changes");
         let changes = self.changes.range::<&[u8]>(from.as_slice()..).map_err(&failed)?;
