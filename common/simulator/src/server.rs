@@ -20,7 +20,12 @@ use kvd::{
 use protocol::{ClusterId, RequestFrame, Scan, response::Member};
 use raft::{Envelope, NodeId};
 
-use crate::{disk::Medium, options::Options, watch, world::Plan};
+use crate::{
+    disk::Medium,
+    options::Options,
+    watch::{self, Moment},
+    world::Plan,
+};
 
 /// The cluster's id in every run.
 pub const CLUSTER: ClusterId = ClusterId([0x5e; 16]);
@@ -118,6 +123,8 @@ pub struct Serving {
     pub scan: Scan,
     /// Rows that have left.
     pub sent: usize,
+    /// Of which moment the view is.
+    pub moment: Moment,
 }
 
 /// A batch of the log: done at its beginning or at its end, told at its end.

@@ -18,6 +18,7 @@ mod harming;
 mod healing;
 mod living;
 mod lying;
+mod remembering;
 mod rotting;
 mod scanning;
 mod serving;

@@ -99,6 +99,11 @@ impl View {
         self.revision
     }
 
+    /// How late it was by the replicated clock when it was taken.
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
     /// The same when it is so late by the replicated clock.
     #[must_use]
     pub fn at_time(self, clock_ms: u64) -> Self {

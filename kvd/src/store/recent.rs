@@ -82,7 +82,9 @@ mod tests {
     fn changes_are_found_by_revision_and_key_and_forgotten_in_order() {
         let mut recent = Recent::default();
         let all = [(3, &b"a"[..]), (5, b"a"), (5, b"b"), (9, b"a")];
-        all.iter().for_each(|(revision, key)| recent.push(change(*revision, key)));
+        for (revision, key) in all {
+            recent.push(change(revision, key));
+        }
         assert!(all.iter().all(|(revision, key)| recent.get(*revision, key).is_some()));
         assert!(recent.get(4, b"a").is_none() && recent.get(5, b"c").is_none());
         let from = |revision| recent.starting_at(revision).map(|change| change.revision).collect::<Vec<_>>();

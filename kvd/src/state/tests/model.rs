@@ -249,13 +249,13 @@ impl Trial {
         let hashes = vec![witness.state.hash()];
         let (model, past) = (Model::default(), past::Past::default());
         let mut trial = Self { bench, witness, model, past, log: Vec::new(), hashes, flush: None };
-        trial.write(u64::MAX, 3, past::window(64, 1000, 1_000_000));
+        trial.write(u64::MAX, 3, &past::window(64, 1000, 1_000_000));
         trial
     }
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Write { id, learned_ago, operation } => self.write(id, learned_ago, operation),
+            Step::Write { id, learned_ago, operation } => self.write(id, learned_ago, &operation),
             Step::BeginFlush => self.flush = self.bench.state.begin_flush(0).or(self.flush.take()),
             Step::RunAndFinish => {
                 if let Some(flush) = self.flush.take() {
@@ -266,10 +266,10 @@ impl Trial {
         }
     }
 
-    fn write(&mut self, id: u64, learned_ago: u64, operation: Operation) {
+    fn write(&mut self, id: u64, learned_ago: u64, operation: &Operation) {
         let index = self.bench.next();
         let learned = (index + 2).saturating_sub(learned_ago);
-        let expected = self.model.apply(index, id, learned, &operation);
+        let expected = self.model.apply(index, id, learned, operation);
         let entry = entry(index, request(id, learned), operation.clone());
         let result = self.bench.state.apply(&entry).unwrap().unwrap().result;
         match expected {
@@ -277,9 +277,9 @@ impl Trial {
                 let is_first = !matches!(&result, Ok(Outcome::Decided(decided)) if decided.deduplicated)
                     && !matches!(&result, Ok(Outcome::Written(written)) if written.deduplicated);
                 if is_first {
-                    self.past.wrote(index, index, &operation, &self.model.rows);
+                    self.past.wrote(index, index, operation, &self.model.rows);
                 }
-                if let (Operation::SetWindow(_), Outcome::Decided(decided)) = (&operation, &mut outcome) {
+                if let (Operation::SetWindow(_), Outcome::Decided(decided)) = (operation, &mut outcome) {
                     decided.number = if is_first {
                         self.bench.state.kept_history().oldest
                     } else {
