@@ -9,6 +9,8 @@ mod checks;
 mod generated;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
+#[path = "cluster/past.rs"]
+mod past;
 #[path = "cluster/protected.rs"]
 mod protected;
 #[path = "cluster/ranges.rs"]

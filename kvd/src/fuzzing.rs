@@ -2,10 +2,13 @@
 //! decodes what it is given and panics when what it understood does not survive another round through bytes.
 #![allow(clippy::expect_used, reason = "a panic is how a broken promise is told to the fuzzer")]
 
+use std::sync::Arc;
+
 use crate::{
     bootstrap::record::Record,
     metrics::http,
     state::{
+        history::{Before, Change, Replaced, Span},
         requests::{Chunk, Requests},
         row::{Meta, Row},
     },
@@ -17,6 +20,34 @@ pub fn row(bytes: &[u8]) {
         let mut again = Vec::new();
         Row { meta, value: value.to_vec() }.encode(&mut again);
         assert_eq!(again, bytes, "a row has one form");
+    }
+}
+
+/// A stored change: its place, of which the first byte says how long it is, and its value.
+pub fn change(bytes: &[u8]) {
+    let Some((length, bytes)) = bytes.split_first() else { return };
+    let Some((place, value)) = bytes.split_at_checked(usize::from(*length)) else { return };
+    let Some(((revision, key), change)) = Replaced::split(place).zip(Replaced::decode(value)) else { return };
+    let before = match change.before {
+        Ok((meta, value)) => Before::Row(Arc::new(Row { meta, value: value.to_vec() })),
+        Err(deleted) => Before::Nothing(deleted),
+    };
+    let Replaced { deleted, stamp_ms, wall_ms, .. } = change;
+    let read = Change { revision, key: Arc::from(key), stamp_ms, wall_ms, deleted, before };
+    let mut again = Vec::new();
+    read.encode(None, &mut again).expect("a row in memory");
+    assert_eq!(
+        (again.as_slice(), Change::place(revision, key).as_slice()),
+        (value, place),
+        "a change has one form"
+    );
+    assert_eq!(read.element(), change.element(revision, key), "and one hash");
+}
+
+/// A stored span of changes.
+pub fn span(bytes: &[u8]) {
+    if let Some(span) = Span::decode(7, bytes) {
+        assert_eq!(span.encode(), bytes, "a span has one form");
     }
 }
 

@@ -13,14 +13,15 @@
 mod figures;
 mod forgetting;
 mod leading;
+mod reading;
 
 use std::{sync::Arc, time::Duration};
 
 use protocol::{
     Command, Consistency, NodeStatus, Operation, Refused, Request, RequestFrame, RequestId, Response,
-    ResponseFrame, Role, Scan, command::check_key, response::Found,
+    ResponseFrame, Role, command::check_key,
 };
-use raft::{Entry, NodeId, Payload, Raft, ReadId, Refusal, RoleName};
+use raft::{Entry, NodeId, Payload, Raft, Refusal, RoleName};
 
 use crate::{
     event::{Action, Caller, Event, Standing, Time},
@@ -226,6 +227,7 @@ impl Node {
             last: status.last.index.0,
             uptime_ms: self.now.monotonic_ms,
             state_hash: self.state.hash(),
+            kept: self.state.kept_history(),
             members: self.members.list().to_vec(),
             drained: self.leading.is_reluctant(),
             ..NodeStatus::default()
@@ -294,39 +296,6 @@ impl Node {
         Ok(())
     }
 
-    /// A scan is served from a view that is taken as any read is looked up: at once, or when the core has released it.
-    fn scan(&mut self, caller: Caller, scan: &Scan, deadline_ms: u64) {
-        if let Err(error) = scan.check() {
-            mark(Mark::RequestInvalid);
-            return self.reply(caller, Err(refused(&error)));
-        }
-        match scan.consistency {
-            Consistency::Stale => self.view(caller),
-            Consistency::Linearizable if mutant(Mutant::NodeScansAtOnce) => self.view(caller),
-            Consistency::Linearizable => {
-                self.read(WaitingRead { caller, wanted: Wanted::View, deadline_ms });
-            }
-        }
-    }
-
-    fn view(&mut self, caller: Caller) {
-        let view = Box::new(self.state.view());
-        self.actions.push(Action::View { caller, view });
-    }
-
-    fn read(&mut self, read: WaitingRead) {
-        let id = self.waiting.next_read();
-        match self.raft.read(id) {
-            Ok(()) => self.waiting.read(id, read),
-            Err(refusal) => {
-                if matches!(refusal, Refusal::Busy) {
-                    mark(Mark::ReadBusy);
-                }
-                self.refuse(read.caller, refusal, "the queue of reads");
-            }
-        }
-    }
-
     fn write(&mut self, caller: Caller, request: RequestId, operation: Operation, deadline_ms: u64) {
         if let Err(error) = operation.check() {
             mark(Mark::RequestInvalid);
@@ -379,41 +348,6 @@ impl Node {
         if let Some(last) = entries.last() {
             self.raft.applied(last.position.index);
         }
-        Ok(())
-    }
-
-    fn serve_reads(&mut self, ids: &[ReadId]) -> Result<(), StateError> {
-        for id in ids {
-            let Some(WaitingRead { caller, wanted, .. }) = self.waiting.take_read(*id) else { continue };
-            match wanted {
-                Wanted::Key { key, without_value } => self.look_up(caller, &key, without_value)?,
-                Wanted::View => self.view(caller),
-            }
-        }
-        Ok(())
-    }
-
-    fn fail_read(&mut self, id: ReadId) {
-        let Some(read) = self.waiting.take_read(id) else { return };
-        mark(Mark::ReadFailed);
-        if !mutant(Mutant::NodeFailsSilently) {
-            let refused = self.not_leader();
-            self.reply(read.caller, Err(refused));
-        }
-    }
-
-    fn look_up(&mut self, caller: Caller, key: &[u8], without_value: bool) -> Result<(), StateError> {
-        let mut found = self.state.get(key)?;
-        if let Some(Found { value, .. }) = found.as_mut().filter(|_| without_value) {
-            value.clear();
-        }
-        let named = if mutant(Mutant::NodeNamesCommit) {
-            self.raft.status().commit
-        } else {
-            self.state.applied().index
-        };
-        let revision = named.0;
-        self.reply(caller, Ok(Response::Value { found, revision }));
         Ok(())
     }
 

@@ -156,7 +156,8 @@ pub(crate) async fn serve(
     let begun = match scans.enter(own) {
         Ok(places) => match view(frame, number, inputs).await {
             Ok(view) => {
-                view.scan(scan, PageLimits::default()).map(|cursor| (cursor, places)).map_err(ScanFrame::Cut)
+                let cursor = view.scan(scan, PageLimits::default());
+                cursor.map(|cursor| (cursor, places)).map_err(ScanFrame::Refused)
             }
             Err(refused) => Err(ScanFrame::Refused(refused)),
         },

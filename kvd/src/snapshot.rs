@@ -10,7 +10,7 @@
 //!
 //! All numbers are little-endian. The head comes first and the end last; between them stand the tables of the state as
 //! they lie in its file (`store.rs`), each in the order of its keys: 1 its own facts,
-//! 2 the rows, 3 the request memory. A state without its end is no state, and neither is one whose sum does not match:
+//! 2 the rows, 3 the request memory, 4 the changes that are kept, 5 the tombstones, 6 the spans of the changes. A state without its end is no state, and neither is one whose sum does not match:
 //! nothing of it is ever made current.
 //!
 //! [`Sending`] reads a view of the store, which is one commit of it: consistent at one position, and in nobody's way.
@@ -50,6 +50,12 @@ pub(crate) enum Table {
     Rows = 2,
     /// The request memory.
     Requests = 3,
+    /// The changes that are kept.
+    Changes = 4,
+    /// The tombstones of keys whose removal is kept.
+    Deleted = 5,
+    /// The spans of the changes.
+    Spans = 6,
 }
 
 /// Why a state that comes in is not taken. The old one stays as it was.

@@ -30,21 +30,29 @@ use std::{
     sync::Arc,
 };
 
-use protocol::{ClusterId, Command, Decided, Operation, Refused, response::Found};
+use protocol::{
+    ClusterId, Command, Decided, Operation, Refused,
+    history::{Kept, WindowChange},
+    response::Found,
+};
 use raft::{Entry, Payload, Position};
 
 use crate::{
     disk::Disk,
     instruments::{Mark, Mutant, mark, mutant},
     store::{
-        Base, Batch, Header, Store,
+        Base, Store,
         overlay::{Overlay, Slot},
+        recent::Recent,
     },
 };
 
 mod error;
+mod flush;
 mod hash;
+pub(crate) mod history;
 mod merge;
+mod past;
 mod received;
 pub(crate) mod requests;
 pub(crate) mod row;
@@ -54,6 +62,8 @@ pub mod view;
 mod write;
 
 pub use error::StateError;
+pub use flush::{Flush, Flushed};
+use history::{Before, History, Occasion};
 pub use received::{Install, Installed};
 use requests::{Requests, Verdict};
 use row::{Meta, Row};
@@ -125,9 +135,12 @@ pub struct State {
     frozen: Option<Frozen>,
     /// The overlay of the last finished flush. Taking a quarter of a million rows apart takes tens of milliseconds,
     /// in which no heartbeat would leave; the next flush does it on its own thread.
-    retired: Overlay,
+    retired: (Overlay, Recent),
     active: Overlay,
     requests: Requests,
+    history: History,
+    /// The changes that came with the active overlay.
+    recent: Recent,
     cluster: ClusterId,
     limits: StateLimits,
     applied: Position,
@@ -143,21 +156,7 @@ pub struct State {
 /// An overlay on its way to the disk, and what will be on disk once it is there.
 struct Frozen {
     rows: Overlay,
-    applied: Position,
-}
-
-/// A frozen overlay with everything that must be committed with it. Belongs on another thread.
-#[must_use = "until it has run and `State::finish_flush` has its result, no other flush begins"]
-pub struct Flush {
-    store: Store,
-    batch: Batch,
-    retired: Overlay,
-}
-
-/// A durable flush, for [`State::finish_flush`].
-#[must_use = "the state keeps the frozen overlay until it is told"]
-pub struct Flushed {
-    base: Base,
+    recent: Recent,
     applied: Position,
 }
 
@@ -181,11 +180,13 @@ impl State {
             received: store.received()?,
             disk,
             dir: dir.to_owned(),
-            store,
             frozen: None,
-            retired: Overlay::default(),
+            retired: (Overlay::default(), Recent::default()),
             active: Overlay::default(),
+            history: store.history(&header)?,
+            store,
             requests,
+            recent: Recent::default(),
             cluster,
             limits,
             applied: header.applied,
@@ -228,10 +229,11 @@ impl State {
             Payload::Command(bytes) => {
                 let command = Command::decode(bytes);
                 let command = command.map_err(|source| StateError::CannotApply { position, source })?;
-                let stamp_ms = command.stamp_ms;
-                let applied = self.execute(position.index.0, command)?;
+                let stamp_ms = self.stamp_ms.max(command.stamp_ms);
+                let occasion = Occasion { revision: position.index.0, stamp_ms, wall_ms: command.wall_ms };
+                let applied = self.execute(occasion, command)?;
                 self.changed = position.index.0;
-                self.stamp_ms = self.stamp_ms.max(stamp_ms);
+                self.stamp_ms = stamp_ms;
                 Some(applied)
             }
         };
@@ -239,7 +241,8 @@ impl State {
         Ok(applied)
     }
 
-    fn execute(&mut self, revision: u64, command: Command) -> Result<Applied, StateError> {
+    fn execute(&mut self, occasion: Occasion, command: Command) -> Result<Applied, StateError> {
+        let revision = occasion.revision;
         let operation = hash::operation(&command.operation);
         let token = command.request.token;
         let result = match self.requests.judge(&command.request, operation, revision, self.cluster) {
@@ -252,8 +255,9 @@ impl State {
             }
             Verdict::Repeated(first) => Ok(self.repeated(revision, first, &command.operation)?),
             Verdict::New => {
-                let outcome = self.perform(revision, operation, command.operation)?;
+                let outcome = self.perform(occasion, operation, command.operation)?;
                 self.requests.remember(outcome.remembered(token, operation));
+                self.history.trim(occasion.stamp_ms, self.flush_began_ms, &mut self.recent);
                 Ok(outcome)
             }
         };
@@ -261,26 +265,55 @@ impl State {
     }
 
     /// Does what the operation says.
-    fn perform(&mut self, revision: u64, content: u64, operation: Operation) -> Result<Outcome, StateError> {
+    fn perform(
+        &mut self,
+        occasion: Occasion,
+        content: u64,
+        operation: Operation,
+    ) -> Result<Outcome, StateError> {
         let (key, value) = match operation {
             Operation::Set { key, value } => (key, Some(value)),
             Operation::Delete { key } => (key, None),
-            other => return Ok(Outcome::Decided(Box::new(self.decide(revision, other)?))),
+            Operation::SetWindow(change) => return Ok(self.set_window(occasion, &change)),
+            other => return Ok(Outcome::Decided(Box::new(self.decide(occasion, other)?))),
         };
         // The one fallible step comes first.
         let before = self.before(&key)?;
-        let slot = value.map_or(Slot::Deleted, |value| {
-            Slot::Row(Arc::new(Row { meta: self.written(before, revision, content), value }))
+        let (revision, existed) = (occasion.revision, before.is_row());
+        let slot = value.map_or(Slot::Deleted(revision), |value| {
+            Slot::Row(Arc::new(Row { meta: self.written(before.meta(), revision, content), value }))
         });
-        self.replace(&key, before, slot);
-        Ok(Outcome::Written(WriteOutcome { revision, existed: before.is_some(), deduplicated: false }))
+        self.replace(occasion, &key, before, slot);
+        Ok(Outcome::Written(WriteOutcome { revision, existed, deduplicated: false }))
     }
 
-    /// What the row of a key says that is about to be written.
-    fn before(&self, key: &[u8]) -> Result<Option<Meta>, StateError> {
-        match self.meta(key) {
-            Err(_) if mutant(Mutant::StateSwallowsFailedRead) => Ok(None),
+    /// What there is of a key that is about to be written.
+    fn before(&self, key: &[u8]) -> Result<Before, StateError> {
+        let before = match self.recent(key) {
+            Some(Slot::Row(row)) => Ok(Before::Row(Arc::clone(row))),
+            Some(Slot::Deleted(revision)) => Ok(Before::Nothing(self.kept(*revision))),
+            None => self.stored_before(key),
+        };
+        match before {
+            Err(_) if mutant(Mutant::StateSwallowsFailedRead) => Ok(Before::Nothing(0)),
             before => before,
+        }
+    }
+
+    fn stored_before(&self, key: &[u8]) -> Result<Before, StateError> {
+        if let Some(before) = self.base.get(key, |meta, value| Before::Stored(meta, value.len()))? {
+            return Ok(before);
+        }
+        let deleted = self.base.deleted(key)?.unwrap_or(0);
+        Ok(Before::Nothing(self.kept(deleted)))
+    }
+
+    /// The revision of a removal, or zero where that is trimmed: when its tombstone goes is each node's own affair.
+    fn kept(&self, deleted: u64) -> u64 {
+        if deleted > self.history.facts().floor || mutant(Mutant::HistoryTrustsTombstones) {
+            deleted
+        } else {
+            0
         }
     }
 
@@ -295,19 +328,30 @@ impl State {
         Meta { revision, created, version: version + local, content }
     }
 
-    /// Puts a row, or nothing, where `before` was.
-    fn replace(&mut self, key: &[u8], before: Option<Meta>, slot: Slot) {
-        if let Some(before) = before {
-            self.rows_hash = self.rows_hash.wrapping_sub(before.element());
-        }
-        match slot {
-            Slot::Row(row) => {
-                self.rows_hash = self.rows_hash.wrapping_add(row.meta.element());
-                self.active.put(key, Slot::Row(row));
+    /// Puts a row, or nothing, where `before` was, and notes the change.
+    fn replace(&mut self, occasion: Occasion, key: &[u8], before: Before, slot: Slot) {
+        let key: Arc<[u8]> = Arc::from(key);
+        match (before.meta(), &slot) {
+            (None, Slot::Deleted(_)) => return,
+            (before, slot) => {
+                let gone = before.as_ref().map_or(0, Meta::element);
+                let come = if let Slot::Row(row) = slot { row.meta.element() } else { 0 };
+                self.rows_hash = self.rows_hash.wrapping_sub(gone).wrapping_add(come);
             }
-            Slot::Deleted if before.is_some() => self.active.put(key, Slot::Deleted),
-            Slot::Deleted => {}
         }
+        let change = occasion.change(&key, matches!(slot, Slot::Deleted(_)), before);
+        self.history.add(&change);
+        self.recent.push(change);
+        self.active.put(&key, slot);
+    }
+
+    /// Sets how much of the past is kept, and trims what that no longer holds.
+    fn set_window(&mut self, occasion: Occasion, change: &WindowChange) -> Outcome {
+        mark(Mark::HistoryWindowSet);
+        self.history.set_window(self.history.facts().window.with(change));
+        self.history.trim(occasion.stamp_ms, self.flush_began_ms, &mut self.recent);
+        let number = self.history.facts().floor;
+        Outcome::Decided(Box::new(Decided { revision: occasion.revision, number, ..Decided::default() }))
     }
 
     /// What the overlays say of `key`, the newer first.
@@ -321,15 +365,11 @@ impl State {
         Some(found)
     }
 
-    fn meta(&self, key: &[u8]) -> Result<Option<Meta>, StateError> {
-        self.see(key, |meta, _| meta)
-    }
-
     /// Shows the key's row to `look`, without copying it.
     fn see<T>(&self, key: &[u8], look: impl FnOnce(Meta, &[u8]) -> T) -> Result<Option<T>, StateError> {
         match self.recent(key) {
             Some(Slot::Row(row)) => Ok(Some(look(row.meta, &row.value))),
-            Some(Slot::Deleted) => Ok(None),
+            Some(Slot::Deleted(_)) => Ok(None),
             None => self.base.get(key, look),
         }
     }
@@ -338,7 +378,7 @@ impl State {
     pub fn get(&self, key: &[u8]) -> Result<Option<Found>, StateError> {
         match self.recent(key).filter(|_| !mutant(Mutant::StateReadsStoreFirst)) {
             Some(Slot::Row(row)) => Ok(Some(row.meta.found(&row.value))),
-            Some(Slot::Deleted) => {
+            Some(Slot::Deleted(_)) => {
                 mark(Mark::TombstoneRead);
                 Ok(None)
             }
@@ -353,107 +393,30 @@ impl State {
             #[cfg(feature = "mutants")]
             store: self.store.clone(),
             base: Arc::clone(&self.base),
-            frozen: self.frozen.as_ref().map(|frozen| frozen.rows.clone()),
+            frozen: self.frozen.as_ref().map(|frozen| (frozen.rows.clone(), frozen.recent.clone())),
             active: self.active.clone(),
+            recent: self.recent.clone(),
             revision: self.applied.index.0,
             changed: self.changed,
+            history: self.history.facts(),
+            clock_ms: self.stamp_ms,
         }
     }
 
-    /// A hash of all rows and of the request memory, equal on all nodes with an equal [`State::applied`].
+    /// A hash of all rows, of the request memory and of what is kept of the past, equal on all nodes with an equal
+    /// [`State::applied`].
     pub fn hash(&self) -> u64 {
-        self.rows_hash.wrapping_add(self.requests.hash())
+        self.rows_hash.wrapping_add(self.requests.hash()).wrapping_add(self.history.hash())
     }
 
-    /// Whether [`State::begin_flush`] should be called now.
-    pub fn flush_due(&self, now_ms: u64) -> bool {
-        let old = now_ms.saturating_sub(self.flush_began_ms) >= self.limits.overlay_age_ms
-            && !mutant(Mutant::StateIgnoresAge);
-        self.can_flush() && (old || self.full() && !mutant(Mutant::StateIgnoresSize))
-    }
-
-    /// Whether the overlay has reached its bound while the one before is still being written. Until that is done the
-    /// caller should apply nothing more, or memory has no bound.
-    pub fn saturated(&self) -> bool {
-        self.frozen.is_some() && self.full()
-    }
-
-    fn full(&self) -> bool {
-        self.active.bytes() + self.requests.unflushed_bytes() >= self.limits.overlay_bytes
-            || self.active.len() >= self.limits.overlay_entries
-    }
-
-    fn can_flush(&self) -> bool {
-        self.frozen.is_none() && self.applied != self.flushed
-    }
-
-    /// Freezes the overlay. `None` when a flush is under way, or when everything is on disk already.
-    pub fn begin_flush(&mut self, now_ms: u64) -> Option<Flush> {
-        if !self.can_flush() {
-            return None;
-        }
-        mark(Mark::FlushBegun);
-        self.flush_began_ms = now_ms;
-        let rows = std::mem::take(&mut self.active);
-        self.frozen = Some(Frozen { rows: rows.clone(), applied: self.applied });
-        let header = Header {
-            cluster: self.cluster,
-            memory: self.limits.request_ids,
-            applied: self.applied,
-            stamp_ms: self.stamp_ms,
-            floor: if mutant(Mutant::FlushDropsFloor) { 0 } else { self.requests.floor() },
-            rows_hash: if mutant(Mutant::FlushDropsHash) { 0 } else { self.rows_hash },
-            requests_hash: self.requests.hash(),
-        };
-        let mut requests = self.requests.take_unflushed();
-        if mutant(Mutant::FlushDropsRequests) {
-            requests.clear();
-        }
-        let retired = std::mem::take(&mut self.retired);
-        Some(Flush { store: self.store.clone(), batch: Batch { header, rows, requests }, retired })
-    }
-
-    /// Retires the frozen overlay: from now on its rows are read from disk.
-    ///
-    /// # Panics
-    /// When this is not the flush that was begun last.
-    pub fn finish_flush(&mut self, flushed: Flushed) {
-        let frozen = self.frozen.take().expect("a flush is finished once, after it was begun");
-        assert_eq!(frozen.applied, flushed.applied, "the finished flush is the one that was begun");
-        mark(Mark::FlushFinished);
-        if mutant(Mutant::FlushDropsOverlay) {
-            self.active = Overlay::default();
-        }
-        self.retired = frozen.rows;
-        if !mutant(Mutant::FlushKeepsStore) {
-            self.base = Arc::new(flushed.base);
-        }
-        self.flushed = flushed.applied;
+    /// How much of the past is kept.
+    pub fn kept_history(&self) -> Kept {
+        self.history.kept()
     }
 
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
         self.store.bytes()
-    }
-}
-
-impl Flush {
-    /// Writes everything in one durable commit. Takes as long as the disk does.
-    ///
-    /// # Errors
-    /// Nothing of it is on disk, or all of it, and nobody knows which: the caller ends the process.
-    pub fn run(self) -> Result<Flushed, StateError> {
-        let Self { store, batch, retired } = self;
-        drop(retired);
-        let base = store.commit(&batch).inspect_err(|_| mark(Mark::FlushFailed))?;
-        Ok(Flushed { base, applied: batch.header.applied })
-    }
-}
-
-impl Flushed {
-    /// What is durable now; the log may be discarded up to here once [`State::finish_flush`] was called.
-    pub fn position(&self) -> Position {
-        self.applied
     }
 }
 

@@ -7,9 +7,10 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | a name | u128: `format`, `cluster`, `index`, `term`, `stamp`, `rows_hash`, `requests_hash`, `floor`, `memory` |
+//! | `meta` | a name | u128: `format`, `cluster`, `index`, `term`, `stamp`, `rows_hash`, `requests_hash`, `floor`, `memory`, those of history |
 //! | `rows` | the key | [`Row::encode`](crate::state::row::Row::encode) |
 //! | `requests` | last revision of the chunk | [`Chunk::bytes`] |
+//! | `changes`, `deleted`, `spans` | see `store/history.rs` | |
 //!
 //! A new file is made under another name and renamed when its first commit is durable, so a file under the final name
 //! is always a whole store.
@@ -22,17 +23,16 @@ use std::{
     },
 };
 
-use protocol::{ClusterId, version::STATE_FORMAT};
+use protocol::{ClusterId, history::Window, version::STATE_FORMAT};
 use raft::Position;
-use redb::{
-    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::{
     disk::{Create, Disk},
     instruments::{Mark, Mutant, mark, mutant},
     state::{
         StateError,
+        history::{Facts, Span},
         requests::{Chunk, Requests},
         row::Meta,
     },
@@ -40,14 +40,19 @@ use crate::{
 
 mod backend;
 pub(crate) mod building;
+mod commit;
 pub(crate) mod generation;
+pub(crate) mod history;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod overlay;
+pub(crate) mod recent;
 pub(crate) mod view;
 
 use backend::Backend;
-use overlay::{Overlay, Slot};
+use commit::{begin, write};
+use overlay::Overlay;
+use recent::Recent;
 
 const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
 const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
@@ -73,13 +78,20 @@ pub(crate) struct Header {
     pub(crate) rows_hash: u64,
     /// The hash of its request memory, checked when that is loaded.
     pub(crate) requests_hash: u64,
+    /// How far its history goes back, and by which bounds.
+    pub(crate) history: Facts,
+    /// The hash of the changes in it, checked when their spans are loaded.
+    pub(crate) changes_hash: u64,
 }
 
 /// One commit.
+#[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) header: Header,
     pub(crate) rows: Overlay,
     pub(crate) requests: Vec<Chunk>,
+    pub(crate) changes: Recent,
+    pub(crate) spans: Vec<Span>,
 }
 
 /// The open file. Clones share it.
@@ -94,6 +106,8 @@ pub(crate) struct Store {
 /// The rows of one commit, for as long as it is held.
 pub(crate) struct Base {
     rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    changes: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    deleted: redb::ReadOnlyTable<&'static [u8], u64>,
     path: Arc<Path>,
     /// Kept open for the rows: a scan goes on though another state has taken the place of this one.
     _database: Arc<Database>,
@@ -209,6 +223,16 @@ impl Store {
             floor: small("floor")?,
             rows_hash: small("rows_hash")?,
             requests_hash: small("requests_hash")?,
+            history: Facts {
+                window: Window {
+                    changes: small("window_changes")?,
+                    age_ms: small("window_age")?,
+                    bytes: small("window_bytes")?,
+                },
+                floor: small("history_floor")?,
+                floor_ms: small("history_stamp")?,
+            },
+            changes_hash: small("changes_hash")?,
         })
     }
 
@@ -230,8 +254,15 @@ impl Store {
 
     /// The rows of the last commit.
     pub(crate) fn base(&self) -> Result<Base, StateError> {
-        let rows = self.read()?.open_table(ROWS).map_err(|_| self.damaged("it has no rows"))?;
-        Ok(Base { rows, path: Arc::clone(&self.path), _database: Arc::clone(&self.database) })
+        let transaction = self.read()?;
+        let damaged = |_| self.damaged("it has no rows, or no history of them");
+        Ok(Base {
+            rows: transaction.open_table(ROWS).map_err(damaged)?,
+            changes: transaction.open_table(history::CHANGES).map_err(damaged)?,
+            deleted: transaction.open_table(history::DELETED).map_err(damaged)?,
+            path: Arc::clone(&self.path),
+            _database: Arc::clone(&self.database),
+        })
     }
 
     /// Makes a batch durable, all of it or nothing, and returns the rows with it.
@@ -322,6 +353,12 @@ impl Stored {
     }
 }
 
+impl Default for Header {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
 impl Header {
     const EMPTY: Self = Self {
         cluster: ClusterId([0; 16]),
@@ -331,9 +368,12 @@ impl Header {
         floor: 0,
         rows_hash: 0,
         requests_hash: 0,
+        history: Facts::FIRST,
+        changes_hash: 0,
     };
 
-    fn rows(&self) -> [(&'static str, u128); 9] {
+    fn rows(&self) -> [(&'static str, u128); 15] {
+        let Facts { window, floor, floor_ms } = self.history;
         [
             ("format", u128::from(STATE_FORMAT)),
             ("cluster", u128::from_be_bytes(self.cluster.0)),
@@ -344,6 +384,12 @@ impl Header {
             ("floor", u128::from(self.floor)),
             ("rows_hash", u128::from(self.rows_hash)),
             ("requests_hash", u128::from(self.requests_hash)),
+            ("history_floor", u128::from(floor)),
+            ("history_stamp", u128::from(floor_ms)),
+            ("window_changes", u128::from(window.changes)),
+            ("window_age", u128::from(window.age_ms)),
+            ("window_bytes", u128::from(window.bytes)),
+            ("changes_hash", u128::from(self.changes_hash)),
         ]
     }
 }
@@ -371,86 +417,13 @@ fn create(disk: &dyn Disk, dir: &Path, header: Header) -> Result<(), StateError>
     let store = Store::open_file(disk, &unfinished, Create::IfAbsent, 1024 * 1024)?;
     let requests_hash = Requests::new(1, 0).hash();
     let header = Header { requests_hash, ..header };
-    write(&store.database, &Batch { header, rows: Overlay::default(), requests: Vec::new() })?;
+    write(&store.database, &Batch { header, ..Batch::default() })?;
     drop(store);
     disk.rename(&unfinished, &path).map_err(disk_error("rename", &unfinished))?;
     if mutant(Mutant::StoreSkipsDirectory) {
         return Ok(());
     }
     disk.sync_dir(dir).map_err(disk_error("sync", dir))
-}
-
-fn write(database: &Database, batch: &Batch) -> Result<(), StateError> {
-    let mut transaction = begin(database)?;
-    if mutant(Mutant::StoreCommitsLazily) && batch.header.applied != Position::ZERO {
-        let _ = transaction.set_durability(redb::Durability::None);
-    }
-    if mutant(Mutant::StoreRowsFirst) {
-        write_rows(&transaction, &batch.rows)?;
-        transaction = apart(Mutant::StoreRowsFirst, transaction, database)?;
-    }
-    write_meta(&transaction, &batch.header)?;
-    let transaction = apart(Mutant::StorePositionFirst, transaction, database)?;
-    write_rows(&transaction, &batch.rows)?;
-    let transaction = apart(Mutant::StoreRequestsApart, transaction, database)?;
-    write_requests(&transaction, batch)?;
-    transaction.commit().map_err(StateError::store("commit"))
-}
-
-fn begin(database: &Database) -> Result<WriteTransaction, StateError> {
-    let mut transaction = database.begin_write().map_err(StateError::store("begin a commit"))?;
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
-/// The same transaction; a bug that is on splits it here.
-fn apart(
-    bug: Mutant,
-    transaction: WriteTransaction,
-    database: &Database,
-) -> Result<WriteTransaction, StateError> {
-    if !mutant(bug) {
-        return Ok(transaction);
-    }
-    transaction.commit().map_err(StateError::store("commit"))?;
-    begin(database)
-}
-
-fn write_meta(transaction: &WriteTransaction, header: &Header) -> Result<(), StateError> {
-    let mut table = transaction.open_table(META).map_err(StateError::store("open its own facts"))?;
-    for (name, value) in header.rows() {
-        table.insert(name, value).map_err(StateError::store("write its own facts"))?;
-    }
-    Ok(())
-}
-
-fn write_rows(transaction: &WriteTransaction, rows: &Overlay) -> Result<(), StateError> {
-    let mut table = transaction.open_table(ROWS).map_err(StateError::store("open the rows"))?;
-    let failed = StateError::store("write a row");
-    let mut bytes = Vec::new();
-    for (key, slot) in rows.iter() {
-        match slot {
-            Slot::Row(row) => {
-                row.encode(&mut bytes);
-                table.insert(key, bytes.as_slice()).map_err(&failed)?;
-            }
-            Slot::Deleted if mutant(Mutant::StoreKeepsDeleted) => {}
-            Slot::Deleted => {
-                table.remove(key).map_err(&failed)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Adds the new chunks and removes those whose every id is forgotten.
-fn write_requests(transaction: &WriteTransaction, batch: &Batch) -> Result<(), StateError> {
-    let mut table = transaction.open_table(REQUESTS).map_err(StateError::store("open the request memory"))?;
-    let failed = StateError::store("write the request memory");
-    for chunk in &batch.requests {
-        table.insert(chunk.last(), chunk.bytes()).map_err(&failed)?;
-    }
-    table.retain_in(..=batch.header.floor, |_, _| false).map_err(&failed)
 }
 
 fn disk_error(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> StateError {

@@ -10,9 +10,9 @@ use kvd::{
     disk::Disk,
     log::{Log, Over, Recovered, Settings},
     snapshot::{Progress, Received, Sending, SnapshotError},
-    state::{Install, Outcome, State, StateLimits, WriteOutcome},
+    state::{Install, Outcome, State, StateLimits, WriteOutcome, view::PageLimits},
 };
-use protocol::{ClusterId, Command, Operation, RequestId};
+use protocol::{ClusterId, Command, Operation, RequestId, Scan, ScanFrame, history::WindowChange};
 use raft::{Entry, HardState, NodeId, Payload, Persist, Position, Term, Ticket};
 use testkit::disk::SimDisk;
 
@@ -50,7 +50,10 @@ fn state(disk: &SimDisk) -> State {
 fn command(index: u64, value_bytes: usize) -> Payload {
     let request = RequestId { token: u128::from(index).to_le_bytes(), learned: index - 1, cluster: CLUSTER };
     let key = format!("key {}", index * 5 % 9).into_bytes();
-    let operation = if index % 4 == 3 {
+    let operation = if index == 2 {
+        // The past of what is sent is not all that there was.
+        Operation::SetWindow(WindowChange { changes: Some(23), ..WindowChange::default() })
+    } else if index % 4 == 3 {
         Operation::Delete { key }
     } else {
         Operation::Set { key, value: vec![u8::try_from(index % 251).unwrap(); value_bytes] }
@@ -91,6 +94,21 @@ fn receive(into: &State, blocks: &[Vec<u8>]) -> Result<Option<Received>, Snapsho
     Ok(receiving.cut())
 }
 
+/// All rows as they were at a revision, and what is kept of one key.
+fn past(state: &State, at: u64) -> Vec<ScanFrame> {
+    let rows = Scan { at: Some(at), ..Scan::default() };
+    let versions = Scan { at: Some(at), ..Scan::versions(b"key 3") };
+    let shown = [rows, versions].into_iter().flat_map(|scan| {
+        let mut cursor = state.view().scan(scan, PageLimits::default()).ok();
+        std::iter::from_fn(move || {
+            let frame = cursor.as_mut()?.answer().unwrap();
+            cursor = cursor.take().filter(|_| matches!(frame, ScanFrame::Page(_)));
+            Some(frame)
+        })
+    });
+    shown.collect()
+}
+
 fn sample(value_bytes: usize) -> (State, Vec<Vec<u8>>) {
     let state = filled(&made(), SENT, value_bytes);
     let blocks = blocks(state.sending().unwrap());
@@ -114,6 +132,9 @@ fn what_is_received_is_what_was_sent() {
             assert_eq!(new.get(&key).unwrap(), sender.get(&key).unwrap(), "key {n}");
         }
         assert!(old.get(b"key 0").is_ok(), "the old state is read until it is let go");
+        for revision in sender.kept_history().oldest..=SENT {
+            assert_eq!(past(&new, revision), past(&sender, revision), "the past of {revision}");
+        }
         // What comes next does the same to both; the last of these was applied before.
         for index in SENT + 1..SENT + 8 {
             let next = entry(index, 9, 40);
@@ -192,13 +213,16 @@ fn a_state_of_another_cluster_is_refused() {
 #[test]
 fn the_bytes_of_a_state_are_a_promise() {
     let mut sender = state(&made());
-    let put = |index, key: &str, value: &str| {
-        let request = RequestId { token: [3; 16], learned: 0, cluster: CLUSTER };
-        let operation = Operation::Set { key: key.into(), value: value.into() };
+    let write = |index: u8, operation| {
+        let request = RequestId { token: [index; 16], learned: 0, cluster: CLUSTER };
+        let index = u64::from(index);
         let command = Command { request, stamp_ms: 77, wall_ms: 0, operation };
         Entry { position: Position::new(index, 2), payload: Payload::Command(command.encode().into()) }
     };
-    sender.apply(&put(1, "hello", "world")).unwrap();
+    let set = |key: &str, value: &str| Operation::Set { key: key.into(), value: value.into() };
+    sender.apply(&write(1, set("hello", "world"))).unwrap();
+    sender.apply(&write(2, set("bye", "now"))).unwrap();
+    sender.apply(&write(3, Operation::Delete { key: "bye".into() })).unwrap();
     let flushed = sender.begin_flush(0).unwrap().run().unwrap();
     sender.finish_flush(flushed);
     let mut shown = String::new();

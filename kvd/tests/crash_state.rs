@@ -11,11 +11,11 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use kvd::{
     disk::Disk,
-    state::{Outcome, State, StateError, StateLimits, WriteOutcome},
+    state::{Outcome, State, StateError, StateLimits, WriteOutcome, view::PageLimits},
 };
 use protocol::{
-    ClusterId, Command, Condition, KeyRange, Operation, Refused, RequestId, Transaction, operation::Action,
-    response::Found,
+    ClusterId, Command, Condition, KeyRange, Operation, Refused, RequestId, Scan, ScanFrame, Transaction,
+    history::WindowChange, operation::Action, response::Found,
 };
 use raft::{Entry, Payload, Position};
 use testkit::disk::SimDisk;
@@ -52,6 +52,10 @@ fn operation(index: u64, value_bytes: usize) -> Operation {
         return Operation::Delete { key };
     }
     let value = vec![u8::try_from(index % 251).unwrap(); value_bytes];
+    if index == 10 {
+        // From here on most of the past is trimmed.
+        return Operation::SetWindow(WindowChange { changes: Some(7), ..WindowChange::default() });
+    }
     match index % 12 {
         // Some hold and some do not, and a retry must hear the same of both.
         5 => {
@@ -154,6 +158,10 @@ impl Story {
             let found = state.get(&key(n)).unwrap();
             assert_eq!(found.as_ref(), self.rows[at].get(&key(n)), "key {n} at {at}");
         }
+        for revision in state.kept_history().oldest..=at as u64 {
+            let rows = &self.rows[usize::try_from(revision).unwrap()];
+            assert_eq!(&past(state, revision), rows, "at {at} the past of {revision}");
+        }
     }
 
     /// Each write of the story is sent once more: the newest are answered from memory, the others have expired.
@@ -181,6 +189,17 @@ impl Story {
     }
 }
 
+/// All rows as they were at a revision.
+fn past(state: &State, at: u64) -> BTreeMap<Vec<u8>, Found> {
+    let scan = Scan { at: Some(at), ..Scan::default() };
+    let mut cursor = state.view().scan(scan, PageLimits::default()).unwrap();
+    let mut rows = BTreeMap::new();
+    while let ScanFrame::Page(page) = cursor.answer().unwrap() {
+        rows.extend(page.rows.into_iter().map(|row| (row.key, row.found)));
+    }
+    rows
+}
+
 fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, Found> {
     let mut rows = before.clone();
     let Payload::Command(bytes) = &entry.payload else { return rows };
@@ -192,7 +211,10 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
         Operation::Conditional { key, value: Some(value), .. } => {
             rows.insert(key, Found { value, revision, created: revision, version: 1 });
         }
-        Operation::Conditional { .. } | Operation::DeleteRange { .. } | Operation::Increment { .. } => {}
+        Operation::Conditional { .. }
+        | Operation::DeleteRange { .. }
+        | Operation::Increment { .. }
+        | Operation::SetWindow(_) => {}
         Operation::Set { key, value } => put(&mut rows, revision, key, value),
         Operation::Transaction(transaction) => {
             for action in transaction.then {

@@ -231,9 +231,11 @@ impl Retry {
             Refused::Expired if self.may_be_applied() => Next::Fail(
                 self.unknown(format!("{by} said {refused}, after an attempt that may have arrived")),
             ),
-            Refused::TooLarge { .. } | Refused::Invalid(_) | Refused::Expired | Refused::BadRequestId(_) => {
-                Next::Fail(Error::Refused(refused))
-            }
+            Refused::TooLarge { .. }
+            | Refused::Invalid(_)
+            | Refused::Expired
+            | Refused::BadRequestId(_)
+            | Refused::NotKept { .. } => Next::Fail(Error::Refused(refused)),
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! A scan begins as any read does: nodes are asked until one serves it, within the budget of a call; from then on each
 //! page has that budget. When the stream breaks, the rest is asked of any node that can still serve **the same
-//! revision** ([`Scan::at`]); where nothing was written since, every node that has it can. Otherwise the scan ends with
+//! revision** ([`Scan::at`]): every one that has reached it and still keeps it. Otherwise the scan ends with
 //! [`Error::Cut`], which says after which key another one could go on, at another revision. A scan that has shown
-//! nothing yet is simply begun again.
+//! nothing yet is simply begun again. Of versions of one key, what is left is what came before the last that was shown.
 //!
 //! Nothing is read ahead but what the stream's window holds: a caller that takes its time makes the node wait.
 
@@ -39,6 +39,8 @@ pub struct Pages {
     /// Rows that were shown, the last key of them, and the revision that all are of.
     shown: u64,
     last: Option<Vec<u8>>,
+    /// The last version, where versions are wanted.
+    last_version: Option<u64>,
     revision: Option<u64>,
     served_by: u64,
     end: Option<End>,
@@ -64,6 +66,7 @@ impl Pages {
             stream: None,
             shown: 0,
             last: None,
+            last_version: None,
             revision: None,
             served_by: 0,
             end: None,
@@ -78,8 +81,14 @@ impl Pages {
         self.scan.check()?;
         let mut until = Instant::now() + self.timeout;
         while self.end.is_none() {
+            if let Some(end) = self.enough() {
+                self.end = Some(end);
+                break;
+            }
             match self.frame(until).await? {
-                ScanFrame::Page(page) if page.rows.is_empty() => until = Instant::now() + self.timeout,
+                ScanFrame::Page(page) if page.rows.is_empty() && page.versions.is_empty() => {
+                    until = Instant::now() + self.timeout;
+                }
                 ScanFrame::Page(page) => return Ok(Some(page)),
                 ScanFrame::End(end) => self.ended(end),
                 ScanFrame::Refused(refused) => return Err(self.cut(refused.to_string())),
@@ -87,6 +96,15 @@ impl Pages {
             }
         }
         Ok(None)
+    }
+
+    /// The end of a list of versions whose stream was lost behind the last that was wanted. Whether there are more nobody
+    /// said, so there may be.
+    fn enough(&self) -> Option<End> {
+        let lost = self.stream.is_none() && self.scan.want == Want::Versions;
+        let full = self.scan.limit.is_some_and(|limit| limit <= self.shown);
+        let revision = self.revision.filter(|_| lost && full)?;
+        Some(End { count: self.shown, revision, more: true })
     }
 
     /// What the node said at the end of a whole scan.
@@ -132,7 +150,7 @@ impl Pages {
     fn accept(&mut self, stream: &mut Stream, frame: &ScanFrame) -> Result<(), Error> {
         let sound = match frame {
             ScanFrame::Page(page) => {
-                stream.given += page.rows.len() as u64;
+                stream.given += shown(page);
                 let known = self.revision.is_none_or(|revision| revision == page.revision);
                 let within = stream.asked.limit.is_none_or(|limit| stream.given <= limit);
                 let mut before = self.last.as_ref();
@@ -140,7 +158,15 @@ impl Pages {
                     let after = before.replace(&row.key).is_none_or(|before| *before < row.key);
                     after && stream.asked.covers(&row.key)
                 });
-                known && within && ordered
+                let mut before = self.last_version;
+                let newest_first = page.versions.iter().all(|version| {
+                    before.replace(version.revision).is_none_or(|before| before > version.revision)
+                });
+                let right_kind = match stream.asked.want {
+                    Want::Versions => page.rows.is_empty(),
+                    _ => page.versions.is_empty(),
+                };
+                known && within && ordered && newest_first && right_kind
             }
             ScanFrame::End(end) => {
                 let known = self.revision.is_none_or(|revision| revision == end.revision);
@@ -152,10 +178,11 @@ impl Pages {
             return Err(self.cut("the node sent what makes no sense".into()));
         }
         if let ScanFrame::Page(page) = frame
-            && let Some(last) = page.rows.last()
+            && shown(page) > 0
         {
-            self.shown += page.rows.len() as u64;
-            self.last = Some(last.key.clone());
+            self.shown += shown(page);
+            self.last = page.rows.last().map(|row| row.key.clone());
+            self.last_version = page.versions.last().map(|version| version.revision);
             self.revision = Some(page.revision);
             self.nodes.learn_index(page.revision);
         }
@@ -179,8 +206,16 @@ impl Pages {
 
     /// What is left to be asked.
     fn rest(&self) -> Scan {
-        let Some(last) = &self.last else { return self.scan.clone() };
-        let rest = Scan { at: self.revision, ..self.scan.clone().after(last) };
+        let rest = Scan { at: self.revision, age_ms: None, ..self.scan.clone() };
+        let rest = match (&self.last, self.last_version) {
+            (Some(last), _) => rest.after(last),
+            (None, Some(_)) => Scan { below: self.last_version, ..rest },
+            (None, None) => return self.scan.clone(),
+        };
+        if self.last.is_none() {
+            let left = self.scan.limit.map(|limit| limit.saturating_sub(self.shown));
+            return Scan { limit: left, ..rest };
+        }
         match self.scan.limit {
             Some(limit) if limit <= self.shown => Scan { limit: Some(1), want: Want::Count, ..rest },
             limit => Scan { limit: limit.map(|limit| limit - self.shown), ..rest },
@@ -261,4 +296,9 @@ async fn read(reader: &mut FrameReader) -> Result<ScanFrame, EndpointError> {
     let bytes = reader.next(limits::CLIENT_FRAME_BYTES).await.map_err(endpoint_error)?;
     let bytes = bytes.ok_or_else(|| dropped("the stream ended before the scan".into()))?;
     ScanFrame::decode(&bytes).map_err(|error| dropped(error.to_string()))
+}
+
+/// How much a page shows.
+fn shown(page: &Page) -> u64 {
+    (page.rows.len() + page.versions.len()) as u64
 }

@@ -6,7 +6,7 @@
 
 use protocol::{
     ClusterId, Condition, Decided, KeyRange, Operation, Request, RequestId, Response, Transaction, Verdict,
-    response::Found,
+    history::WindowChange, response::Found,
 };
 
 use crate::{Client, Error};
@@ -110,6 +110,15 @@ impl Client {
         request: Option<RequestId>,
     ) -> Result<Judged, Error> {
         self.judge(Operation::Transaction(transaction), request).await
+    }
+
+    /// Changes how much of the past is kept. The number of the answer is the oldest revision that can be read from then on.
+    pub async fn set_window(
+        &self,
+        change: WindowChange,
+        request: Option<RequestId>,
+    ) -> Result<Judged, Error> {
+        self.judge(Operation::SetWindow(change), request).await
     }
 
     async fn write(&self, operation: Operation, given: Option<RequestId>) -> Result<Written, Error> {

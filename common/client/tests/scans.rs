@@ -26,7 +26,7 @@ fn run(test: impl Future<Output = ()>) {
 fn page(revision: u64, keys: &[&str]) -> ScanFrame {
     let found = Found { value: b"v".to_vec(), revision: 1, created: 1, version: 1 };
     let row = |key: &&str| Row { key: key.as_bytes().to_vec(), found: found.clone() };
-    ScanFrame::Page(Page { revision, rows: keys.iter().map(row).collect() })
+    ScanFrame::Page(Page { revision, rows: keys.iter().map(row).collect(), ..Page::default() })
 }
 
 fn end(count: u64, revision: u64, more: bool) -> ScanFrame {

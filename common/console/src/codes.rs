@@ -250,6 +250,14 @@ pub const CODES: &[Code] = &[
         "Read fewer keys in it, or read them before and compare their revisions in it.",
     ),
     code(
+        "KV-0812",
+        "not_kept",
+        Exit::Refused,
+        "What is asked for is older than what the cluster keeps of the past. The message says which revision is the oldest. \
+         Nothing was read, and nothing written.",
+        "Read the oldest, or a later one. `kvctl retention` shows how much is kept and changes it for what is to come.",
+    ),
+    code(
         "KV-0820",
         "exists",
         Exit::Refused,

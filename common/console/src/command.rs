@@ -26,10 +26,14 @@ mod explain;
 mod generate;
 mod get;
 mod handover;
+mod history;
 mod increment;
 mod install;
+mod past;
 mod ping;
 mod remove;
+mod retention;
+mod revert;
 mod transact;
 mod transfer;
 mod tree;
@@ -191,6 +195,10 @@ pub enum Command {
     Txn(transact::Txn),
     /// Say whether a key is there
     Exists(data::Exists),
+    /// Show what a key held, newest first
+    History(history::History),
+    /// Give a key what it held earlier
+    Revert(revert::Revert),
     /// List keys and folders below a prefix
     Ls(tree::Ls),
     /// Draw keys as a tree of folders
@@ -217,6 +225,8 @@ pub enum Command {
     Context(context::Context),
     /// Show the settings that hold
     Config(config::Config),
+    /// Show or change how much of the past is kept
+    Retention(retention::Retention),
     /// Say which version this is
     Version(cluster::Version),
     /// Measure the cluster under load
@@ -242,6 +252,9 @@ impl Command {
             Self::Incr(incr) => incr.prepare(),
             Self::Txn(txn) => txn.prepare(),
             Self::Exists(exists) => data::check_key(&exists.key),
+            Self::History(history) => history.prepare(),
+            Self::Revert(revert) => revert.prepare(),
+            Self::Retention(retention) => retention.prepare(),
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
@@ -279,6 +292,9 @@ impl Command {
             Self::Incr(incr) => incr.run(session).await,
             Self::Txn(txn) => txn.run(session).await,
             Self::Exists(exists) => exists.run(session).await,
+            Self::History(history) => history.run(session, out).await,
+            Self::Revert(revert) => revert.run(session).await,
+            Self::Retention(retention) => retention.run(session).await,
             Self::Status(status) => status.run(session).await,
             Self::Leader(leader) => leader.run(session).await,
             Self::Bench(bench) => bench.run(session).await,
@@ -308,11 +324,14 @@ impl Command {
             | Self::Import(_)
             | Self::Bench(_)
             | Self::Compact(_)
-            | Self::Drain(_) => true,
+            | Self::Drain(_)
+            | Self::Revert(_) => true,
             Self::Txn(txn) => txn.changes(),
+            Self::Retention(retention) => retention.writes(),
             Self::Leader(leader) => leader.changes(),
             Self::Get(_)
             | Self::Exists(_)
+            | Self::History(_)
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
@@ -333,15 +352,18 @@ impl Command {
 
     /// Whether it changes keys.
     pub fn writes(&self) -> bool {
-        use Command::{Bench, Del, Import, Incr, Set, Txn};
-        matches!(self, Set(_) | Del(_) | Incr(_) | Txn(_) | Bench(_) | Import(_))
+        use Command::{Bench, Del, Import, Incr, Revert, Set, Txn};
+        match self {
+            Self::Retention(retention) => retention.writes(),
+            _ => matches!(self, Set(_) | Del(_) | Incr(_) | Txn(_) | Revert(_) | Bench(_) | Import(_)),
+        }
     }
 
     /// Whether it reads or writes files and standard streams while it runs.
     pub fn streams(&self) -> bool {
         match self {
             Self::Get(get) => get.streams(),
-            Self::Ls(_) | Self::Tree(_) | Self::Export(_) | Self::Import(_) => true,
+            Self::History(_) | Self::Ls(_) | Self::Tree(_) | Self::Export(_) | Self::Import(_) => true,
             _ => false,
         }
     }

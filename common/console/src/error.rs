@@ -180,7 +180,10 @@ impl From<Refused> for Failure {
             Refused::Busy { .. } => Self::new(Exit::Deadline, "KV-0502", "busy", message)
                 .hint("nothing was done; retry a little later"),
             Refused::Unavailable(_) => Self::new(Exit::Refused, "KV-0805", "unavailable", message)
-                .hint("nothing was done; ask another node with `-e`"),
+                .hint("nothing was done; `kvctl status` shows how each node is"),
+            Refused::NotKept { oldest, .. } => Self::new(Exit::Refused, "KV-0812", "not_kept", message).hint(format!(
+                "`--rev {oldest}` reads the oldest; `kvctl retention` shows how much of the past is kept, and changes it"
+            )),
             Refused::Invalid(_) => Self::new(Exit::Refused, "KV-0802", "invalid", message),
             Refused::Expired => Self::new(Exit::Refused, "KV-0803", "expired", message)
                 .hint("the request id is too old to be remembered; read the key, then write without one"),
@@ -233,6 +236,7 @@ mod tests {
             (Refused::Expired, "KV-0803"),
             (Refused::BadRequestId("x".into()), "KV-0804"),
             (Refused::Unavailable("x".into()), "KV-0805"),
+            (Refused::NotKept { oldest: 7, age_ms: Some(5000) }, "KV-0812"),
         ];
         for (refused, code) in cases {
             let failure = Failure::from(refused);

@@ -22,6 +22,62 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads an age: `0s`, `90s`, `10m`, `24h`, `7d`, up to 366 days.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let factor: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("an age is a number and a unit, such as 90s, 10m, 24h or 7d".to_owned()),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "an age begins with a whole number, such as 10m".to_owned())?;
+    let millis = number.checked_mul(factor).filter(|millis| *millis <= protocol::limits::WINDOW_AGE_MS);
+    millis.map(Duration::from_millis).ok_or_else(|| "longer than 366 days".to_owned())
+}
+
+/// Reads a size: `4096`, `64K`, `64M`, `1G`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let factor: u64 = match unit {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => return Err("a size is a number of bytes, or one with K, M or G".to_owned()),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "a size begins with a whole number, such as 64M".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "more than there is".to_owned())
+}
+
+/// Milliseconds since 1970 as RFC 3339 in UTC: `2023-11-14T22:13:20.123Z`.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a day of any u64 of milliseconds is far from the bounds of u64"
+)]
+pub fn timestamp(wall_ms: u64) -> String {
+    let (seconds, millis) = (wall_ms / 1000, wall_ms % 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's days to civil, which counts years from the first of March of the year 0.
+    let shifted = days.saturating_add(719_468);
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let leaps = day_of_era / 1460 + day_of_era / 146_096;
+    let year_of_era = (day_of_era + day_of_era / 36_524 - leaps) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era.saturating_mul(400) + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 /// Bytes as `812`, `1.2K`, `3.4M`, `1.2G`.
 pub fn size(bytes: u64) -> String {
     if bytes < 1024 {
@@ -206,5 +262,37 @@ mod tests {
     fn control_characters_do_not_reach_a_terminal() {
         assert_eq!(printable("a\x1b[31mb\tc"), "a\\u{1b}[31mb\\tc");
         assert_eq!(key(b"\xff"), "\u{fffd}");
+    }
+
+    #[test]
+    fn ages_and_sizes_are_read_up_to_their_limits() {
+        assert_eq!(parse_age("10m"), Ok(Duration::from_mins(10)));
+        assert_eq!(parse_age("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_age("366d").map(|age| age.as_secs()), Ok(366 * 86_400));
+        for wrong in ["367d", "10", "m", "-1m", "1w", "99999999999999999999s", "99999999999999999h"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            (parse_size("0"), parse_size("64M"), parse_size("1G")),
+            (Ok(0), Ok(64 << 20), Ok(1 << 30))
+        );
+        for wrong in ["", "M", "1T", "-1", "99999999999999999G"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_told_in_utc() {
+        for (wall_ms, want) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
+            (4_107_542_399_000, "2100-02-28T23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(timestamp(wall_ms), want);
+        }
     }
 }

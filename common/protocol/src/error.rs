@@ -75,4 +75,17 @@ pub enum Refused {
     /// The node cannot serve (it is stopping, or its disk is damaged). Nothing was done; ask another.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// What is asked for is older than what is kept of the past. Nothing was read.
+    #[error("that is no longer kept: the oldest revision is {oldest}{}", ago(*age_ms))]
+    NotKept {
+        /// The oldest revision that can be read.
+        oldest: u64,
+        /// How long ago it was the newest, where that is known.
+        age_ms: Option<u64>,
+    },
+}
+
+/// In words, to the second: of a revision, how old it is.
+fn ago(age_ms: Option<u64>) -> String {
+    age_ms.map_or_else(String::new, |age_ms| format!(", of {} s ago", age_ms / 1000))
 }

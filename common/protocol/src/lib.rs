@@ -7,6 +7,7 @@
 //! | [`identity`] | cluster, request and incarnation ids |
 //! | [`command`], [`operation`] | what is inside a log entry, and what it does |
 //! | [`request`], [`response`] | client frames |
+//! | [`history`] | how much of the past is kept, and what is shown of it |
 //! | [`scan`] | many rows of one revision, on a stream of their own |
 //! | [`frame`] | the record of one entry: the same bytes between servers and in the log |
 //! | [`peer`] | frames between servers |
@@ -28,6 +29,7 @@
 pub mod command;
 pub mod error;
 pub mod frame;
+pub mod history;
 pub mod identity;
 pub mod limits;
 pub mod operation;

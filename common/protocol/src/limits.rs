@@ -19,6 +19,14 @@ pub const TRANSACTION_ROWS: usize = 1000;
 pub const RESULT_BYTES: usize = 768 * 1024;
 /// What a row counts for beside key and value: more than its numbers take in a frame.
 pub const ROW_BYTES: usize = 64;
+/// What a change counts for in the window of what is kept, beside its key and the value that it replaced.
+pub const CHANGE_BYTES: usize = 96;
+/// Most changes that a window may keep.
+pub const WINDOW_CHANGES: u64 = 10_000_000;
+/// Longest time that a window may keep changes: 366 days.
+pub const WINDOW_AGE_MS: u64 = 366 * 24 * 60 * 60 * 1000;
+/// Most bytes that a window may keep.
+pub const WINDOW_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// Longest bound of a range: the longest key, and a byte more for what comes right after it.
 pub const BOUND_BYTES: usize = KEY_BYTES + 1;
 /// A page of a scan is full when its rows have so many bytes: the last of them may be a large one and still fits into a

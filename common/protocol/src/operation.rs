@@ -12,6 +12,7 @@
 use crate::{
     DecodeError,
     command::{check_key, within},
+    history::WindowChange,
     limits,
 };
 
@@ -64,6 +65,8 @@ pub enum Operation {
     },
     /// Compares keys, and reads and writes others as that comes out.
     Transaction(Transaction),
+    /// Changes how much of the past is kept.
+    SetWindow(WindowChange),
 }
 
 /// What must be so of a key for a write to be done.
@@ -181,6 +184,7 @@ impl Operation {
                 within("write", total([key.len(), value, expected]), limits::WRITE_BYTES)
             }
             Self::Transaction(transaction) => transaction.check(),
+            Self::SetWindow(change) => change.check(),
             Self::DeleteRange { range, most } => {
                 range.check()?;
                 if *most == 0 {

@@ -5,7 +5,7 @@ pub(crate) mod wire;
 use prost::Message as _;
 
 use self::wire::{ResponseWire, WelcomeWire};
-use crate::{ClusterId, DecodeError, Refused, Verdict};
+use crate::{ClusterId, DecodeError, Refused, Verdict, history::Kept};
 
 /// The first thing a server says on a client connection, on a stream of its own, unasked: what a client needs
 /// before its first write.
@@ -99,6 +99,7 @@ pub struct Decided {
     /// | [`Operation::Increment`](crate::Operation::Increment) | the sum, or on [`Verdict::Overflow`] what is there, as an `i64` of the same bits; on [`Verdict::NotANumber`] the revision that wrote what is there |
     /// | [`Operation::DeleteRange`](crate::Operation::DeleteRange) | how many keys were removed |
     /// | [`Operation::Transaction`](crate::Operation::Transaction) | zero |
+    /// | [`Operation::SetWindow`](crate::Operation::SetWindow) | the oldest revision that can be read from then on |
     pub number: u64,
     /// Whether the key was there before; for a range, whether any was.
     pub existed: bool,
@@ -198,6 +199,8 @@ pub struct NodeStatus {
     pub drained: bool,
     /// What is wrong, in the words of the daemon; empty when all is well.
     pub trouble: String,
+    /// What it keeps of the past, equal on all nodes with an equal `applied`.
+    pub kept: Kept,
 }
 
 impl Welcome {

@@ -9,13 +9,17 @@
 //! so nobody takes a part for the whole. An empty page is a sign of life: the node has looked at many keys and found
 //! none to show.
 //!
-//! A scan goes on where another broke off when it names that one's revision in [`Scan::at`] and begins after its last
-//! key: a node serves it when nothing has been written since, and otherwise says [`ScanFrame::Cut`].
+//! A scan shows the newest revision, or the one that it names in [`Scan::at`], or what was there [`Scan::age_ms`] ago: any
+//! that is still kept, by any node that has it. What is older is refused with the oldest that there is
+//! ([`Refused::NotKept`]), what is not written yet as invalid. So a scan goes on where another broke off when it names
+//! that one's revision and begins after its last key.
 
 use prost::Message as _;
 
 use crate::{
-    Consistency, DecodeError, Refused, limits,
+    Consistency, DecodeError, Refused,
+    history::{Version, VersionWire},
+    limits,
     response::{Found, wire::RefusedWire},
 };
 
@@ -34,6 +38,10 @@ pub struct Scan {
     pub consistency: Consistency,
     /// Only this revision will do.
     pub at: Option<u64>,
+    /// What was there so many milliseconds ago, by the stamps of the leaders. Not together with `at`.
+    pub age_ms: Option<u64>,
+    /// Of versions only those before this revision.
+    pub below: Option<u64>,
 }
 
 /// What a scan shows of each key.
@@ -46,6 +54,8 @@ pub enum Want {
     Keys,
     /// Nothing; only [`End::count`] is of interest.
     Count,
+    /// Of one key all that is kept, newest first: [`Page::versions`] in the place of rows.
+    Versions,
 }
 
 /// One answer on the stream of a scan.
@@ -68,6 +78,8 @@ pub struct Page {
     pub revision: u64,
     /// None, when many keys had to be passed over.
     pub rows: Vec<Row>,
+    /// What one key held, newest first; only where that was wanted.
+    pub versions: Vec<Version>,
 }
 
 /// A key that is there.
@@ -101,6 +113,16 @@ impl Scan {
         Self { from: from.to_vec(), to: Some(to.to_vec()), ..Self::default() }
     }
 
+    /// All that is kept of one key.
+    pub fn versions(key: &[u8]) -> Self {
+        Self { want: Want::Versions, ..Self::key(key) }
+    }
+
+    /// One key.
+    pub fn key(key: &[u8]) -> Self {
+        Self { from: key.to_vec(), to: Some(successor(key)), ..Self::default() }
+    }
+
     /// Only what comes after this key.
     #[must_use]
     pub fn after(mut self, key: &[u8]) -> Self {
@@ -124,7 +146,19 @@ impl Scan {
                 return Err(DecodeError::TooLarge { what: "bound of a range", size: bound.len(), limit });
             }
         }
-        if self.limit == Some(0) { Err(DecodeError::Malformed("a limit of no rows")) } else { Ok(()) }
+        if self.limit == Some(0) {
+            return Err(DecodeError::Malformed("a limit of no rows"));
+        }
+        if self.at.is_some() && self.age_ms.is_some() {
+            return Err(DecodeError::Malformed("a revision and an age"));
+        }
+        if self.want == Want::Versions && self.to != Some(successor(&self.from)) {
+            return Err(DecodeError::Malformed("versions of more than one key"));
+        }
+        if self.want != Want::Versions && self.below.is_some() {
+            return Err(DecodeError::Malformed("rows below a revision"));
+        }
+        Ok(())
     }
 }
 
@@ -150,8 +184,13 @@ impl ScanFrame {
     /// The bytes of the frame, without the length.
     pub fn encode(self) -> Vec<u8> {
         let kind = match self {
-            Self::Page(Page { revision, rows }) => {
-                Kind::Page(PageWire { revision, rows: rows.into_iter().map(Into::into).collect() })
+            Self::Page(Page { revision, rows, versions }) => {
+                let rows = rows.into_iter().map(Into::into).collect();
+                Kind::Page(PageWire {
+                    revision,
+                    rows,
+                    versions: versions.into_iter().map(Into::into).collect(),
+                })
             }
             Self::End(End { count, revision, more }) => Kind::End(EndWire { count, revision, more }),
             Self::Refused(refused) => Kind::Refused(refused.into()),
@@ -164,8 +203,9 @@ impl ScanFrame {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire = FrameWire::decode(bytes).map_err(|_| DecodeError::Malformed("answer to a scan"))?;
         Ok(match wire.kind.ok_or(DecodeError::Malformed("unknown answer to a scan"))? {
-            Kind::Page(PageWire { revision, rows }) => {
-                Self::Page(Page { revision, rows: rows.into_iter().map(Into::into).collect() })
+            Kind::Page(PageWire { revision, rows, versions }) => {
+                let rows = rows.into_iter().map(Into::into).collect();
+                Self::Page(Page { revision, rows, versions: versions.into_iter().map(Into::into).collect() })
             }
             Kind::End(EndWire { count, revision, more }) => Self::End(End { count, revision, more }),
             Kind::Refused(refused) => Self::Refused(refused.try_into()?),
@@ -188,6 +228,10 @@ pub(crate) struct ScanWire {
     stale: bool,
     #[prost(uint64, optional, tag = "6")]
     at: Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    age_ms: Option<u64>,
+    #[prost(uint64, optional, tag = "8")]
+    below: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -196,6 +240,7 @@ enum WantWire {
     Rows = 0,
     Keys = 1,
     Count = 2,
+    Versions = 3,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -222,6 +267,8 @@ struct PageWire {
     revision: u64,
     #[prost(message, repeated, tag = "2")]
     rows: Vec<RowWire>,
+    #[prost(message, repeated, tag = "3")]
+    versions: Vec<VersionWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -249,27 +296,32 @@ struct EndWire {
 }
 
 impl From<Scan> for ScanWire {
-    fn from(Scan { from, to, limit, want, consistency, at }: Scan) -> Self {
+    fn from(Scan { from, to, limit, want, consistency, at, age_ms, below }: Scan) -> Self {
         let want = match want {
             Want::Rows => WantWire::Rows,
             Want::Keys => WantWire::Keys,
             Want::Count => WantWire::Count,
+            Want::Versions => WantWire::Versions,
         };
-        Self { from, to, limit, want: want.into(), stale: consistency == Consistency::Stale, at }
+        let stale = consistency == Consistency::Stale;
+        Self { from, to, limit, want: want.into(), stale, at, age_ms, below }
     }
 }
 
 impl TryFrom<ScanWire> for Scan {
     type Error = DecodeError;
 
-    fn try_from(ScanWire { from, to, limit, want, stale, at }: ScanWire) -> Result<Self, DecodeError> {
+    fn try_from(
+        ScanWire { from, to, limit, want, stale, at, age_ms, below }: ScanWire,
+    ) -> Result<Self, DecodeError> {
         let want = match WantWire::try_from(want).map_err(|_| DecodeError::Malformed("unknown want"))? {
             WantWire::Rows => Want::Rows,
             WantWire::Keys => Want::Keys,
             WantWire::Count => Want::Count,
+            WantWire::Versions => Want::Versions,
         };
         let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
-        Ok(Self { from, to, limit, want, consistency, at })
+        Ok(Self { from, to, limit, want, consistency, at, age_ms, below })
     }
 }
 

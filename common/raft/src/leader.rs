@@ -38,6 +38,8 @@ pub(crate) struct Leader {
     disk_silent: u32,
     durable: Index,
     pub(crate) transfer: Option<Transfer>,
+    /// Who did not take over when it was to, last.
+    pub(crate) declined: Option<NodeId>,
 }
 
 /// A leader whose own disk is silent for so many election timeouts gives up: followers would go on committing for it,
@@ -64,6 +66,7 @@ impl Leader {
             disk_silent,
             durable,
             transfer: None,
+            declined: None,
         };
         if !mutant(Mutant::NoFirstEntry) {
             leader.append(core, Payload::Noop);

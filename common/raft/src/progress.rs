@@ -14,7 +14,7 @@
 //!     └─────────────► └──────────┘  what it needs was discarded
 //! ```
 //!
-//! *Probe*: where the logs agree is not known; one append at a time, repeated with each heartbeat. *Replicate*:
+//! *Probe*: where the logs agree is not known; one append at a time, repeated as often as heartbeats. *Replicate*:
 //! appends leave one behind the other without waiting, as many and as many bytes as the window allows; `next` runs
 //! ahead of what was acknowledged. *Snapshot*: the caller sends it the state (thesis 5); nothing else but heartbeats
 //! leaves. Each snapshot begins a new session in which nothing is matched: what the follower acknowledged before it may
@@ -267,7 +267,7 @@ impl Progress {
         }
     }
 
-    /// A heartbeat leaves: a probe may be repeated, and a fetch that failed.
+    /// As long as between two heartbeats has passed: a probe may be repeated, and a fetch that failed.
     pub(crate) fn retry(&mut self) {
         if let State::Probe { sent } = &mut self.state
             && !mutant(Mutant::ProbesOnce)
@@ -298,7 +298,7 @@ impl Progress {
         fetch.from == self.next || mutant(Mutant::LateFetchCounts)
     }
 
-    /// The fetch could not be answered: wait for the next heartbeat.
+    /// The fetch could not be answered: wait for the next retry.
     pub(crate) fn unfetched(&mut self) {
         let fetch = self.fetch.filter(|_| mutant(Mutant::FetchAskedOnce));
         self.probe(self.next);

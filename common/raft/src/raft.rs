@@ -386,7 +386,7 @@ impl Raft {
     }
 
     /// Changes the role: the only place that does.
-    fn turn(&mut self, next: Next) {
+    pub(crate) fn turn(&mut self, next: Next) {
         let (core, role) = (&mut self.core, &mut self.role);
         let fresh = match next {
             Next::Stay => return,

@@ -6,8 +6,8 @@
 //!     └────────────────────────────────◄────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The successor is told once it holds the leader's whole log and all of it is committed: so it wins any honest vote, and
-//! nothing that a client waits for is in doubt. It stands without a pre-vote, and its requests say that the leader wants
+//! The successor is told once it holds the leader's whole log and all of it is committed and applied: so it wins any honest
+//! vote, and no write that a client waits for is in doubt. It stands without a pre-vote, and its requests say that the leader wants
 //! it so, or else those who hear the leader would not listen (4.2.3). None of this is needed for safety: a vote is a vote,
 //! and a server that stands without being told only disturbs.
 //!
@@ -19,7 +19,7 @@ use crate::{
     leader::Leader,
     message::Message,
     progress::Progress,
-    raft::{Raft, Refusal, Role},
+    raft::{Next, Raft, Refusal, Role},
     shared::Core,
     types::{Index, NodeId},
 };
@@ -60,6 +60,9 @@ impl Raft {
     /// Whether this server is to leave leading to others from now on, see the module.
     pub fn set_reluctant(&mut self, reluctant: bool) {
         self.core.reluctant = reluctant;
+        if reluctant && matches!(self.role, Role::Candidate(_)) {
+            self.observed(|raft| raft.turn(Next::Follow(None)));
+        }
     }
 }
 
@@ -70,9 +73,11 @@ impl Leader {
             return Err(Refusal::Transferring);
         }
         let follows = |peer: &&Progress| !peer.is_silent() && !peer.is_sent_snapshot();
+        // Who is down shows in an idle cluster only by the rounds that it does not answer; who declined may do so again.
         let furthest = || {
             let able = self.peers.iter().filter(|(_, peer)| follows(peer));
-            able.max_by_key(|(_, peer)| peer.matched()).map(|(&id, _)| id)
+            let rank = |id: NodeId, peer: &Progress| (self.declined != Some(id), peer.matched(), peer.round);
+            able.max_by_key(|(id, peer)| rank(**id, peer)).map(|(&id, _)| id)
         };
         let known = |to: NodeId| self.peers.contains_key(&to).then_some(to);
         let Some(to) = to.map_or_else(furthest, known) else {
@@ -91,6 +96,7 @@ impl Leader {
         transfer.told &= !again;
         if transfer.left == 0 && !mutant(Mutant::TransferNeverEnds) {
             mark(Mark::TransferGivenUp);
+            self.declined = Some(transfer.to);
             self.transfer = None;
         } else {
             transfer.left = transfer.left.max(1);
@@ -102,7 +108,7 @@ impl Leader {
         let Some(transfer) = &mut self.transfer else { return };
         let matched = self.peers.get(&transfer.to).map_or(Index(0), Progress::matched);
         let last = core.log.last();
-        let ready = matched == last.index && core.commit == last.index;
+        let ready = matched == last.index && core.applied == last.index;
         if transfer.told || !(ready || mutant(Mutant::HandsOverEarly)) {
             return;
         }

@@ -86,6 +86,12 @@ options! {
     stale: |rng| half(rng, 100_000, 300_000);
     /// Scans among the calls.
     scans: |rng| half(rng, 20_000, 200_000);
+    /// Calls that read the past, of the rest.
+    past: |rng| half(rng, 20_000, 200_000);
+    /// Calls that revert a key, of the rest.
+    reverts: |rng| half(rng, 10_000, 100_000);
+    /// Calls that change how much of the past is kept.
+    windows: |rng| half(rng, 500, 20_000);
     /// Rows of a page.
     page_rows: |rng| one_of(rng, &[1, 2, 5]);
     /// Longest time between two pages, in microseconds.

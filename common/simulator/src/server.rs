@@ -20,7 +20,12 @@ use kvd::{
 use protocol::{ClusterId, RequestFrame, Scan, response::Member};
 use raft::{Envelope, NodeId};
 
-use crate::{disk::Medium, options::Options, watch, world::Plan};
+use crate::{
+    disk::Medium,
+    options::Options,
+    watch::{self, Moment},
+    world::Plan,
+};
 
 /// The cluster's id in every run.
 pub const CLUSTER: ClusterId = ClusterId([0x5e; 16]);
@@ -83,8 +88,8 @@ pub struct Process {
     pub paused: bool,
     /// What fell due meanwhile.
     pub held: Vec<Plan>,
-    /// Whether it was told to end.
-    pub leaving: bool,
+    /// Since which tick it is told to end.
+    pub leaving: Option<u64>,
     /// Ticks that it took in.
     pub ticks: u64,
     /// It ends after so many more actions.
@@ -122,6 +127,8 @@ pub struct Serving {
     pub scan: Scan,
     /// Rows that have left.
     pub sent: usize,
+    /// Of which moment the view is.
+    pub moment: Moment,
 }
 
 /// A batch of the log: done at its beginning or at its end, told at its end.
@@ -224,7 +231,7 @@ impl Process {
             scans: BTreeMap::new(),
             paused: false,
             held: Vec::new(),
-            leaving: false,
+            leaving: None,
             ticks: 0,
             fuse: None,
         }

@@ -19,6 +19,7 @@
 //! | only what a state holds for good is discarded; a received state is a committed prefix | `watch/forgetting.rs` |
 //! | an answer is the model's, at its revision, and a request takes effect once | `watch/answers.rs`, [`model`] |
 //! | a scan is the model's at one revision, each row once and none left out | `watch/scans.rs` |
+//! | what is kept of the past is shown, what is not is refused, with the oldest that there is | `watch/past.rs` |
 //!
 //! A promise that is broken ends the run by a panic whose message begins with `VIOLATION`.
 
@@ -30,6 +31,7 @@ mod forgetting;
 mod handing;
 mod loyalty;
 pub mod model;
+mod past;
 mod scans;
 mod words;
 
@@ -41,7 +43,7 @@ use std::{
 use protocol::Command;
 use raft::{Entry, HardState, Payload, Persist, RoleName, Status};
 
-pub use self::answers::Asked;
+pub use self::{answers::Asked, past::Moment};
 use self::{
     elections::Elections,
     flushes::Flushes,

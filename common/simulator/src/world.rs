@@ -20,6 +20,7 @@ mod healing;
 mod leading;
 mod living;
 mod lying;
+mod remembering;
 mod rotting;
 mod scanning;
 mod serving;

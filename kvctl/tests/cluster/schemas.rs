@@ -141,6 +141,13 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("export", &["export", exported.to_str().unwrap()]);
     golden.holds("import", &["import", exported.to_str().unwrap()]);
     golden.holds("exists", &["exists", "k"]);
+    golden.holds("get", &["get", "k", "--rev", "0"]);
+    golden.holds("history", &["history", "k"]);
+    golden.lines(&["history", "b"]);
+    golden.holds("revert", &["revert", "k", "--at", "0s"]);
+    golden.holds("retention", &["retention"]);
+    golden.holds("retention_set", &["retention", "--changes", "1000"]);
+    golden.holds("error", &["get", "k", "--rev", "99999999"]);
     golden.holds("del", &["del", "k"]);
     golden.holds("del", &["del", "k"]);
     golden.holds("set", &["set", "k", "v", "--if-absent", "--prev"]);

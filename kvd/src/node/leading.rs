@@ -29,8 +29,8 @@ pub(super) struct Leading {
     asking: Vec<Asking>,
     /// Whether leading is left to others.
     reluctant: bool,
-    /// While the process is about to end: how many ticks it still waits once it does not lead.
-    farewell: Option<u32>,
+    /// While the process is about to end.
+    farewell: Option<Farewell>,
     /// Writes that came while leadership was handed over.
     held: Vec<Held>,
     held_bytes: usize,
@@ -38,6 +38,14 @@ pub(super) struct Leading {
     handing: bool,
     /// How many ticks have passed since then.
     leaderless: u32,
+}
+
+/// What a process that is about to end waits for.
+struct Farewell {
+    /// So many more attempts to hand over.
+    tries: u32,
+    /// So many ticks to hear of a successor, once it does not lead.
+    ticks: u32,
 }
 
 /// A write that nobody has proposed.
@@ -48,15 +56,16 @@ struct Held {
     deadline_ms: u64,
 }
 
-/// A client that waits for another server to lead.
+/// A hand-over whose end somebody waits for.
 struct Asking {
-    caller: Caller,
+    /// The client, while it waits.
+    caller: Option<Caller>,
     /// The term in which it asked.
     term: Term,
     /// To whom.
     to: NodeId,
-    /// Whether this server is to leave leading to others from now on.
-    drains: bool,
+    /// What this server is where it leads on: whether it leaves leading to others.
+    otherwise: bool,
     deadline_ms: u64,
 }
 
@@ -70,34 +79,56 @@ impl Leading {
 impl Node {
     /// A client wants another server to lead.
     pub(super) fn transfer(&mut self, caller: Caller, to: Option<u64>, deadline_ms: u64) {
+        if self.leading.farewell.is_some() {
+            return self.reply(caller, Err(about_to_stop()));
+        }
         let to = to.map(NodeId);
         if to.is_some_and(|to| self.members.address(to).is_none()) {
             mark(Mark::RequestInvalid);
             return self.reply(caller, Err(Refused::Invalid("no server of the cluster has this id".into())));
         }
-        if to == Some(self.members.me()) && self.standing.role == RoleName::Leader {
+        if to == Some(self.members.me()) && self.leads() {
             return self.say_who_leads(caller);
         }
-        match self.raft.transfer(to) {
-            Ok(to) => self.await_leader(Asking { caller, term: self.term(), to, drains: false, deadline_ms }),
-            Err(refusal) => self.refuse(caller, refusal, "the queue of hand-overs"),
+        self.hand_over_for(caller, to, self.leading.reluctant, deadline_ms);
+    }
+
+    /// Hands over, or joins the hand-over that is under way; `otherwise` is whether it is reluctant if it leads on.
+    fn hand_over_for(&mut self, caller: Caller, to: Option<NodeId>, otherwise: bool, deadline_ms: u64) {
+        if self.leading.asking.len() >= MOST_ASKING {
+            self.be_reluctant(otherwise);
+            return self.refuse(caller, Refusal::Busy, "the queue of hand-overs");
+        }
+        let under_way =
+            self.raft.status().transferring.filter(|under_way| to.is_none_or(|to| to == *under_way));
+        match under_way.map_or_else(|| self.raft.transfer(to), Ok) {
+            Ok(to) => {
+                let term = self.raft.status().term;
+                self.leading.asking.push(Asking { caller: Some(caller), term, to, otherwise, deadline_ms });
+            }
+            Err(Refusal::Transferring) => {
+                self.be_reluctant(otherwise);
+                let what = "the hand-over to another server, which is under way".to_owned();
+                self.reply(caller, Err(Refused::Busy { what }));
+            }
+            Err(refusal) => {
+                self.be_reluctant(otherwise);
+                self.refuse(caller, refusal, "the queue of hand-overs");
+            }
         }
     }
 
     /// A client wants this server to leave leading to others, or not to any more.
     pub(super) fn drain(&mut self, caller: Caller, undo: bool, deadline_ms: u64) {
+        if self.leading.farewell.is_some() {
+            return self.reply(caller, Err(about_to_stop()));
+        }
+        let before = self.leading.reluctant;
         self.be_reluctant(!undo);
-        if undo || self.standing.role != RoleName::Leader {
+        if undo || !self.leads() {
             return self.say_who_leads(caller);
         }
-        match self.raft.transfer(None) {
-            Ok(to) => self.await_leader(Asking { caller, term: self.term(), to, drains: true, deadline_ms }),
-            Err(refusal) => {
-                // It leads on, so it is as willing as before.
-                self.be_reluctant(false);
-                self.refuse(caller, refusal, "the queue of hand-overs");
-            }
-        }
+        self.hand_over_for(caller, None, before, deadline_ms);
     }
 
     /// The process is about to end: another server should lead by then.
@@ -107,15 +138,22 @@ impl Node {
         if hands_over {
             mark(Mark::LeaderLeaves);
         }
-        self.leading.farewell = Some(if hands_over { FAREWELL_TICKS } else { 0 });
+        let (tries, ticks) = if hands_over { (1, FAREWELL_TICKS) } else { (0, 0) };
+        self.leading.farewell = Some(Farewell { tries, ticks });
     }
 
     /// Whether a process that is about to end has nothing more to wait for.
     pub fn has_left(&self) -> bool {
+        let Some(Farewell { tries, ticks }) = self.leading.farewell else { return false };
         let status = self.raft.status();
         let another = status.leader.is_some_and(|leader| leader != status.id);
+        let leads_on = status.role == RoleName::Leader && tries == 0;
         status.transferring.is_none()
-            && (self.leading.farewell == Some(0) || status.role == RoleName::Leader || another)
+            && (leads_on || another || status.role != RoleName::Leader && ticks == 0)
+    }
+
+    fn leads(&self) -> bool {
+        self.raft.status().role == RoleName::Leader
     }
 
     /// A write came while leadership is handed over.
@@ -154,7 +192,7 @@ impl Node {
         }
         self.leading.held_bytes = 0;
         for Held { caller, request, operation, deadline_ms } in std::mem::take(&mut self.leading.held) {
-            if leads_on {
+            if leads_on && self.leading.farewell.is_none() {
                 self.write(caller, request, operation, deadline_ms);
             } else {
                 let refused = self.redirect(another);
@@ -166,17 +204,6 @@ impl Node {
     fn be_reluctant(&mut self, reluctant: bool) {
         self.leading.reluctant = reluctant;
         self.raft.set_reluctant(reluctant);
-    }
-
-    fn term(&self) -> Term {
-        self.raft.status().term
-    }
-
-    fn await_leader(&mut self, asking: Asking) {
-        if self.leading.asking.len() >= MOST_ASKING {
-            return self.refuse(asking.caller, Refusal::Busy, "the queue of hand-overs");
-        }
-        self.leading.asking.push(asking);
     }
 
     fn say_who_leads(&mut self, caller: Caller) {
@@ -191,21 +218,28 @@ impl Node {
             return;
         }
         let status = self.raft.status();
-        for asking in std::mem::take(&mut self.leading.asking) {
-            let another = status.leader.is_some_and(|leader| leader != status.id);
+        let another = status.leader.is_some_and(|leader| leader != status.id);
+        for mut asking in std::mem::take(&mut self.leading.asking) {
             if status.term > asking.term && another {
-                self.say_who_leads(asking.caller);
+                if let Some(caller) = asking.caller {
+                    self.say_who_leads(caller);
+                }
             } else if status.role == RoleName::Leader && status.transferring.is_none() {
                 mark(Mark::LeadsOn);
-                if asking.drains {
-                    self.be_reluctant(false);
+                if self.leading.farewell.is_none() {
+                    self.be_reluctant(asking.otherwise);
                 }
-                let (to, me) = (self.members.name(asking.to), self.members.name(status.id));
-                let why = format!("{to} did not take over within an election timeout; {me} leads on");
-                self.reply(asking.caller, Err(Refused::Unavailable(why)));
-            } else if asking.deadline_ms <= self.now.monotonic_ms {
-                self.reply(asking.caller, Err(Refused::NoQuorum));
+                if let Some(caller) = asking.caller {
+                    let (to, me) = (self.members.name(asking.to), self.members.name(status.id));
+                    let why = format!("{to} did not take over within an election timeout; {me} leads on");
+                    self.reply(caller, Err(Refused::Unavailable(why)));
+                }
             } else {
+                // Whoever has waited for too long hears that nobody knows, and the hand-over goes on.
+                let late = asking.deadline_ms <= self.now.monotonic_ms;
+                if let Some(caller) = asking.caller.take_if(|_| late) {
+                    self.reply(caller, Err(Refused::Lost));
+                }
                 self.leading.asking.push(asking);
             }
         }
@@ -221,10 +255,17 @@ impl Node {
             mark(Mark::WriteExpired);
             self.reply(held.caller, Err(Refused::NoQuorum));
         }
-        if self.standing.role != RoleName::Leader
-            && let Some(left) = &mut self.leading.farewell
-        {
-            *left = left.saturating_sub(1);
+        let (leads, transferring) = (self.leads(), self.raft.is_transferring());
+        let Some(farewell) = &mut self.leading.farewell else { return };
+        if !leads {
+            farewell.ticks = farewell.ticks.saturating_sub(1);
+        } else if !transferring && farewell.tries > 0 {
+            farewell.tries -= 1;
+            let _ = self.raft.transfer(None);
         }
     }
+}
+
+fn about_to_stop() -> Refused {
+    Refused::Unavailable("this node is about to stop".to_owned())
 }

@@ -145,6 +145,9 @@ impl<'a> Block<'a> {
                     1 => Table::Meta,
                     2 => Table::Rows,
                     3 => Table::Requests,
+                    4 => Table::Changes,
+                    5 => Table::Deleted,
+                    6 => Table::Spans,
                     _ => {
                         return Err(SnapshotError::Content("it has a table that this version does not know"));
                     }

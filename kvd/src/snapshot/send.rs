@@ -85,6 +85,12 @@ impl Sending {
         if table == Table::Requests && mutant(Mutant::SnapshotDropsRequests) {
             return Ok(None);
         }
+        let history = [Table::Changes, Table::Deleted, Table::Spans].contains(&table);
+        let forgets = history && mutant(Mutant::SnapshotForgetsHistory)
+            || table == Table::Deleted && mutant(Mutant::SnapshotForgetsTombstones);
+        if forgets {
+            return Ok(None);
+        }
         let pairs = &mut self.pairs;
         self.view.visit(table, after, |key, value| {
             filling.push(key, value);
@@ -98,6 +104,9 @@ fn after_table(table: Table) -> Stage {
     match table {
         Table::Meta => Stage::Table(Table::Rows, None),
         Table::Rows => Stage::Table(Table::Requests, None),
-        Table::Requests => Stage::End,
+        Table::Requests => Stage::Table(Table::Changes, None),
+        Table::Changes => Stage::Table(Table::Deleted, None),
+        Table::Deleted => Stage::Table(Table::Spans, None),
+        Table::Spans => Stage::End,
     }
 }

@@ -40,6 +40,15 @@ pub(crate) fn element(words: &[u64]) -> u64 {
     words.iter().fold(0x6b76_645f_7374_6174, |hash, word| scramble(hash ^ word))
 }
 
+/// Folds bytes into one number, in which their length counts. Like [`element`] it tells apart by accident only.
+pub(crate) fn words(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let hash = words.iter().fold(bytes.len() as u64, |hash, word| scramble(hash ^ u64::from_le_bytes(*word)));
+    scramble(hash ^ u64::from_le_bytes(last))
+}
+
 /// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014): a bijection in which each bit of the input moves about
 /// half of the output.
 fn scramble(word: u64) -> u64 {
@@ -69,6 +78,14 @@ mod tests {
         let increment = Operation::Increment { key: b"key".to_vec(), by: 1 };
         assert_eq!(format!("{:016x}", operation(&increment)), "6489b0e444e1de54");
         assert_eq!(format!("{:016x}", element(&[1, 2, 3])), "318f2047921655c4");
+    }
+
+    #[test]
+    fn bytes_are_told_apart_by_length_and_place() {
+        let all = [&b""[..], b"\0", b"\0\0\0\0\0\0\0\0", b"ab", b"ba", b"abcdefgh1", b"abcdefgh2"].map(words);
+        let distinct: std::collections::BTreeSet<_> = all.into_iter().collect();
+        assert_eq!(distinct.len(), 7);
+        assert_eq!(format!("{:016x}", words(b"abcdefgh1")), "0f9890ca73fa0ed2");
     }
 
     #[test]

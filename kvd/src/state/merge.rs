@@ -7,9 +7,9 @@
 //!   the store ────────────────────────────────┘
 //! ```
 
-use std::{cmp::Ordering, iter::Peekable};
+use std::{cmp::Ordering, iter::Peekable, sync::Arc};
 
-use super::{StateError, row::Meta};
+use super::{StateError, history::Before, row::Meta};
 use crate::{
     instruments::{Mutant, mutant},
     store::{Base, Rows, Stored, overlay::Slot},
@@ -53,7 +53,7 @@ impl<'a> Merge<'a> {
         let slot = self.decisive(key);
         let hidden = if stored == Some(Ordering::Equal) { self.next_stored()? } else { None };
         if hidden.is_some()
-            && matches!(slot, Some((_, Slot::Deleted)))
+            && matches!(slot, Some((_, Slot::Deleted(_))))
             && mutant(Mutant::ScanForgetsTombstones)
         {
             return Ok(hidden);
@@ -84,8 +84,20 @@ impl Layered<'_> {
     pub(super) fn split(&self) -> (&[u8], Option<(Meta, &[u8])>) {
         match self {
             Self::Slot(_, key, Slot::Row(row)) => (key, Some((row.meta, &row.value))),
-            Self::Slot(_, key, Slot::Deleted) => (key, None),
+            Self::Slot(_, key, Slot::Deleted(_)) => (key, None),
             Self::Stored(stored) => (stored.key(), stored.split()),
+        }
+    }
+
+    /// The same for a change of the key. A row that is planned and not done has no part in this.
+    pub(super) fn before(&self) -> Before {
+        match self {
+            Self::Slot(_, _, Slot::Row(row)) => Before::Row(Arc::clone(row)),
+            Self::Slot(_, _, Slot::Deleted(revision)) => Before::Nothing(*revision),
+            Self::Stored(stored) => match stored.split() {
+                Some((meta, value)) => Before::Stored(meta, value.len()),
+                None => Before::Nothing(0),
+            },
         }
     }
 }

@@ -63,6 +63,11 @@ impl Row {
     /// Replaces `out` with the row's stored form: revision, created, version, content (little-endian), value.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.clear();
+        self.append(out);
+    }
+
+    /// The same at the end of `out`.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) {
         for word in [self.meta.revision, self.meta.created, self.meta.version, self.meta.content] {
             out.extend_from_slice(&word.to_le_bytes());
         }

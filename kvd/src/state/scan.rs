@@ -6,8 +6,7 @@ use protocol::KeyRange;
 
 use super::{
     State, StateError,
-    merge::{Layer, Merge},
-    row::Meta,
+    merge::{Layer, Layered, Merge},
     write::Changes,
 };
 use crate::instruments::{Mutant, mutant};
@@ -19,7 +18,7 @@ impl State {
         &self,
         changes: &Changes,
         range: &KeyRange,
-        mut see: impl FnMut(&[u8], Meta, &[u8]) -> ControlFlow<()>,
+        mut see: impl FnMut(&Layered<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         let from = range.from.as_slice();
         let changes = changes.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
@@ -34,9 +33,7 @@ impl State {
             if range.to.as_deref().is_some_and(|to| key >= to) {
                 break;
             }
-            if let Some((meta, value)) = row
-                && see(key, meta, value).is_break()
-            {
+            if row.is_some() && see(&found).is_break() {
                 break;
             }
         }

@@ -71,7 +71,7 @@ impl State {
                 let found = match plan.changes.get(&key).filter(|_| !mutant(Mutant::TransactionReadsBefore)) {
                     Some(change) => match &change.slot {
                         Slot::Row(row) => Some(row.meta.found(&row.value)),
-                        Slot::Deleted => None,
+                        Slot::Deleted(_) => None,
                     },
                     None => self.get(&key)?,
                 };
@@ -92,7 +92,8 @@ impl State {
     ) -> Result<Option<Done>, StateError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let (mut rows, mut more, mut fits) = (Vec::<(Vec<u8>, Found)>::new(), false, true);
-        self.scan(changes, range, |key, meta, value| {
+        self.scan(changes, range, |found| {
+            let (key, Some((meta, value))) = found.split() else { return ControlFlow::Continue(()) };
             more = rows.len() == limit;
             fits = more || room.take(key.len(), value.len());
             if more || !fits {

@@ -14,21 +14,25 @@
 //! What a view costs: the overlays as they were (each within its bound), and pages of the store that later commits
 //! would have used again. That is why its holder bounds how many there are and how long each lives.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use protocol::{
+    Consistency, Refused,
+    history::Version,
     limits,
     scan::{End, Page, Row, Scan, ScanFrame, Want, successor},
 };
 
 use super::{
     StateError,
+    history::Facts,
     merge::{Layer, Layered, Merge},
+    past::Keys,
     row::Meta,
 };
 use crate::{
     instruments::{Mark, Mutant, mark, mutant},
-    store::{Base, overlay::Overlay},
+    store::{Base, overlay::Overlay, recent::Recent},
 };
 
 /// See the module.
@@ -37,11 +41,17 @@ pub struct View {
     #[cfg(feature = "mutants")]
     pub(super) store: crate::store::Store,
     pub(super) base: Arc<Base>,
-    pub(super) frozen: Option<Overlay>,
+    /// Rows and changes of each overlay.
+    pub(super) frozen: Option<(Overlay, Recent)>,
     pub(super) active: Overlay,
+    pub(super) recent: Recent,
     pub(super) revision: u64,
     /// Rows are as they were at this revision.
     pub(super) changed: u64,
+    /// How far the past goes back.
+    pub(super) history: Facts,
+    /// The replicated clock when it was taken.
+    pub(super) clock_ms: u64,
 }
 
 /// Bounds of a page.
@@ -68,12 +78,17 @@ pub struct Cursor {
     revision: u64,
     /// Rows shown or counted so far.
     count: u64,
+    /// Of versions the change after which to go on.
+    passed: Option<u64>,
+    /// Whether there is more, once it is at its end.
+    ended: Option<bool>,
     limits: PageLimits,
 }
 
 /// A page that is being filled.
 struct Filling {
     rows: Vec<Row>,
+    versions: Vec<Version>,
     bytes: usize,
     keys: usize,
 }
@@ -84,21 +99,28 @@ impl View {
         self.revision
     }
 
-    /// Begins a scan, or says why it cannot go on here with what another began.
-    pub fn scan(self, scan: Scan, limits: PageLimits) -> Result<Cursor, String> {
+    /// How late it was by the replicated clock when it was taken.
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
+    /// The same when it is so late by the replicated clock.
+    #[must_use]
+    pub fn at_time(self, clock_ms: u64) -> Self {
+        Self { clock_ms: self.clock_ms.max(clock_ms), ..self }
+    }
+
+    /// Begins a scan, or says why it cannot be done here.
+    pub fn scan(self, scan: Scan, limits: PageLimits) -> Result<Cursor, Refused> {
         let revision = scan.at.unwrap_or(self.revision);
-        let same = (self.changed..=self.revision).contains(&revision) || mutant(Mutant::ScanGoesOnAnywhere);
-        if !same {
-            mark(Mark::ScanGone);
-            return Err(format!(
-                "revision {revision} can no longer be read: this node is at {}",
-                self.revision
-            ));
+        let is_one = scan.to.as_deref() == Some(&*successor(&scan.from)) && scan.want != Want::Versions;
+        if let Some(refused) = self.refuses(revision, scan.consistency == Consistency::Stale, is_one) {
+            return Err(refused);
         }
         if scan.at.is_some() {
-            mark(Mark::ScanResumed);
+            mark(if revision < self.changed { Mark::PastByRevision } else { Mark::ScanResumed });
         }
-        Ok(Cursor { view: self, scan, revision, count: 0, limits })
+        Ok(Cursor { view: self, scan, revision, count: 0, passed: None, ended: None, limits })
     }
 }
 
@@ -108,22 +130,40 @@ impl Cursor {
     /// # Errors
     /// The store cannot be read: nothing it says can be trusted any more.
     pub fn answer(&mut self) -> Result<ScanFrame, StateError> {
-        let mut page = Filling { rows: Vec::new(), bytes: 0, keys: 0 };
-        let more = self.fill(&mut page)?;
-        let (rows, revision) = (page.rows, self.revision);
-        match more {
-            None => {
-                mark(Mark::ScanPaged);
-                Ok(ScanFrame::Page(Page { revision, rows }))
+        if let Some(age_ms) = self.scan.age_ms.take() {
+            match self.view.revision_ago(age_ms)? {
+                Ok(revision) => self.revision = revision,
+                Err(refused) => return Ok(ScanFrame::Refused(refused)),
             }
-            // What is left goes before the end.
-            Some(_) if !rows.is_empty() => Ok(ScanFrame::Page(Page { revision, rows })),
-            Some(more) => Ok(ScanFrame::End(End { count: self.count, revision, more })),
         }
+        let mut page = Filling { rows: Vec::new(), versions: Vec::new(), bytes: 0, keys: 0 };
+        if self.ended.is_none() {
+            let filled = if self.scan.want == Want::Versions {
+                self.fill_versions(&mut page)?
+            } else if self.revision < self.view.changed && !mutant(Mutant::ScanGoesOnAnywhere) {
+                self.fill_past(&mut page)?
+            } else {
+                self.fill(&mut page)?
+            };
+            match filled {
+                ControlFlow::Break(Stop::Full) => mark(Mark::ScanPaged),
+                ControlFlow::Break(Stop::Limit) => self.ended = Some(true),
+                ControlFlow::Break(Stop::NotKept) => return Ok(ScanFrame::Refused(self.view.not_kept())),
+                ControlFlow::Break(Stop::End) | ControlFlow::Continue(()) => self.ended = Some(false),
+            }
+        }
+        let (Filling { rows, versions, .. }, revision) = (page, self.revision);
+        Ok(match self.ended {
+            // What is left goes before the end.
+            Some(more) if rows.is_empty() && versions.is_empty() => {
+                ScanFrame::End(End { count: self.count, revision, more })
+            }
+            _ => ScanFrame::Page(Page { revision, rows, versions }),
+        })
     }
 
-    /// Fills a page: `None` when it is full, else whether there is more beyond the limit.
-    fn fill(&mut self, page: &mut Filling) -> Result<Option<bool>, StateError> {
+    /// Fills a page with what there is now.
+    fn fill(&mut self, page: &mut Filling) -> Result<ControlFlow<Stop>, StateError> {
         let Self { view, scan, count, limits, .. } = self;
         let base = view.base_of_page()?;
         let mut merge = Merge::new(view.layers(&scan.from), &base, &scan.from)?;
@@ -132,55 +172,136 @@ impl Cursor {
                 mark(Mark::ScanFrozen);
             }
             let (key, row) = found.split();
-            if scan.to.as_ref().is_some_and(|to| *key >= **to) {
-                break;
-            }
-            if page.is_full(limits) {
-                let skipped = mutant(Mutant::ScanSkipsAtBoundary) && !page.rows.is_empty();
-                scan.from = if skipped { successor(key) } else { key.to_vec() };
-                return Ok(None);
-            }
-            page.keys += 1;
-            let Some((meta, value)) = row else {
-                mark(Mark::ScanTombstone);
-                continue;
-            };
-            if scan.limit == Some(*count) {
-                mark(Mark::ScanLimited);
-                scan.from = key.to_vec();
-                return Ok(Some(true));
-            }
-            *count += 1;
-            match scan.want {
-                Want::Rows => page.put(key, meta, value),
-                Want::Keys => page.put(key, meta, b""),
-                Want::Count => {}
-            }
-            if mutant(Mutant::ScanDoublesAtBoundary) && page.is_full(limits) {
-                scan.from = key.to_vec();
-                return Ok(None);
+            let flow = page.offer((scan, count), limits, key, row);
+            if flow.is_break() {
+                return Ok(flow);
             }
         }
-        scan.to = Some(Vec::new());
-        Ok(Some(false))
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Fills a page with what there was.
+    fn fill_past(&mut self, page: &mut Filling) -> Result<ControlFlow<Stop>, StateError> {
+        let Self { view, scan, count, limits, revision, .. } = self;
+        let from = scan.from.clone();
+        let merge = Merge::new(view.layers(&from), &view.base, &from)?;
+        let mut keys = Keys::new(view, merge, &from)?;
+        let mut any = false;
+        while let Some((key, now)) = keys.next()? {
+            if !scan.covers(&key) {
+                break;
+            }
+            any = true;
+            let (held, steps) = view.back(&key, now, *revision)?;
+            let Some(held) = held else { return Ok(ControlFlow::Break(Stop::NotKept)) };
+            let row = view.show(&key, &held, scan.want == Want::Rows)?;
+            let flow =
+                page.offer((scan, count), limits, &key, row.as_ref().map(|(meta, value)| (*meta, &**value)));
+            if flow.is_break() {
+                return Ok(flow);
+            }
+            page.keys = page.keys.saturating_add(steps);
+        }
+        let lost = !any && *revision < view.history.floor && !mutant(Mutant::PastReadsTrimmed);
+        Ok(if lost { ControlFlow::Break(Stop::NotKept) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Fills a page with what one key held.
+    fn fill_versions(&mut self, page: &mut Filling) -> Result<ControlFlow<Stop>, StateError> {
+        let Self { view, scan, count, limits, revision, passed, .. } = self;
+        let (key, below) = (&scan.from, scan.below.unwrap_or(u64::MAX));
+        let mut held = view.versions_below(key, passed.or(scan.below))?;
+        while let Some((version, step)) = view.version(key, &held)? {
+            if version.revision <= *revision && version.revision < below {
+                if scan.limit == Some(*count) {
+                    return Ok(ControlFlow::Break(Stop::Limit));
+                }
+                if page.is_full(limits) {
+                    return Ok(ControlFlow::Break(Stop::Full));
+                }
+                *count += 1;
+                page.bytes += version.found.as_ref().map_or(0, |found| found.value.len());
+                page.versions.push(version);
+            } else if page.is_full(limits) {
+                return Ok(ControlFlow::Break(Stop::Full));
+            }
+            page.keys += 1;
+            let Some(step) = step else { break };
+            *passed = Some(held.revision);
+            held = step.before;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
+/// Why a page is not filled any further.
+enum Stop {
+    /// It is full.
+    Full,
+    /// The scan is at its limit, and there is more.
+    Limit,
+    /// What follows is not wanted.
+    End,
+    /// What is wanted is no longer kept.
+    NotKept,
+}
+
 impl Filling {
+    /// Takes the next key of a scan, with its row where there is one, if there is room.
+    fn offer(
+        &mut self,
+        (scan, count): (&mut Scan, &mut u64),
+        limits: &PageLimits,
+        key: &[u8],
+        row: Option<(Meta, &[u8])>,
+    ) -> ControlFlow<Stop> {
+        if scan.to.as_ref().is_some_and(|to| *key >= **to) {
+            return ControlFlow::Break(Stop::End);
+        }
+        if self.is_full(limits) {
+            let skipped = mutant(Mutant::ScanSkipsAtBoundary) && !self.rows.is_empty();
+            scan.from = if skipped { successor(key) } else { key.to_vec() };
+            return ControlFlow::Break(Stop::Full);
+        }
+        self.keys += 1;
+        let Some((meta, value)) = row else {
+            mark(Mark::ScanTombstone);
+            return ControlFlow::Continue(());
+        };
+        if scan.limit == Some(*count) {
+            mark(Mark::ScanLimited);
+            return ControlFlow::Break(Stop::Limit);
+        }
+        *count += 1;
+        match scan.want {
+            Want::Rows => self.put(key, meta, value),
+            Want::Keys => self.put(key, meta, b""),
+            Want::Count | Want::Versions => {}
+        }
+        if mutant(Mutant::ScanDoublesAtBoundary) && self.is_full(limits) {
+            scan.from = key.to_vec();
+            return ControlFlow::Break(Stop::Full);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn put(&mut self, key: &[u8], meta: Meta, value: &[u8]) {
         self.bytes += key.len() + value.len();
         self.rows.push(Row { key: key.to_vec(), found: meta.found(value) });
     }
 
     fn is_full(&self, limits: &PageLimits) -> bool {
-        self.rows.len() >= limits.rows || self.bytes >= limits.bytes || self.keys >= limits.keys
+        self.rows.len() + self.versions.len() >= limits.rows
+            || self.bytes >= limits.bytes
+            || self.keys >= limits.keys
     }
 }
 
 impl View {
     /// What lies over the rows, from a key on.
     fn layers(&self, from: &[u8]) -> Vec<Layer<'_>> {
-        let frozen = self.frozen.as_ref().filter(|_| !mutant(Mutant::ScanIgnoresFrozen));
+        let frozen = self.frozen.as_ref().map(|(rows, _)| rows);
+        let frozen = frozen.filter(|_| !mutant(Mutant::ScanIgnoresFrozen));
         let overlays = [Some(&self.active), frozen].into_iter().flatten();
         overlays.map(|overlay| -> Layer<'_> { Box::new(overlay.starting_at(from)) }).collect()
     }

@@ -8,6 +8,7 @@ use protocol::{Condition, Decided, KeyRange, Operation, Verdict};
 
 use super::{
     Outcome, State, StateError, WriteOutcome, hash,
+    history::{Before, Occasion},
     requests::Remembered,
     row::{Meta, Row},
 };
@@ -28,15 +29,15 @@ pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
 
 /// One key is to have this row, or none.
 pub(super) struct Change {
-    /// What its row says in the state.
-    before: Option<Meta>,
+    /// What there is of it in the state.
+    before: Before,
     pub(super) slot: Slot,
 }
 
 impl Plan {
-    /// Plans that a key, whose row says `before` in the state, will have another, or none.
-    fn change(&mut self, key: Vec<u8>, before: Option<Meta>, row: Option<Row>) {
-        let slot = row.map_or(Slot::Deleted, |row| Slot::Row(Arc::new(row)));
+    /// Plans that a key, of which there is `before` in the state, will have another row at this revision, or none.
+    fn change(&mut self, key: Vec<u8>, revision: u64, before: Before, row: Option<Row>) {
+        let slot = row.map_or(Slot::Deleted(revision), |row| Slot::Row(Arc::new(row)));
         self.changes.insert(key, Change { before, slot });
     }
 }
@@ -86,12 +87,12 @@ impl State {
     }
 
     /// Judges a write and does what it comes to.
-    pub(super) fn decide(&mut self, revision: u64, operation: Operation) -> Result<Decided, StateError> {
-        let Plan { decided, changes } = self.plan(revision, operation)?;
+    pub(super) fn decide(&mut self, occasion: Occasion, operation: Operation) -> Result<Decided, StateError> {
+        let Plan { decided, changes } = self.plan(occasion.revision, operation)?;
         let half = changes.len() / 2;
         for (at, (key, Change { before, slot })) in changes.into_iter().enumerate() {
             if !mutant(Mutant::StateChangesHalf) || at >= half {
-                self.replace(&key, before, slot);
+                self.replace(occasion, &key, before, slot);
             }
         }
         Ok(decided)
@@ -103,10 +104,10 @@ impl State {
                 self.plan_conditional(revision, key, value, &condition, previous)?
             }
             Operation::Increment { key, by } => self.plan_increment(revision, key, by)?,
-            Operation::DeleteRange { range, most } => self.plan_delete_range(&range, most)?,
+            Operation::DeleteRange { range, most } => self.plan_delete_range(revision, &range, most)?,
             Operation::Transaction(transaction) => self.plan_transaction(revision, transaction)?,
-            Operation::Set { .. } | Operation::Delete { .. } => {
-                unreachable!("a set and a delete need no plan")
+            Operation::Set { .. } | Operation::Delete { .. } | Operation::SetWindow(_) => {
+                unreachable!("these need no plan")
             }
         };
         plan.decided.revision = revision;
@@ -136,7 +137,8 @@ impl State {
         plan.decided.previous = previous;
         if is_met {
             let row = value.map(|value| self.row(&key, before, revision, value));
-            plan.change(key, before, row);
+            let before = self.before(&key)?;
+            plan.change(key, revision, before, row);
             return Ok(plan);
         }
         mark(Mark::ConditionUnmet);
@@ -144,7 +146,8 @@ impl State {
         if let Some(before) = before.filter(|_| mutant(Mutant::StateBumpsUnmet)) {
             let value = self.get(&key)?.map(|found| found.value).unwrap_or_default();
             let meta = Meta { version: before.version + 1, ..before };
-            plan.change(key, Some(before), Some(Row { meta, value }));
+            let before = self.before(&key)?;
+            plan.change(key, revision, before, Some(Row { meta, value }));
         }
         Ok(plan)
     }
@@ -169,20 +172,21 @@ impl State {
         };
         plan.decided.number = sum.cast_unsigned();
         let row = self.row(&key, before, revision, sum.to_string().into_bytes());
-        plan.change(key, before, Some(row));
+        let before = self.before(&key)?;
+        plan.change(key, revision, before, Some(row));
         Ok(plan)
     }
 
-    fn plan_delete_range(&self, range: &KeyRange, most: u32) -> Result<Plan, StateError> {
+    fn plan_delete_range(&self, revision: u64, range: &KeyRange, most: u32) -> Result<Plan, StateError> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut plan = Plan::default();
         let mut too_many = false;
-        self.scan(&Changes::new(), range, |key, meta, _| {
+        self.scan(&Changes::new(), range, |found| {
             too_many = plan.changes.len() == most;
             if too_many {
                 return ControlFlow::Break(());
             }
-            plan.change(key.to_vec(), Some(meta), None);
+            plan.change(found.split().0.to_vec(), revision, found.before(), None);
             ControlFlow::Continue(())
         })?;
         plan.decided.existed = !plan.changes.is_empty();
@@ -207,15 +211,16 @@ impl State {
         value: Option<Vec<u8>>,
     ) -> Result<bool, StateError> {
         let (before, latest) = match plan.changes.get(&key) {
-            Some(Change { before, slot: Slot::Row(row) }) => (*before, Some(row.meta)),
-            Some(Change { before, slot: Slot::Deleted }) => (*before, None),
+            Some(Change { before, slot: Slot::Row(row) }) => (before.clone(), Some(row.meta)),
+            Some(Change { before, slot: Slot::Deleted(_) }) => (before.clone(), None),
             None => {
                 let before = self.before(&key)?;
-                (before, before)
+                let latest = before.meta();
+                (before, latest)
             }
         };
         let row = value.map(|value| self.row(&key, latest, revision, value));
-        plan.change(key, before, row);
+        plan.change(key, revision, before, row);
         Ok(latest.is_some())
     }
 

@@ -12,8 +12,8 @@ use crate::state::row::Row;
 pub(crate) enum Slot {
     /// The row.
     Row(Arc<Row>),
-    /// Deleted here, whatever lies below.
-    Deleted,
+    /// Deleted at this revision, whatever lies below.
+    Deleted(u64),
 }
 
 /// One layer. A clone is constant-time and shares everything.
@@ -34,9 +34,9 @@ impl Overlay {
     }
 
     /// Puts a row or a tombstone over whatever was there.
-    pub(crate) fn put(&mut self, key: &[u8], slot: Slot) {
+    pub(crate) fn put(&mut self, key: &Arc<[u8]>, slot: Slot) {
         self.bytes += cost(key, &slot);
-        if let Some(old) = self.slots.insert(Arc::from(key), slot) {
+        if let Some(old) = self.slots.insert(Arc::clone(key), slot) {
             self.bytes -= cost(key, &old);
         }
     }
@@ -69,7 +69,7 @@ impl Overlay {
 fn cost(key: &[u8], slot: &Slot) -> usize {
     let value = match slot {
         Slot::Row(row) => row.value.len(),
-        Slot::Deleted => 0,
+        Slot::Deleted(_) => 0,
     };
     Overlay::ENTRY_BYTES + key.len() + value
 }
@@ -86,10 +86,11 @@ mod tests {
             Slot::Row(Arc::new(Row { meta, value: vec![0; length] }))
         };
         let mut overlay = Overlay::default();
-        overlay.put(b"key", row(100));
-        overlay.put(b"key", row(10));
+        let key = Arc::from(*b"key");
+        overlay.put(&key, row(100));
+        overlay.put(&key, row(10));
         assert_eq!((overlay.len(), overlay.bytes()), (1, Overlay::ENTRY_BYTES + 3 + 10));
-        overlay.put(b"key", Slot::Deleted);
+        overlay.put(&key, Slot::Deleted(2));
         assert_eq!((overlay.len(), overlay.bytes()), (1, Overlay::ENTRY_BYTES + 3));
     }
 }

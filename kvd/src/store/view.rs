@@ -6,7 +6,10 @@ use std::{ops::Bound, sync::Arc};
 use protocol::version::STATE_FORMAT;
 use redb::{Database, ReadOnlyTable, ReadableTable as _, TableHandle as _};
 
-use super::{Header, META, REQUESTS, ROWS, Store};
+use super::{
+    Header, META, REQUESTS, ROWS, Store,
+    history::{CHANGES, DELETED, SPANS},
+};
 use crate::{
     instruments::{Mutant, mutant},
     snapshot::{Head, Table},
@@ -19,6 +22,9 @@ pub(crate) struct View {
     meta: ReadOnlyTable<&'static str, u128>,
     rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
     requests: ReadOnlyTable<u64, &'static [u8]>,
+    changes: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    deleted: ReadOnlyTable<&'static [u8], u64>,
+    spans: ReadOnlyTable<u64, &'static [u8]>,
     /// Kept open though another state has taken the place of this one.
     _database: Arc<Database>,
 }
@@ -31,7 +37,7 @@ impl Store {
     pub(crate) fn view(&self) -> Result<View, StateError> {
         let transaction = self.read()?;
         let tables = transaction.list_tables().map_err(StateError::store("list its tables"))?;
-        let known = [META.name(), REQUESTS.name(), ROWS.name()];
+        let known = [META.name(), REQUESTS.name(), ROWS.name(), CHANGES.name(), DELETED.name(), SPANS.name()];
         for table in tables {
             assert!(known.contains(&table.name()), "a table of the store is missing in what is sent of it");
         }
@@ -41,6 +47,9 @@ impl Store {
             meta: transaction.open_table(META).map_err(&failed)?,
             rows: transaction.open_table(ROWS).map_err(&failed)?,
             requests: transaction.open_table(REQUESTS).map_err(&failed)?,
+            changes: transaction.open_table(CHANGES).map_err(&failed)?,
+            deleted: transaction.open_table(DELETED).map_err(&failed)?,
+            spans: transaction.open_table(SPANS).map_err(&failed)?,
             _database: Arc::clone(&self.database),
         })
     }
@@ -64,6 +73,9 @@ impl View {
             Table::Meta => self.visit_meta(see),
             Table::Rows => self.visit_rows(after, see),
             Table::Requests => self.visit_requests(after, see),
+            Table::Changes => self.visit_changes(after, see),
+            Table::Deleted => self.visit_deleted(after, see),
+            Table::Spans => self.visit_spans(after, see),
         }
     }
 
@@ -113,6 +125,62 @@ impl View {
             let last = key.value().to_le_bytes();
             if !see(&last, value.value()) {
                 return Ok(Some(last.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Only those that are kept: what lies below the floor waits to be removed.
+    fn visit_changes(
+        &self,
+        after: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read a change");
+        let kept = self.header.history.floor.saturating_add(1).to_be_bytes();
+        let from = after.map_or(Bound::Included(kept.as_slice()), Bound::Excluded);
+        for change in self.changes.range::<&[u8]>((from, Bound::Unbounded)).map_err(&failed)? {
+            let (place, value) = change.map_err(&failed)?;
+            if !see(place.value(), value.value()) {
+                return Ok(Some(place.value().to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As above.
+    fn visit_deleted(
+        &self,
+        after: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read a tombstone");
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for tombstone in self.deleted.range::<&[u8]>((from, Bound::Unbounded)).map_err(&failed)? {
+            let (key, revision) = tombstone.map_err(&failed)?;
+            let kept = revision.value() > self.header.history.floor;
+            if kept && !see(key.value(), &revision.value().to_le_bytes()) {
+                return Ok(Some(key.value().to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn visit_spans(
+        &self,
+        after: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read a span of history");
+        let from = match after.and_then(|after| after.first_chunk()) {
+            Some(after) => Bound::Excluded(u64::from_be_bytes(*after)),
+            None => Bound::Unbounded,
+        };
+        for span in self.spans.range((from, Bound::Unbounded)).map_err(&failed)? {
+            let (first, value) = span.map_err(&failed)?;
+            let first = first.value().to_be_bytes();
+            if !see(&first, value.value()) {
+                return Ok(Some(first.to_vec()));
             }
         }
         Ok(None)

@@ -148,6 +148,7 @@ fn verdicts_on_the_operation_are_final() {
         Refused::TooLarge { what: "value".into(), size: 2, limit: 1 },
         Refused::Invalid("empty key".into()),
         Refused::BadRequestId("used before".into()),
+        Refused::NotKept { oldest: 7, age_ms: None },
     ] {
         assert_eq!(
             sent_write().step(answered("a", refused.clone()), LEFT),

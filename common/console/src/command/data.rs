@@ -90,7 +90,11 @@ pub(super) fn check_key_bytes(key: &[u8]) -> Result<(), Failure> {
 
 pub(super) fn absent(document: Document, key: &OsString, exit: u8) -> Report {
     let exit = Exit::absent(exit);
-    Report::new(document, Body::Empty).exit(exit).note(format!("no such key: {}", text::key(key.as_bytes())))
+    Report::new(document, Body::Empty).exit(exit).note(absent_note(key))
+}
+
+pub(super) fn absent_note(key: &OsString) -> String {
+    format!("no such key: {}", text::key(key.as_bytes()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use protocol::{
     scan::{End, Row, Want},
 };
 
-use super::data::{Consistency, absent, check_key};
+use super::{
+    data::{Consistency, absent, check_key},
+    past::When,
+};
 use crate::{
     connect::Session,
     error::Failure,
@@ -24,7 +27,8 @@ use crate::{
 #[command(after_help = "Examples:\n  kvctl get app/mode\n  kvctl get app/logo > logo.png\n  \
                         kvctl get app/mode --default green\n  kvctl get app/mode --consistency stale -o json\n  \
                         kvctl get --prefix app/ --keys\n  kvctl get --range a b --limit 100 --meta\n  \
-                        kvctl get --glob 'app/*/mode' -o ndjson\n  kvctl get --prefix '' --count")]
+                        kvctl get --glob 'app/*/mode' -o ndjson\n  kvctl get --prefix '' --count\n  \
+                        kvctl get app/mode --rev 41\n  kvctl get --prefix app/ --at 10m")]
 pub struct Get {
     /// Which key
     #[arg(
@@ -56,6 +60,9 @@ pub struct Get {
     /// Only what comes after this key
     #[arg(long, value_name = "KEY")]
     pub after: Option<OsString>,
+    /// Of which moment.
+    #[command(flatten)]
+    pub when: When,
     /// How fresh
     #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
     pub consistency: Consistency,
@@ -81,7 +88,11 @@ impl Get {
 
     pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
         let Some(key) = &self.key else { return self.many(session, out).await };
-        let read = session.client().get(key.as_bytes(), self.consistency.into()).await?;
+        let read = if self.when.is_past() {
+            self.when.read(session, key.as_bytes(), self.consistency).await?
+        } else {
+            session.client().get(key.as_bytes(), self.consistency.into()).await?
+        };
         Ok(self.report(key, &read))
     }
 
@@ -185,7 +196,7 @@ impl Get {
             }
             _ => Scan::default(),
         };
-        let scan = Scan { consistency: self.consistency.into(), ..scan };
+        let scan = self.when.of(Scan { consistency: self.consistency.into(), ..scan });
         match self.after.as_ref().map(bytes) {
             Some(key) => scan.after(&key),
             None => scan,

@@ -70,7 +70,7 @@ impl Transfer {
                     return Ok(transferred(leader, leads, &views, took));
                 }
                 Err(Error::Refused(Refused::NotLeader { .. })) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(failed(error)),
             }
         }
         nobody_leads(session.client().status().await)
@@ -80,9 +80,20 @@ impl Transfer {
 impl Drain {
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
         let view = one(&self.node, session).await?;
-        let leads = session.client().drain(&view.address, self.undo).await?;
+        let leads = session.client().drain(&view.address, self.undo).await.map_err(failed)?;
         let views = session.client().status().await;
         Ok(drained(&view, self.undo, leads, &views))
+    }
+}
+
+/// A hand-over of which nobody knows the end is no write that may have happened.
+fn failed(error: Error) -> Failure {
+    match error {
+        Error::Refused(Refused::Lost) => {
+            let why = "nobody else led in time, and it may still come to that; `kvctl leader` says who leads";
+            Error::Deadline { why: why.to_owned() }.into()
+        }
+        error => error.into(),
     }
 }
 

@@ -71,6 +71,26 @@ fn a_write_has_one_condition_at_most() {
 }
 
 #[test]
+fn a_moment_of_the_past_is_named_once() {
+    for words in [
+        &["get", "k", "--rev", "7"][..],
+        &["get", "--prefix", "a", "--at", "10m", "--count"],
+        &["history", "k", "--limit", "1"],
+        &["revert", "k", "--to", "0"],
+        &["revert", "k", "--at", "3d"],
+        &["retention", "--age", "366d", "--bytes", "1G", "--changes", "0"],
+    ] {
+        parse(words);
+    }
+    refuse(&["get", "k", "--rev", "7", "--at", "10m"]);
+    refuse(&["get", "k", "--rev", "-7"]);
+    refuse(&["revert", "k"]);
+    refuse(&["revert", "k", "--to", "7", "--at", "10m"]);
+    refuse(&["history", "k", "--limit", "0"]);
+    refuse(&["retention", "--age", "soon"]);
+}
+
+#[test]
 fn flags_go_before_and_after_the_command() {
     let before = parse(&["-e", "a:1,b:2", "-t", "2s", "get", "k"]);
     let after = parse(&["get", "k", "--timeout", "2s", "--endpoints", "a:1", "-e", "b:2"]);
@@ -94,6 +114,8 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "incr",
             "txn",
             "exists",
+            "history",
+            "revert",
             "ls",
             "tree",
             "export",
@@ -106,6 +128,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "compact",
             "context",
             "config",
+            "retention",
             "version",
             "bench",
             "explain",

@@ -37,6 +37,11 @@ fn golden() -> Vec<(Operation, &'static str)> {
              1a030a016b1a0512030a016b1a0c220a0a060a01611201621003",
         ),
         (Operation::Transaction(Transaction::default()), "3200"),
+        (
+            Operation::SetWindow(WindowChange { changes: Some(5), age_ms: Some(0), bytes: Some(300) }),
+            "62070805100018ac02",
+        ),
+        (Operation::SetWindow(WindowChange::default()), "6200"),
     ]
 }
 

@@ -2,11 +2,11 @@
 //! an old one: a version that does not know it must stop, and would skip a field.
 
 use super::{Action, Compare, Condition, KeyRange, Operand, Operation, Relation, Transaction};
-use crate::DecodeError;
+use crate::{DecodeError, history::WindowChangeWire};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct OperationWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 12")]
     kind: Option<Kind>,
 }
 
@@ -24,6 +24,8 @@ enum Kind {
     DeleteRange(DeleteRangeWire),
     #[prost(message, tag = "6")]
     Transaction(TransactionWire),
+    #[prost(message, tag = "12")]
+    SetWindow(WindowChangeWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -166,6 +168,7 @@ impl From<Operation> for OperationWire {
                 Kind::DeleteRange(DeleteRangeWire { range: Some(range.into()), most })
             }
             Operation::Transaction(transaction) => Kind::Transaction(transaction.into()),
+            Operation::SetWindow(change) => Kind::SetWindow(change.into()),
         };
         Self { kind: Some(kind) }
     }
@@ -188,6 +191,7 @@ impl TryFrom<OperationWire> for Operation {
                 Ok(Self::DeleteRange { range, most })
             }
             Kind::Transaction(transaction) => Ok(Self::Transaction(transaction.try_into()?)),
+            Kind::SetWindow(change) => Ok(Self::SetWindow(change.into())),
         }
     }
 }

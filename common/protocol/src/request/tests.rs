@@ -17,7 +17,9 @@ fn golden() -> Vec<(Request, String)> {
         want: Want::Keys,
         consistency: Consistency::Stale,
         at: Some(9),
+        ..Scan::default()
     };
+    let versions = Scan { at: None, age_ms: Some(300), below: Some(9), want: Want::Versions, ..scan.clone() };
     let get = |consistency, without_value| Request::Get { key: b"k".to_vec(), consistency, without_value };
     vec![
         (
@@ -42,6 +44,7 @@ fn golden() -> Vec<(Request, String)> {
         (Request::Drain { undo: false }, "b20100".into()),
         (Request::Scan(Scan::default()), "3200".into()),
         (Request::Scan(scan), "320e0a01611201621803200128013009".into()),
+        (Request::Scan(versions), "32110a016112016218032003280138ac024009".into()),
     ]
 }
 

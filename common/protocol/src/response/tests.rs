@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{limits, testing::hex};
+use crate::{history::Window, limits, testing::hex};
 
 fn member() -> Member {
     Member { id: 2, name: "b".into(), address: "h:1".into() }
@@ -37,6 +37,7 @@ fn status() -> NodeStatus {
         members: vec![member()],
         trouble: "t".into(),
         drained: true,
+        kept: Kept { oldest: 5, changes: 6, bytes: 7, window: Window { changes: 1, age_ms: 2, bytes: 3 } },
     }
 }
 
@@ -76,8 +77,8 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
         (
             Ok(Response::Status(Box::new(status()))),
-            "22480a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
-             6a0130710a000000000000007a0a08021201621a03683a3182010174880101",
+            "22590a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
+             6a0130710a000000000000007a0a08021201621a03683a3182010174880101a2010e0805100618072206080110021803",
         ),
         (Ok(Response::Compacted { discarded: 5, freed: 6, bytes: 7 }), "a20106080510061807"),
         (Ok(Response::Leads { leader: Some(2), term: 3 }), "aa010408021003"),
@@ -91,6 +92,8 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (Err(Refused::Expired), "2a023a00"),
         (Err(Refused::BadRequestId("w".into())), "2a03420177"),
         (Err(Refused::Unavailable("w".into())), "2a034a0177"),
+        (Err(Refused::NotKept { oldest: 5, age_ms: Some(300) }), "2a076205080510ac02"),
+        (Err(Refused::NotKept { oldest: 5, age_ms: None }), "2a0462020805"),
     ]
 }
 

@@ -2,7 +2,7 @@
 //! kind of reply or refusal is one they report as unknown.
 
 use super::{Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
-use crate::{ClusterId, DecodeError, Refused};
+use crate::{ClusterId, DecodeError, Refused, history::KeptWire};
 
 mod decided;
 
@@ -97,7 +97,7 @@ struct ValueWire {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct FoundWire {
+pub(crate) struct FoundWire {
     #[prost(bytes = "vec", tag = "1")]
     value: Vec<u8>,
     #[prost(uint64, tag = "2")]
@@ -144,6 +144,8 @@ struct StatusWire {
     trouble: String,
     #[prost(bool, tag = "17")]
     drained: bool,
+    #[prost(message, optional, tag = "20")]
+    kept: Option<KeptWire>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -156,7 +158,7 @@ enum RoleWire {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct RefusedWire {
-    #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 12")]
     kind: Option<RefusedKind>,
 }
 
@@ -180,6 +182,8 @@ enum RefusedKind {
     BadRequestId(String),
     #[prost(string, tag = "9")]
     Unavailable(String),
+    #[prost(message, tag = "12")]
+    NotKept(NotKeptWire),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -191,6 +195,14 @@ struct NotLeaderWire {
     leader: Option<u64>,
     #[prost(string, optional, tag = "2")]
     address: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct NotKeptWire {
+    #[prost(uint64, tag = "1")]
+    oldest: u64,
+    #[prost(uint64, optional, tag = "2")]
+    age_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -314,6 +326,7 @@ impl From<NodeStatus> for StatusWire {
             members: status.members.into_iter().map(Into::into).collect(),
             trouble: status.trouble,
             drained: status.drained,
+            kept: Some(status.kept.into()),
         }
     }
 }
@@ -345,6 +358,7 @@ impl TryFrom<StatusWire> for NodeStatus {
             members: wire.members.into_iter().map(Into::into).collect(),
             trouble: wire.trouble,
             drained: wire.drained,
+            kept: wire.kept.map(Into::into).unwrap_or_default(),
         })
     }
 }
@@ -361,6 +375,7 @@ impl From<Refused> for RefusedKind {
             Refused::Expired => Self::Expired(EmptyWire {}),
             Refused::BadRequestId(why) => Self::BadRequestId(why),
             Refused::Unavailable(why) => Self::Unavailable(why),
+            Refused::NotKept { oldest, age_ms } => Self::NotKept(NotKeptWire { oldest, age_ms }),
         }
     }
 }
@@ -377,6 +392,7 @@ impl From<RefusedKind> for Refused {
             RefusedKind::Expired(EmptyWire {}) => Self::Expired,
             RefusedKind::BadRequestId(why) => Self::BadRequestId(why),
             RefusedKind::Unavailable(why) => Self::Unavailable(why),
+            RefusedKind::NotKept(NotKeptWire { oldest, age_ms }) => Self::NotKept { oldest, age_ms },
         }
     }
 }

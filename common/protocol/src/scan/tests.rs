@@ -1,18 +1,33 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::hex;
+use crate::{history::Moment, testing::hex};
 
 fn row() -> Row {
     Row { key: b"k".to_vec(), found: Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 } }
+}
+
+fn versions() -> Vec<Version> {
+    let moment = Some(Moment { age_ms: 7, wall_ms: 32 });
+    vec![
+        Version { revision: 6, found: None, moment },
+        Version { revision: 4, found: Some(row().found), moment: None },
+    ]
 }
 
 /// Every kind of answer, with its bytes as they must stay.
 fn golden() -> Vec<(ScanFrame, &'static str)> {
     let end = |more| ScanFrame::End(End { count: 3, revision: 9, more });
     vec![
-        (ScanFrame::Page(Page { revision: 9, rows: vec![row()] }), "0a100809120c0a016b120176180420032802"),
-        (ScanFrame::Page(Page { revision: 9, rows: Vec::new() }), "0a020809"),
+        (
+            ScanFrame::Page(Page { revision: 9, rows: vec![row()], ..Page::default() }),
+            "0a100809120c0a016b120176180420032802",
+        ),
+        (ScanFrame::Page(Page { revision: 9, ..Page::default() }), "0a020809"),
+        (
+            ScanFrame::Page(Page { revision: 9, rows: Vec::new(), versions: versions() }),
+            "0a1b08091a0808061a04080710201a0d080412090a0176100418032002",
+        ),
         (end(false), "120408031009"),
         (end(true), "1206080310091801"),
         (ScanFrame::Refused(Refused::NoQuorum), "1a021a00"),
@@ -53,6 +68,16 @@ fn after_a_key_nothing_is_left_out_and_nothing_comes_twice() {
 }
 
 #[test]
+fn versions_are_of_one_key_and_a_past_is_named_once() {
+    assert!(Scan::versions(b"k").check().is_ok());
+    assert!(Scan { below: Some(3), ..Scan::versions(b"k") }.check().is_ok());
+    assert!(Scan { to: Some(b"l".to_vec()), ..Scan::versions(b"k") }.check().is_err());
+    assert!(Scan { below: Some(3), ..Scan::key(b"k") }.check().is_err());
+    assert!(Scan { at: Some(3), ..Scan::key(b"k") }.check().is_ok());
+    assert!(Scan { at: Some(3), age_ms: Some(4), ..Scan::key(b"k") }.check().is_err());
+}
+
+#[test]
 fn bounds_are_bounded() {
     let longest = vec![b'k'; limits::BOUND_BYTES];
     assert!(Scan::range(&longest, &longest).check().is_ok());
@@ -79,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_answer_never_panics(which in 0_usize..6, at in any::<prop::sample::Index>(), with in any::<u8>()) {
+    fn a_damaged_answer_never_panics(which in 0_usize..7, at in any::<prop::sample::Index>(), with in any::<u8>()) {
         let mut bytes = golden().swap_remove(which).0.encode();
         let at = at.index(bytes.len());
         bytes[at] = with;

@@ -14,6 +14,10 @@ use protocol::{
 
 use crate::server::CLUSTER;
 
+mod window;
+
+use window::Kept;
+
 /// What a command should have been answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -39,6 +43,8 @@ pub enum Told {
 
 /// See the module.
 pub struct Model {
+    kept: Kept,
+    stamp: u64,
     rows: BTreeMap<Vec<u8>, Vec<(u64, Option<Found>)>>,
     memory: VecDeque<(u64, [u8; 16])>,
     limit: usize,
@@ -55,6 +61,8 @@ impl Model {
     /// An empty store that remembers so many request ids.
     pub fn new(limit: usize) -> Self {
         Self {
+            kept: Kept::new(),
+            stamp: 0,
             rows: BTreeMap::new(),
             memory: VecDeque::new(),
             limit,
@@ -82,7 +90,12 @@ impl Model {
         }
         let before = self.executed.insert(token, index);
         assert_eq!(before, None, "VIOLATION a request took effect at {before:?} and again at {index}");
-        let (told, changed) = self.change(index, &command.operation);
+        self.stamp = command.stamp_ms;
+        let (mut told, changed) = self.change(index, &command.operation);
+        self.kept.trim(index, command.stamp_ms);
+        if let (Operation::SetWindow(_), Told::Judged(decided)) = (&command.operation, &mut told) {
+            decided.number = self.kept.floor(index);
+        }
         self.known.insert(token, Once { operation: command.operation.clone() });
         self.memory.push_back((index, token));
         if self.memory.len() > self.limit
@@ -115,6 +128,10 @@ impl Model {
             Operation::Transaction(transaction) => {
                 let changed = self.transact(&mut decided, transaction);
                 return (Told::Judged(Box::new(decided)), changed);
+            }
+            Operation::SetWindow(change) => {
+                self.kept.set(change);
+                return (Told::Judged(Box::new(decided)), Vec::new());
             }
             Operation::Increment { key, by } => {
                 let changed = self.add(&mut decided, key, *by);
@@ -223,6 +240,7 @@ impl Model {
             return Vec::new();
         }
         let (created, version) = before.map_or((revision, 1), |row| (row.created, row.version + 1));
+        self.kept.changed(revision, self.stamp, key, before.map_or(0, |row| row.value.len()));
         rows.push((revision, value.map(|value| Found { value, revision, created, version })));
         vec![key.to_vec()]
     }
@@ -246,6 +264,17 @@ impl Model {
         let rows = self.rows.get(key)?;
         let count = rows.partition_point(|(changed, _)| *changed <= revision);
         rows.get(count.checked_sub(1)?)?.1.as_ref()
+    }
+
+    /// All that a key ever held, and from when on.
+    pub fn versions(&self, key: &[u8]) -> impl DoubleEndedIterator<Item = (u64, Option<&Found>)> {
+        let versions = self.rows.get(key).into_iter().flatten();
+        versions.map(|(revision, found)| (*revision, found.as_ref()))
+    }
+
+    /// The oldest revision that can be read at this one.
+    pub fn floor(&self, at: u64) -> u64 {
+        self.kept.floor(at)
     }
 
     /// Every key that ever was.

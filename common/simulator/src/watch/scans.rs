@@ -7,15 +7,15 @@ use protocol::{
     scan::{End, Page, Want},
 };
 
-use super::Watch;
+use super::{Moment, Watch};
 
 impl Watch {
     /// A page leaves server `me` after so many rows of its scan.
     ///
     /// # Panics
     /// When the rows are not those that follow.
-    pub fn page(&self, me: usize, scan: &Scan, sent: usize, page: &Page) {
-        let shown = self.shown(me, scan, page.revision);
+    pub fn page(&self, me: usize, scan: &Scan, (sent, moment): (usize, Moment), page: &Page) {
+        let shown = self.shown(me, scan, moment, page.revision);
         let rows: Vec<_> = page.rows.iter().map(|row| (row.key.clone(), row.found.clone())).collect();
         let end = (sent + rows.len()).min(shown.len());
         let want = if scan.want == Want::Count { &[] } else { &shown[sent.min(end)..end] };
@@ -26,8 +26,16 @@ impl Watch {
     ///
     /// # Panics
     /// When there is more, or it says what is not so.
-    pub fn scan_ended(&self, me: usize, scan: &Scan, sent: usize, end: &End) {
-        let shown = self.shown(me, scan, end.revision);
+    pub fn scan_ended(&self, me: usize, scan: &Scan, (sent, moment): (usize, Moment), end: &End) {
+        if scan.want == Want::Versions {
+            let shown = self.all_versions(scan, moment).len();
+            let all = self.all_versions(&Scan { limit: None, ..scan.clone() }, moment).len();
+            let revision = scan.at.unwrap_or(moment.revision);
+            let want = End { count: shown as u64, revision, more: all > shown };
+            assert_eq!((sent, *end), (shown, want), "VIOLATION s{me} ends a list of versions: {scan:?}");
+            return;
+        }
+        let shown = self.shown(me, scan, moment, end.revision);
         let all = self.rows(scan, end.revision).len();
         let counted = if scan.want == Want::Count { 0 } else { shown.len() };
         assert_eq!(sent, counted, "VIOLATION s{me} ends a scan of {counted} rows: {scan:?}");
@@ -36,7 +44,18 @@ impl Watch {
     }
 
     /// The rows that the scan is to show at this revision.
-    fn shown(&self, me: usize, scan: &Scan, revision: u64) -> Vec<(Vec<u8>, Found)> {
+    fn shown(&self, me: usize, scan: &Scan, moment: Moment, revision: u64) -> Vec<(Vec<u8>, Found)> {
+        self.is_kept(me, scan, moment, revision);
+        match scan.age_ms {
+            Some(age_ms) => self.was_then(me, age_ms, moment, revision),
+            None if scan.at.is_none() => {
+                assert_eq!(
+                    revision, moment.revision,
+                    "VIOLATION s{me} scans at another revision than its own"
+                );
+            }
+            None => {}
+        }
         assert!(revision <= self.committed(), "VIOLATION s{me} scans at {revision}, not committed");
         assert!(
             scan.at.is_none_or(|at| at == revision),
@@ -58,7 +77,7 @@ impl Watch {
         let there = covered.filter_map(|key| Some((key.to_vec(), self.model.at(key, revision)?.clone())));
         let keys_only = |(key, found): (Vec<u8>, Found)| match scan.want {
             Want::Rows => (key, found),
-            Want::Keys | Want::Count => (key, Found { value: Vec::new(), ..found }),
+            Want::Keys | Want::Count | Want::Versions => (key, Found { value: Vec::new(), ..found }),
         };
         there.map(keys_only).collect()
     }

@@ -20,7 +20,7 @@ mod counting;
 
 use self::asking::{Known, decision, is_write, outcome_of, told};
 pub(super) use self::counting::Ledger;
-use super::{Plan, World, lying::Lie, scanning::Scanning};
+use super::{Plan, World, lying::Lie, remembering::Remembering, scanning::Scanning};
 use crate::{
     server::{CLUSTER, address, at_address},
     watch,
@@ -48,6 +48,7 @@ pub struct Client {
     lie: Option<Lie>,
     used: Option<RequestId>,
     pub(super) scanning: Scanning,
+    pub(super) past: Remembering,
 }
 
 /// A call under way.
@@ -95,6 +96,7 @@ pub(super) struct Attempt {
 impl Client {
     pub(super) fn new(rng: Rng) -> Self {
         let scanning = Scanning::new(rng.fork("scans"));
+        let past = Remembering::new(rng.fork("past"));
         Self {
             other: rng.fork("judged"),
             rng,
@@ -108,7 +110,23 @@ impl Client {
             lie: None,
             used: None,
             scanning,
+            past,
         }
+    }
+
+    /// Whether this attempt is one of its call.
+    pub(super) fn is_at(&self, attempt: u64) -> bool {
+        self.call.as_ref().is_some_and(|call| call.open.contains(&attempt))
+    }
+
+    /// The highest revision that it knows of.
+    pub(super) fn learned(&self) -> u64 {
+        self.learned
+    }
+
+    /// Its next call has an id of its own.
+    pub(super) fn tells_the_truth(&mut self) {
+        self.lie = None;
     }
 }
 
@@ -157,7 +175,7 @@ impl World {
         if self.calm {
             return;
         }
-        if self.begins_scan(me) {
+        if self.begins_past(me) || self.begins_scan(me) {
             return;
         }
         let client = &mut self.clients[me];

@@ -66,6 +66,8 @@ impl World {
             }
         }
         if self.options.drains > 0 {
+            // Wishes that are on their way come first.
+            self.run(self.agenda.now() + 2 * self.options.latency_us);
             self.make_willing(&core);
         }
         if !again {

@@ -3,9 +3,13 @@
 use protocol::Request;
 
 use super::{Target, World, calling::PROBER, healing::TIMEOUT};
+use crate::server::ELECTION_TICKS;
 
 /// A hand-over between healthy servers takes at most so many election timeouts.
 const HANDED_WITHIN: u64 = 3;
+/// A server that is told to end tries twice to hand over, and then to hear of its successor; what waits in its queues
+/// comes on top.
+const LEFT_WITHIN: u64 = 2 * (ELECTION_TICKS as u64 + 1) + 30 + 200;
 
 impl World {
     /// Somebody wants another server to lead: one that is named, whoever follows, or one that does not exist.
@@ -38,10 +42,11 @@ impl World {
 
     /// A server is told to end, and does once another leads, or once it is clear that it did not lead.
     pub(super) fn ask_to_stop(&mut self, target: Target) {
-        let Some(process) = self.servers[target.server].process().filter(|process| !process.leaving) else {
+        let Some(process) = self.servers[target.server].process().filter(|process| process.leaving.is_none())
+        else {
             return;
         };
-        process.leaving = true;
+        process.leaving = Some(process.ticks);
         process.inbox.done.push(kvd::event::Event::Leave);
         self.wake(target.server);
     }
@@ -49,16 +54,19 @@ impl World {
     /// Ends a server that was told to and has nothing to wait for.
     pub(super) fn stop_if_left(&mut self, target: Target) {
         let server = &self.servers[target.server];
-        let process = server.up().filter(|_| server.boot == target.boot);
-        if process.is_some_and(|process| process.leaving && process.node.has_left()) {
-            self.stop(target);
+        let Some(process) = server.up().filter(|_| server.boot == target.boot) else { return };
+        let Some(since) = process.leaving else { return };
+        if process.node.has_left() {
+            return self.stop(target);
         }
+        let ticks = process.ticks - since;
+        assert!(ticks <= LEFT_WITHIN, "VIOLATION s{} was told to end {ticks} ticks ago", target.server);
     }
 
     /// What was told to end has ended by now.
     pub(super) fn stop_all_that_leave(&mut self) {
         for me in 0..self.servers.len() {
-            if self.servers[me].up().is_some_and(|process| process.leaving) {
+            if self.servers[me].up().is_some_and(|process| process.leaving.is_some()) {
                 self.crash(me);
             }
         }

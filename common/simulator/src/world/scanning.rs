@@ -11,13 +11,19 @@ use protocol::{
 use testkit::rng::Rng;
 
 use super::{Plan, Target, World};
-use crate::{options::Options, server::Serving};
+use crate::{options::Options, server::Serving, watch::Moment};
 
 /// What a client knows of the scan that it is at.
 pub(super) struct Scanning {
     rng: Rng,
-    /// Revision and last key of the latest page.
-    reached: Option<(u64, Vec<u8>)>,
+    /// Revision of the latest page, and what came last in it.
+    reached: Option<(u64, Last)>,
+}
+
+/// After what a scan is to go on.
+enum Last {
+    Key(Vec<u8>),
+    Version(u64),
 }
 
 impl Scanning {
@@ -42,7 +48,11 @@ impl Scanning {
     pub(super) fn rest(&self, request: &Request) -> Request {
         match (request, &self.reached) {
             (Request::Scan(scan), Some((revision, last))) => {
-                Request::Scan(Scan { at: Some(*revision), ..scan.clone().after(last) })
+                let rest = Scan { at: Some(*revision), age_ms: None, ..scan.clone() };
+                Request::Scan(match last {
+                    Last::Key(key) => rest.after(key),
+                    Last::Version(version) => Scan { below: Some(*version), ..rest },
+                })
             }
             _ => request.clone(),
         }
@@ -56,13 +66,19 @@ impl World {
         if !client.scanning.rng.chance(self.options.scans) {
             return false;
         }
+        let scan = client.scanning.draw(&self.options);
+        self.counts.add("client: scanned");
+        self.scans(me, scan);
+        true
+    }
+
+    /// Begins this scan.
+    pub(super) fn scans(&mut self, me: usize, scan: Scan) {
+        let client = &mut self.clients[me];
         client.calls += 1;
         client.scanning.reached = None;
-        let scan = client.scanning.draw(&self.options);
         let retry = Retry::read(client.scanning.rng.bits());
-        self.counts.add("client: scanned");
         self.call(me, retry, None, Request::Scan(scan), None);
-        true
     }
 
     /// The node gave a view for a scan.
@@ -75,22 +91,37 @@ impl World {
             let (revision, known) = (view.revision(), attempt.known);
             assert!(revision >= known, "VIOLATION s{} scans at {revision}, {known} was known", target.server);
         }
+        let moment = Moment { revision: view.revision(), clock_ms: view.clock_ms() };
         let rows = usize::try_from(self.options.page_rows).unwrap_or(1);
         let limits = PageLimits { bytes: 1000, rows, keys: 3 };
         match view.scan(scan.clone(), limits) {
             Ok(cursor) => {
                 if let Some(process) = self.servers[target.server].process() {
-                    process.scans.insert(number, Serving { cursor, scan, sent: 0 });
+                    process.scans.insert(number, Serving { cursor, scan, sent: 0, moment });
                 }
                 self.plan_page(target, number);
             }
-            Err(why) => {
-                self.counts.add("client: could not go on with a scan");
-                let client = attempt.client;
-                self.clients[client].scanning.reached = None;
-                self.end_scan(target, number, Err(Refused::Unavailable(why)));
-            }
+            Err(refused) => self.refuse_past(target, number, (&scan, moment), refused),
         }
+    }
+
+    /// What a scan asks for is not kept, or not there yet.
+    fn refuse_past(
+        &mut self,
+        target: Target,
+        number: u64,
+        (scan, moment): (&Scan, Moment),
+        refused: Refused,
+    ) {
+        self.watch.past_refused(target.server, scan, moment, &refused);
+        let Some(attempt) = self.attempts.get(&number) else { return };
+        let scanning = &mut self.clients[attempt.client].scanning;
+        self.counts.add(if scanning.reached.take().is_some() {
+            "client: could not go on with a scan"
+        } else {
+            "client: read a past that is not kept"
+        });
+        self.end_scan(target, number, Err(refused));
     }
 
     fn plan_page(&mut self, target: Target, number: u64) {
@@ -116,8 +147,14 @@ impl World {
         self.trace.say(now, || format!("s{me} answers #{number}: {frame:?}"));
         match frame {
             ScanFrame::Page(page) => {
-                self.watch.page(me, &serving.scan, serving.sent, &page);
-                serving.sent += page.rows.len();
+                let Serving { scan, sent, moment, .. } = &mut serving;
+                if scan.want == Want::Versions {
+                    self.counts.add("client: listed what a key held");
+                    self.watch.versions(me, scan, *sent, *moment, &page.versions);
+                } else {
+                    self.watch.page(me, scan, (*sent, *moment), &page);
+                }
+                *sent += page.rows.len() + page.versions.len();
                 self.saw(number, &page);
                 if let Some(process) = self.servers[me].process() {
                     process.scans.insert(number, serving);
@@ -125,20 +162,31 @@ impl World {
                 self.plan_page(target, number);
             }
             ScanFrame::End(end) => {
-                self.watch.scan_ended(me, &serving.scan, serving.sent, &end);
+                self.watch.scan_ended(me, &serving.scan, (serving.sent, serving.moment), &end);
+                if let Some(attempt) = self.attempts.get(&number)
+                    && self.clients[attempt.client].is_at(number)
+                {
+                    self.clients[attempt.client].past.ended();
+                }
                 self.end_scan(target, number, Ok(Response::Value { found: None, revision: end.revision }));
             }
-            other => panic!("VIOLATION s{me} answers a scan with {other:?}"),
+            ScanFrame::Refused(refused) => {
+                self.refuse_past(target, number, (&serving.scan, serving.moment), refused);
+            }
+            ScanFrame::Cut(why) => panic!("VIOLATION s{me} cuts a scan: {why}"),
         }
         self.notice_power(target);
     }
 
     /// A page reaches the client that waits for it.
     fn saw(&mut self, number: u64, page: &Page) {
-        let (Some(attempt), Some(last)) = (self.attempts.get(&number), page.rows.last()) else { return };
+        let rows = page.rows.last().map(|row| Last::Key(row.key.clone()));
+        let last = rows.or(page.versions.last().map(|version| Last::Version(version.revision)));
+        let (Some(attempt), Some(last)) = (self.attempts.get(&number), last) else { return };
         let client = &mut self.clients[attempt.client];
-        if client.call.as_ref().is_some_and(|call| call.open.contains(&number)) {
-            client.scanning.reached = Some((page.revision, last.key.clone()));
+        if client.is_at(number) {
+            client.scanning.reached = Some((page.revision, last));
+            client.past.saw(page);
         }
     }
 

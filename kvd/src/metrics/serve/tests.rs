@@ -34,6 +34,7 @@ fn figures() -> Figures {
         last: Position::new(9, 3),
         persisted: Index(9),
         discarded: Index(2),
+        transferring: None,
         progress: Vec::new(),
     };
     Figures { consensus, applied: 7, flushed: 5, proposals: 0, waiting: (0, 0) }

@@ -45,10 +45,11 @@ fn a_flush_is_due_at_so_many_keys() {
 }
 
 #[test]
-fn a_flush_is_due_at_so_many_bytes_request_ids_included() {
+fn a_flush_is_due_at_so_many_bytes_changes_and_request_ids_included() {
     let mut measured = Bench::new();
     measured.write(set("k", "v"));
-    let bytes = measured.state.active.bytes() + measured.state.requests.unflushed_bytes();
+    let State { active, recent, requests, .. } = &measured.state;
+    let bytes = active.bytes() + recent.bytes() + requests.unflushed_bytes();
     for (overlay_bytes, due) in [(bytes, true), (bytes + 1, false)] {
         let mut bench = Bench::with(StateLimits { overlay_bytes, ..limits() });
         bench.write(set("k", "v"));

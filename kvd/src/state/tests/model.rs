@@ -40,7 +40,10 @@ fn operations() -> impl Strategy<Value = Operation> {
         Operation::DeleteRange { range, most }
     });
     let transaction = transactions();
+    let window = (0..12_u64, 0..60_u64, 0..3000_u64)
+        .prop_map(|(changes, age_ms, bytes)| past::window(changes, age_ms, bytes));
     prop_oneof![
+        1 => window,
         2 => transaction.prop_map(Operation::Transaction),
         6 => (key.clone(), value).prop_map(|(key, value)| set(key, value)),
         2 => key.clone().prop_map(delete),
@@ -156,6 +159,8 @@ impl Model {
                 }
             }
             Operation::Transaction(transaction) => self.transact(&mut decided, transaction),
+            // How far the past goes back is judged by its own model.
+            Operation::SetWindow(_) => {}
             Operation::DeleteRange { range, most } => {
                 let keys: Vec<Vec<u8>> = self.rows.keys().filter(|key| is_in(range, key)).cloned().collect();
                 decided.existed = !keys.is_empty();
@@ -232,6 +237,7 @@ struct Trial {
     bench: Bench,
     witness: Bench,
     model: Model,
+    past: past::Past,
     log: Vec<Entry>,
     hashes: Vec<u64>,
     flush: Option<Flush>,
@@ -241,12 +247,15 @@ impl Trial {
     fn new() -> Self {
         let (bench, witness) = (Bench::new(), Bench::new());
         let hashes = vec![witness.state.hash()];
-        Self { bench, witness, model: Model::default(), log: Vec::new(), hashes, flush: None }
+        let (model, past) = (Model::default(), past::Past::default());
+        let mut trial = Self { bench, witness, model, past, log: Vec::new(), hashes, flush: None };
+        trial.write(u64::MAX, 3, &past::window(64, 1000, 1_000_000));
+        trial
     }
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Write { id, learned_ago, operation } => self.write(id, learned_ago, operation),
+            Step::Write { id, learned_ago, operation } => self.write(id, learned_ago, &operation),
             Step::BeginFlush => self.flush = self.bench.state.begin_flush(0).or(self.flush.take()),
             Step::RunAndFinish => {
                 if let Some(flush) = self.flush.take() {
@@ -257,14 +266,29 @@ impl Trial {
         }
     }
 
-    fn write(&mut self, id: u64, learned_ago: u64, operation: Operation) {
+    fn write(&mut self, id: u64, learned_ago: u64, operation: &Operation) {
         let index = self.bench.next();
         let learned = (index + 2).saturating_sub(learned_ago);
-        let expected = self.model.apply(index, id, learned, &operation);
-        let entry = entry(index, request(id, learned), operation);
+        let expected = self.model.apply(index, id, learned, operation);
+        let entry = entry(index, request(id, learned), operation.clone());
         let result = self.bench.state.apply(&entry).unwrap().unwrap().result;
         match expected {
-            Ok(outcome) => assert_eq!(result, Ok(outcome)),
+            Ok(mut outcome) => {
+                let is_first = !matches!(&result, Ok(Outcome::Decided(decided)) if decided.deduplicated)
+                    && !matches!(&result, Ok(Outcome::Written(written)) if written.deduplicated);
+                if is_first {
+                    self.past.wrote(index, index, operation, &self.model.rows);
+                }
+                if let (Operation::SetWindow(_), Outcome::Decided(decided)) = (operation, &mut outcome) {
+                    decided.number = if is_first {
+                        self.bench.state.kept_history().oldest
+                    } else {
+                        let Ok(Outcome::Decided(first)) = &result else { panic!("{result:?}") };
+                        first.number
+                    };
+                }
+                assert_eq!(result, Ok(outcome));
+            }
             Err(Some(refused)) => assert_eq!(result, Err(refused)),
             Err(None) => assert!(matches!(result, Err(Refused::BadRequestId(_))), "{result:?}"),
         }
@@ -293,6 +317,7 @@ impl Trial {
                 self.model.rows.get(key.as_bytes())
             );
         }
+        self.past.check(&self.bench.state);
     }
 }
 

@@ -139,7 +139,7 @@ fn a_page_of_the_largest_rows_fits_into_a_frame() {
 }
 
 #[test]
-fn a_scan_goes_on_at_its_revision_while_nothing_was_written() {
+fn a_scan_goes_on_at_its_revision_whatever_was_written() {
     let mut bench = Bench::new();
     bench.set_all(&["a", "b", "c"], "v");
     let at = bench.state.view().revision();
@@ -150,8 +150,8 @@ fn a_scan_goes_on_at_its_revision_while_nothing_was_written() {
     let (rows, end) = all(bench.state.view().scan(rest(), TINY).unwrap());
     assert_eq!((rows.len(), end.revision), (2, at), "an entry that changes nothing is no obstacle");
     bench.write(set("b", "w"));
-    let refused = bench.state.view().scan(rest(), TINY).err().unwrap();
-    assert!(refused.contains(&format!("revision {at} ")), "{refused}");
+    let (rows, _) = all(bench.state.view().scan(rest(), TINY).unwrap());
+    assert_eq!((rows.len(), rows[0].found.value.as_slice()), (2, &b"v"[..]));
     let ahead = Scan { at: Some(at + 100), ..Scan::default() };
     assert!(bench.state.view().scan(ahead, TINY).is_err(), "nor can the future be read");
 }

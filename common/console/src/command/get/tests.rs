@@ -93,6 +93,8 @@ fn a_line_names_one_key_or_many() {
     assert_eq!(scan(&["--prefix", "a/", "--after", "a/b"]).from, b"a/b\0");
     assert_eq!(scan(&["--range", "a", "b"]), Scan::range(b"a", b"b"));
     assert_eq!(scan(&["--glob", "a/*/c"]), Scan::prefix(b"a/"));
+    assert_eq!(scan(&["--prefix", "", "--rev", "0"]), Scan { at: Some(0), ..Scan::default() });
+    assert_eq!(scan(&["--prefix", "", "--at", "10m"]), Scan { age_ms: Some(600_000), ..Scan::default() });
 }
 
 #[test]
