@@ -81,10 +81,6 @@ impl Pages {
         self.scan.check()?;
         let mut until = Instant::now() + self.timeout;
         while self.end.is_none() {
-            if let Some(end) = self.enough() {
-                self.end = Some(end);
-                break;
-            }
             match self.frame(until).await? {
                 ScanFrame::Page(page) if page.rows.is_empty() && page.versions.is_empty() => {
                     until = Instant::now() + self.timeout;
@@ -98,13 +94,17 @@ impl Pages {
         Ok(None)
     }
 
+    /// Whether all versions were shown that were wanted.
+    fn is_enough(&self) -> bool {
+        let full = self.scan.limit.is_some_and(|limit| limit <= self.shown);
+        self.scan.want == Want::Versions && self.shown > 0 && full
+    }
+
     /// The end of a list of versions whose stream was lost behind the last that was wanted. Whether there are more nobody
     /// said, so there may be.
-    fn enough(&self) -> Option<End> {
-        let lost = self.stream.is_none() && self.scan.want == Want::Versions;
-        let full = self.scan.limit.is_some_and(|limit| limit <= self.shown);
-        let revision = self.revision.filter(|_| lost && full)?;
-        Some(End { count: self.shown, revision, more: true })
+    fn enough(&self) -> ScanFrame {
+        let revision = self.revision.unwrap_or(0);
+        ScanFrame::End(End { count: self.shown, revision, more: true })
     }
 
     /// What the node said at the end of a whole scan.
@@ -123,10 +123,19 @@ impl Pages {
         loop {
             let mut stream = match self.stream.take() {
                 Some(stream) => stream,
+                None if self.is_enough() => return Ok(self.enough()),
                 None => match self.open(until).await {
                     Ok(stream) => stream,
                     Err(error) if self.shown == 0 => return Err(error),
-                    Err(error) => return Err(self.cut(trouble.unwrap_or_else(|| error.to_string()))),
+                    Err(error) => {
+                        let why = match (trouble, error) {
+                            // Another node cannot go on either, and that is why.
+                            (Some(trouble), Error::Refused(refused)) => format!("{trouble}, and {refused}"),
+                            (Some(trouble), _) => trouble,
+                            (None, error) => error.to_string(),
+                        };
+                        return Err(self.cut(why));
+                    }
                 },
             };
             match timeout_at(until, stream.next()).await {

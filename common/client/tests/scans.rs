@@ -12,6 +12,7 @@ use client::{Client, Error, Pages};
 use fake::{Fake, Pki, Reaction, settings};
 use protocol::{
     Refused, Scan, ScanFrame,
+    history::Version,
     response::Found,
     scan::{End, Page, Row, Want},
 };
@@ -108,6 +109,80 @@ fn what_cannot_be_gone_on_with_is_cut_off() {
         let Err(Error::Cut { why, shown, revision, after }) = ended else { panic!("{ended:?}") };
         assert_eq!((keys.as_str(), shown, revision, after.as_deref()), ("a b", 2, Some(7), Some(&b"b"[..])));
         assert!(why.contains("ended before the scan") && why.ends_with("revision 7 is gone"), "{why}");
+    });
+}
+
+#[test]
+fn what_is_no_longer_kept_is_cut_off_with_the_oldest_that_there_is() {
+    run(async {
+        let pki = Pki::new();
+        let gone = vec![ScanFrame::Refused(Refused::NotKept { oldest: 9, age_ms: None })];
+        let node = node(&pki, 1, vec![vec![page(7, &["a", "b"])], gone]);
+        let client = Client::new(settings(&pki, &[&node.address]));
+        let (_, ended) = all(&mut client.scan(Scan::default())).await;
+        let Err(Error::Cut { why, shown, .. }) = ended else { panic!("{ended:?}") };
+        assert!(shown == 2 && why.ends_with("the oldest revision is 9"), "{why}");
+    });
+}
+
+fn listed(revision: u64, versions: &[u64]) -> ScanFrame {
+    let version = |revision: &u64| Version { revision: *revision, found: None, moment: None };
+    let versions = versions.iter().map(version).collect();
+    ScanFrame::Page(Page { revision, versions, ..Page::default() })
+}
+
+#[test]
+fn versions_that_were_lost_are_asked_for_below_the_last_that_came() {
+    run(async {
+        let pki = Pki::new();
+        let rest = vec![listed(7, &[2]), end(1, 7, true)];
+        let node = node(&pki, 1, vec![vec![listed(7, &[6, 4])], rest]);
+        let client = Client::new(settings(&pki, &[&node.address]));
+        let scan = Scan { limit: Some(3), ..Scan::versions(b"k") };
+        let mut pages = client.scan(scan.clone());
+        let mut shown = Vec::new();
+        while let Some(page) = pages.next().await.unwrap() {
+            shown.extend(page.versions.into_iter().map(|version| version.revision));
+        }
+        assert_eq!((shown, pages.end()), (vec![6, 4, 2], Some(End { count: 3, revision: 7, more: true })));
+        let asked = Scan { at: Some(7), below: Some(4), limit: Some(1), ..scan.clone() };
+        assert_eq!(node.scans(), [scan, asked]);
+    });
+}
+
+#[test]
+fn versions_out_of_order_and_rows_among_them_are_not_shown() {
+    run(async {
+        for nonsense in
+            [vec![listed(7, &[4, 6])], vec![listed(7, &[4]), listed(7, &[4])], vec![page(7, &["k"])]]
+        {
+            let pki = Pki::new();
+            let node = node(&pki, 1, vec![nonsense.clone()]);
+            let client = Client::new(settings(&pki, &[&node.address]));
+            let mut pages = client.scan(Scan::versions(b"k"));
+            let ended = loop {
+                match pages.next().await {
+                    Ok(Some(_)) => {}
+                    other => break other,
+                }
+            };
+            let sense = ended.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(sense.ends_with("makes no sense"), "{nonsense:?}: {sense}");
+        }
+    });
+}
+
+#[test]
+fn a_list_of_versions_that_is_full_asks_for_no_more() {
+    run(async {
+        let pki = Pki::new();
+        let node = node(&pki, 1, vec![vec![listed(7, &[6, 4])]]);
+        let client = Client::new(settings(&pki, &[&node.address]));
+        let mut pages = client.scan(Scan { limit: Some(2), ..Scan::versions(b"k") });
+        assert_eq!(pages.next().await.unwrap().map(|page| page.versions.len()), Some(2));
+        assert_eq!(pages.next().await, Ok(None), "whatever became of the stream");
+        assert_eq!(pages.end(), Some(End { count: 2, revision: 7, more: true }));
+        assert_eq!(node.scans().len(), 1);
     });
 }
 

@@ -149,9 +149,10 @@ impl From<client::Error> for Failure {
                 let failure = Self::new(Exit::Unknown, "KV-0601", "unknown", message).hint(hint);
                 Self { request: Some(Box::new(request)), ..failure }
             }
-            Error::Cut { after, .. } => {
+            Error::Cut { after, shown, .. } => {
                 let failure = Self::new(Exit::Partial, "KV-1001", "cut_off", message);
                 match after {
+                    None if shown > 0 => failure.hint("what was shown is right and not all; run it again"),
                     Some(key) => failure.hint(format!(
                         "what was shown is right and not all; go on with --after '{}', at another revision",
                         text::key(&key)

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// After so many steps a walk is met from the other end.
-const STRIDE: usize = 256;
+const STRIDE: usize = 16;
 
 /// What a key held from a revision on.
 pub(super) struct Held {

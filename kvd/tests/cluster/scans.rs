@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use client::{Client, Error, Pages, Settings};
-use protocol::{Scan, limits, scan::End};
+use protocol::{Scan, history::WindowChange, limits, scan::End};
 
 use crate::{
     real::{client_of, converged, runtime, settings},
@@ -110,7 +110,7 @@ async fn slow(client: &Client, round: u8) -> bool {
 }
 
 #[test]
-fn a_scan_outlives_its_node_while_nothing_is_written_and_else_is_cut_off() {
+fn a_scan_outlives_its_node_whatever_is_written_and_is_cut_off_where_its_revision_is_not_kept() {
     let mut cluster = start(3);
     runtime().block_on(async {
         let client = client_of(&cluster, cluster.addresses()).await;
@@ -128,11 +128,24 @@ fn a_scan_outlives_its_node_while_nothing_is_written_and_else_is_cut_off() {
         cluster.restart(first);
         converged(&client, 3).await;
         let mut pages = begun(&client).await;
+        write(&client, 2).await;
+        let second = usize::try_from(pages.served_by()).unwrap();
+        cluster.kill(second);
+        let (rows, end) = rest(&mut pages).await;
+        of_round(&rows, 1, 1);
+        assert_eq!(end.unwrap().count, KEYS as u64, "as it was before those writes");
+
+        cluster.restart(second);
+        write(&client, 1).await;
+        converged(&client, 3).await;
+        let mut pages = begun(&client).await;
+        let nothing = WindowChange { changes: Some(0), ..WindowChange::default() };
+        client.set_window(nothing, None).await.unwrap();
         client.set(b"other", b"value", None).await.unwrap();
         cluster.kill(usize::try_from(pages.served_by()).unwrap());
         let (rows, end) = rest(&mut pages).await;
         let Err(Error::Cut { why, shown, after, .. }) = end else { panic!("{end:?}") };
-        assert!(why.contains("can no longer be read"), "{why}");
+        assert!(why.contains("no longer kept"), "{why}");
         assert_eq!((shown, after), (rows.len() as u64 + 1, Some(key(rows.len()))));
         let taken: Vec<_> = (1..=rows.len()).map(|at| (key(at), 1)).collect();
         assert!(rows == taken, "what was shown is right");
