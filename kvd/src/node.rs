@@ -10,6 +10,7 @@
 //! - A linearizable read is looked up, and the view of a linearizable scan taken, only after the core has released it.
 //! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
 
+mod clock;
 mod figures;
 mod forgetting;
 mod leading;
@@ -31,6 +32,7 @@ use crate::{
     waiting::{Waiting, WaitingRead, Wanted},
 };
 
+use clock::ReplicatedClock;
 use forgetting::Forgetting;
 use leading::Leading;
 pub use {figures::Figures, forgetting::Keeping};
@@ -52,30 +54,6 @@ pub struct Node {
     actions: Vec<Action>,
     /// Only shown.
     proposals: u64,
-}
-
-/// The only clock that reaches the state: the newest stamp in the log plus the time that passed here since.
-#[derive(Debug, Default, Clone, Copy)]
-struct ReplicatedClock {
-    stamp_ms: u64,
-    seen_at_ms: u64,
-}
-
-impl ReplicatedClock {
-    fn at(self, now: Time) -> u64 {
-        self.stamp_ms.saturating_add(now.monotonic_ms.saturating_sub(self.seen_at_ms))
-    }
-
-    /// Follows an entry that was appended here just now, also where this node's own clock ran ahead of it: drift does
-    /// not add up from entry to entry. Stamps in the log never go back, for a leader's clock starts from the newest.
-    fn saw(&mut self, stamp_ms: u64, now: Time) {
-        if stamp_ms >= self.stamp_ms {
-            if stamp_ms < self.at(now) {
-                mark(Mark::ClockSetBack);
-            }
-            *self = Self { stamp_ms, seen_at_ms: now.monotonic_ms };
-        }
-    }
 }
 
 impl Node {
