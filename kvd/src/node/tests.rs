@@ -4,7 +4,7 @@ mod forgetting;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use protocol::{ClusterId, RequestId, response::Member};
+use protocol::{ClusterId, RequestId, Scan, response::Member};
 use raft::{Config, Envelope, Persist, Position, Restored};
 
 use super::*;
