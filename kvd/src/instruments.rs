@@ -196,6 +196,7 @@ raft::instruments! {
         HistoryTrimsByLocalClock: "49: the age of what is kept is taken from this node's own clock",
         HistoryIgnoresBytes: "what is kept is not bounded by its bytes",
         HistoryFloorTooLow: "a revision is said to be kept of which a change was trimmed",
+        HistoryMovesTooLate: "51: the row that a flush moves to a change is the one that replaced it",
         HistoryForgetsTombstones: "51: the removal of a key is not found once it is in the store",
         HistoryTrustsTombstones: "49: a tombstone decides that only waits to be removed",
         PastReadsTrimmed: "what is older than what is kept is read all the same",

@@ -23,12 +23,17 @@ pub(super) fn write(database: &Database, batch: &Batch) -> Result<(), StateError
         write_rows(&transaction, &batch.rows)?;
         transaction = apart(Mutant::StoreRowsFirst, transaction, database)?;
     }
-    write_history(&transaction, batch)?;
+    if !mutant(Mutant::HistoryMovesTooLate) {
+        write_history(&transaction, batch)?;
+    }
     write_meta(&transaction, &batch.header)?;
     let transaction = apart(Mutant::StorePositionFirst, transaction, database)?;
     write_rows(&transaction, &batch.rows)?;
     let transaction = apart(Mutant::StoreRequestsApart, transaction, database)?;
     write_requests(&transaction, batch)?;
+    if mutant(Mutant::HistoryMovesTooLate) {
+        write_history(&transaction, batch)?;
+    }
     transaction.commit().map_err(StateError::store("commit"))
 }
 

@@ -93,10 +93,14 @@ impl Watch {
     pub(super) fn all_versions(&self, scan: &Scan, moment: Moment) -> Vec<Version> {
         let newest = scan.at.unwrap_or(moment.revision);
         let floor = self.model.floor(moment.revision);
+        let most = scan.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut all = Vec::new();
         for (revision, found) in self.model.versions(&scan.from).rev() {
             if revision > moment.revision {
                 continue;
+            }
+            if all.len() == most {
+                break;
             }
             if revision <= floor && found.is_none() {
                 break;
@@ -115,9 +119,6 @@ impl Watch {
             if revision <= floor {
                 break;
             }
-        }
-        if let Some(limit) = scan.limit {
-            all.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         }
         all
     }

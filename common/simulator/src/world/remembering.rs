@@ -65,7 +65,9 @@ impl Remembering {
         let limit = self.rng.chance(200_000).then(|| self.rng.between(1, 6));
         let (key, kind) = (self.key(options), self.rng.below(8));
         let scan = match kind {
-            0..3 => Scan { limit, ..Scan::versions(&key) },
+            // All of a key that is written often are many.
+            0 if self.rng.below(8) == 0 => Scan { limit, ..Scan::versions(&key) },
+            0..3 => Scan { limit: limit.or(Some(30)), ..Scan::versions(&key) },
             3..5 => self.when(learned, Scan::key(&key)),
             _ => self.when(learned, Scan { limit, ..Scan::default() }),
         };
