@@ -7,7 +7,7 @@ use protocol::{
     scan::{Want, successor},
 };
 
-use super::Watch;
+use super::{Watch, model::Verdict};
 
 /// The view that a scan is served from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,16 +25,19 @@ impl Watch {
     /// When it was another.
     pub(super) fn was_then(&self, me: usize, age_ms: u64, moment: Moment, revision: u64) {
         let then = moment.clock_ms.saturating_sub(age_ms);
-        let changes =
-            self.committed.iter().zip(1..=moment.revision).filter(|(it, _)| !it.changed().is_empty());
-        for (committed, index) in changes {
-            let stamp = committed.command.as_ref().map_or(0, |command| command.stamp_ms);
-            let right = if index <= revision { stamp <= then } else { stamp > then };
-            assert!(
-                right,
-                "VIOLATION s{me} takes {revision} for that of {then} ms, {index} is of {stamp} ms"
-            );
-        }
+        // Stamps do not fall, so that the changes on both sides of the revision tell of all.
+        let stamp = |index: &u64| self.stamp_of(*index);
+        let before = (1..=revision).rev().find(|index| self.is_change(*index));
+        let after = (revision + 1..=moment.revision).find(|index| self.is_change(*index));
+        let right =
+            before.as_ref().map_or(0, stamp) <= then && after.as_ref().is_none_or(|it| stamp(it) > then);
+        assert!(right, "VIOLATION s{me} takes {revision} for that of {then} ms: {before:?}, {after:?}");
+    }
+
+    fn is_change(&self, index: u64) -> bool {
+        let at = usize::try_from(index).ok().and_then(|index| index.checked_sub(1));
+        let verdict = at.and_then(|at| self.committed.get(at)?.verdict.as_ref());
+        matches!(verdict, Some(Verdict::Done(_, changed)) if !changed.is_empty())
     }
 
     /// Server `me` does not show what a scan asks for.
