@@ -96,6 +96,7 @@ fn help_and_version_go_to_stdout() {
             "import",
             "status",
             "leader",
+            "drain",
             "ping",
             "wait",
             "check",

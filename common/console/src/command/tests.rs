@@ -122,6 +122,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "import",
             "status",
             "leader",
+            "drain",
             "ping",
             "wait",
             "check",
