@@ -214,8 +214,8 @@ impl Node {
 
     fn tick(&mut self, now: Time) {
         self.now = now;
-        self.raft.tick();
         self.tick_leading();
+        self.raft.tick();
         self.expire_compactions();
         for write in self.waiting.expired_writes(now.monotonic_ms) {
             mark(Mark::WriteExpired);

@@ -149,7 +149,6 @@ instruments! {
         TransferGivenUp: "a leader gives up handing over",
         TransferUnderWay: "a leader is asked to hand over and already does",
         TransferToNobody: "a leader is asked to hand over and nobody can be told",
-        ProposalWhileHandingOver: "a proposal is refused: leadership is being handed over",
         LeadershipHanded: "a follower is told to stand and does",
         LeadershipDeclined: "a follower is told to stand and does not",
         ApplyHeld: "committed entries wait for the caller to have room",

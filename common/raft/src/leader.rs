@@ -92,7 +92,6 @@ impl Leader {
         } else if core.is_full() {
             Mark::ProposalBusyByApplying
         } else if self.transfer.is_some() && !mutant(Mutant::ProposesWhileHandingOver) {
-            mark(Mark::ProposalWhileHandingOver);
             return Err(Refusal::Transferring);
         } else {
             return Ok(self.append(core, payload));
