@@ -152,10 +152,15 @@ fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants.txt")
 }
 
-/// Mutants that no seed finds yet, and what the simulator lacks: holes that are known.
+/// Mutants that no seed finds yet, marks that none passes, and what the simulator lacks: holes that are known.
 fn blind() -> impl Iterator<Item = (&'static str, &'static str)> {
     let lines = include_str!("../../blind.txt").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' '))
+}
+
+/// What the simulator lacks to pass the mark of this name, where that is known.
+pub(super) fn why_silent(name: &str) -> Option<&'static str> {
+    blind().find_map(|(blind, why)| (blind.strip_prefix(MARK) == Some(name)).then_some(why))
 }
 
 /// Before the name of a mark, whose seed was written down by hand: it passes where few others do.

@@ -75,7 +75,10 @@ impl Run {
         if self.counts {
             total.print_counts();
         }
-        let silent = if self.every_mark { total.silent() } else { Vec::new() };
+        let mut silent = if self.every_mark { total.silent() } else { Vec::new() };
+        for name in silent.extract_if(.., |name| hunt::why_silent(name).is_some()) {
+            show(&format!("{name} is not passed yet: {}", hunt::why_silent(&name).unwrap_or_default()));
+        }
         for name in &silent {
             show(&format!("never happened: {name}"));
         }
