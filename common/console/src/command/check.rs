@@ -322,6 +322,7 @@ impl Found {
         let needs = |parts: &[What]| what == What::All || parts.contains(&what);
         let nothing = || Failure::internal("a check did not ask for what it judges");
         let until = Instant::now().checked_add(session.settings().timeout).unwrap_or_else(Instant::now);
+        let answered_by = until.checked_add(GRACE).unwrap_or(until);
         let mut found = Self {
             asked: Vec::new(),
             ready: Vec::new(),
@@ -344,12 +345,12 @@ impl Found {
         if needs(&[What::Cluster, What::Latency]) {
             let began = Instant::now();
             let read =
-                timeout_at(until + GRACE, session.client().exists(PROBE, Consistency::Linearizable)).await;
+                timeout_at(answered_by, session.client().exists(PROBE, Consistency::Linearizable)).await;
             found.timed = read.map_or_else(|_| Err(late()), |read| Ok(read.map(|_| began.elapsed())?));
         }
         if what == What::Key {
             let read = session.client().get(check.key_bytes(), Consistency::Linearizable);
-            found.key = timeout_at(until + GRACE, read).await.map_or_else(|_| Err(late()), |read| Ok(read?));
+            found.key = timeout_at(answered_by, read).await.map_or_else(|_| Err(late()), |read| Ok(read?));
         }
         found
     }
