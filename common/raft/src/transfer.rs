@@ -51,6 +51,16 @@ impl Raft {
         })
     }
 
+    /// Whether this server leads.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The shortest election timeout, in ticks.
+    pub fn election_ticks(&self) -> u32 {
+        self.core.config.election_ticks
+    }
+
     /// Whether this server leads and is handing over, so that it takes no proposal.
     pub fn is_transferring(&self) -> bool {
         matches!(&self.role, Role::Leader(leader) if leader.transfer.is_some())

@@ -18,10 +18,6 @@ const MOST_ASKING: usize = 64;
 /// Most writes that are held, and most of their bytes; the clients of more look for the next leader themselves.
 const MOST_HELD: usize = 4096;
 const MOST_HELD_BYTES: usize = 16 << 20;
-/// Once leadership is gone, a write is held for so many ticks while nobody is heard to lead.
-const LEADERLESS_TICKS: u32 = 20;
-/// A process that is about to end waits for so many ticks to hear of its successor, after it has handed over.
-const FAREWELL_TICKS: u32 = 30;
 
 /// See the module.
 #[derive(Default)]
@@ -29,6 +25,8 @@ pub(super) struct Leading {
     asking: Vec<Asking>,
     /// Whether leading is left to others.
     reluctant: bool,
+    /// What that was before the drain that is under way, and is again if this server leads on.
+    before_drain: Option<bool>,
     /// While the process is about to end.
     farewell: Option<Farewell>,
     /// Writes that came while leadership was handed over.
@@ -64,8 +62,6 @@ struct Asking {
     term: Term,
     /// To whom.
     to: NodeId,
-    /// What this server is where it leads on: whether it leaves leading to others.
-    otherwise: bool,
     deadline_ms: u64,
 }
 
@@ -87,16 +83,15 @@ impl Node {
             mark(Mark::RequestInvalid);
             return self.reply(caller, Err(Refused::Invalid("no server of the cluster has this id".into())));
         }
-        if to == Some(self.members.me()) && self.leads() {
+        if to == Some(self.members.me()) && self.raft.is_leader() {
             return self.say_who_leads(caller);
         }
-        self.hand_over_for(caller, to, self.leading.reluctant, deadline_ms);
+        self.hand_over_for(caller, to, deadline_ms);
     }
 
-    /// Hands over, or joins the hand-over that is under way; `otherwise` is whether it is reluctant if it leads on.
-    fn hand_over_for(&mut self, caller: Caller, to: Option<NodeId>, otherwise: bool, deadline_ms: u64) {
+    /// Hands over, or joins the hand-over that is under way.
+    fn hand_over_for(&mut self, caller: Caller, to: Option<NodeId>, deadline_ms: u64) {
         if self.leading.asking.len() >= MOST_ASKING {
-            self.be_reluctant(otherwise);
             return self.refuse(caller, Refusal::Busy, "the queue of hand-overs");
         }
         let under_way =
@@ -104,17 +99,13 @@ impl Node {
         match under_way.map_or_else(|| self.raft.transfer(to), Ok) {
             Ok(to) => {
                 let term = self.raft.status().term;
-                self.leading.asking.push(Asking { caller: Some(caller), term, to, otherwise, deadline_ms });
+                self.leading.asking.push(Asking { caller: Some(caller), term, to, deadline_ms });
             }
             Err(Refusal::Transferring) => {
-                self.be_reluctant(otherwise);
                 let what = "the hand-over to another server, which is under way".to_owned();
                 self.reply(caller, Err(Refused::Busy { what }));
             }
-            Err(refusal) => {
-                self.be_reluctant(otherwise);
-                self.refuse(caller, refusal, "the queue of hand-overs");
-            }
+            Err(refusal) => self.refuse(caller, refusal, "the queue of hand-overs"),
         }
     }
 
@@ -123,22 +114,30 @@ impl Node {
         if self.leading.farewell.is_some() {
             return self.reply(caller, Err(about_to_stop()));
         }
-        let before = self.leading.reluctant;
-        self.be_reluctant(!undo);
-        if undo || !self.leads() {
+        if undo || !self.raft.is_leader() {
+            self.leading.before_drain = None;
+            self.be_reluctant(!undo);
             return self.say_who_leads(caller);
         }
-        self.hand_over_for(caller, None, before, deadline_ms);
+        self.hand_over_for(caller, None, deadline_ms);
+        // Where nobody can take over it leads on, as willing as it was.
+        if self.raft.is_transferring() {
+            self.leading.before_drain.get_or_insert(self.leading.reluctant);
+            self.be_reluctant(true);
+        }
     }
 
     /// The process is about to end: another server should lead by then.
     pub(super) fn leave(&mut self) {
+        self.leading.before_drain = None;
         self.be_reluctant(true);
         let hands_over = matches!(self.raft.transfer(None), Ok(_) | Err(Refusal::Transferring));
         if hands_over {
             mark(Mark::LeaderLeaves);
         }
-        let (tries, ticks) = if hands_over { (1, FAREWELL_TICKS) } else { (0, 0) };
+        // Its successor is elected and heard within an election timeout and a half, or something else is wrong.
+        let ticks = self.raft.election_ticks().saturating_mul(3) / 2;
+        let (tries, ticks) = if hands_over { (1, ticks) } else { (0, 0) };
         self.leading.farewell = Some(Farewell { tries, ticks });
     }
 
@@ -150,10 +149,6 @@ impl Node {
         let leads_on = status.role == RoleName::Leader && tries == 0;
         status.transferring.is_none()
             && (leads_on || another || status.role != RoleName::Leader && ticks == 0)
-    }
-
-    fn leads(&self) -> bool {
-        self.raft.status().role == RoleName::Leader
     }
 
     /// A write came while leadership is handed over.
@@ -186,7 +181,9 @@ impl Node {
         let status = self.raft.status();
         let another = status.leader.filter(|leader| *leader != status.id);
         let leads_on = status.role == RoleName::Leader && status.transferring.is_none();
-        self.leading.handing = !leads_on && another.is_none() && self.leading.leaderless < LEADERLESS_TICKS;
+        // Once leadership is gone, a successor that is not heard within an election timeout was not elected.
+        let soon = self.leading.leaderless < self.raft.election_ticks();
+        self.leading.handing = !leads_on && another.is_none() && soon;
         if self.leading.handing {
             return;
         }
@@ -219,16 +216,17 @@ impl Node {
         }
         let status = self.raft.status();
         let another = status.leader.is_some_and(|leader| leader != status.id);
+        let leads_on = status.role == RoleName::Leader && status.transferring.is_none();
+        if let Some(before) = self.leading.before_drain.take_if(|_| leads_on || another) {
+            self.be_reluctant(before || another);
+        }
         for mut asking in std::mem::take(&mut self.leading.asking) {
             if status.term > asking.term && another {
                 if let Some(caller) = asking.caller {
                     self.say_who_leads(caller);
                 }
-            } else if status.role == RoleName::Leader && status.transferring.is_none() {
+            } else if leads_on {
                 mark(Mark::LeadsOn);
-                if self.leading.farewell.is_none() {
-                    self.be_reluctant(asking.otherwise);
-                }
                 if let Some(caller) = asking.caller {
                     let (to, me) = (self.members.name(asking.to), self.members.name(status.id));
                     let why = format!("{to} did not take over within an election timeout; {me} leads on");
@@ -255,7 +253,7 @@ impl Node {
             mark(Mark::WriteExpired);
             self.reply(held.caller, Err(Refused::NoQuorum));
         }
-        let (leads, transferring) = (self.leads(), self.raft.is_transferring());
+        let (leads, transferring) = (self.raft.is_leader(), self.raft.is_transferring());
         let Some(farewell) = &mut self.leading.farewell else { return };
         if !leads {
             farewell.ticks = farewell.ticks.saturating_sub(1);

@@ -1,6 +1,7 @@
 //! The node as its driver sees it: events in, actions out, on a network and a log that the test holds in its hands.
 
 mod forgetting;
+mod leading;
 
 use std::{collections::VecDeque, sync::Arc};
 
