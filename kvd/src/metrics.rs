@@ -39,8 +39,17 @@ use crate::event::Standing;
 /// Kinds of requests, as the label `kind` names them.
 const KINDS: [&str; 4] = ["write", "get", "scan", "admin"];
 /// Why requests are refused, as the label `reason` names it.
-const REASONS: [&str; 8] =
-    ["not_leader", "no_quorum", "lost", "busy", "expired", "bad_request_id", "unavailable", "invalid"];
+const REASONS: [&str; 9] = [
+    "not_leader",
+    "no_quorum",
+    "lost",
+    "busy",
+    "expired",
+    "bad_request_id",
+    "unavailable",
+    "invalid",
+    "not_kept",
+];
 /// Why connections are refused.
 const DOORS: [&str; 3] = ["handshake", "limit", "not_a_member"];
 
@@ -145,7 +154,8 @@ impl Meters {
             Refused::Expired => 4,
             Refused::BadRequestId(_) => 5,
             Refused::Unavailable(_) => 6,
-            _ => 7,
+            Refused::TooLarge { .. } | Refused::Invalid(_) => 7,
+            Refused::NotKept { .. } => 8,
         };
         self.refused[reason].add(1);
     }
@@ -212,10 +222,11 @@ mod tests {
             Refused::Unavailable(word()),
             Refused::Invalid(word()),
             Refused::TooLarge { what: word(), size: 2, limit: 1 },
+            Refused::NotKept { oldest: 7, age_ms: None },
         ];
         for refused in &all {
             meters.refused(refused);
         }
-        assert_eq!(meters.refused.each_ref().map(Counter::get), [1, 1, 1, 1, 1, 1, 1, 2]);
+        assert_eq!(meters.refused.each_ref().map(Counter::get), [1, 1, 1, 1, 1, 1, 1, 2, 1]);
     }
 }

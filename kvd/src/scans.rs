@@ -68,6 +68,8 @@ pub(crate) struct Places {
 pub(crate) struct Made {
     frame: Bytes,
     rest: Option<Paused>,
+    /// What the frame says, where it is a refusal.
+    refused: Option<Refused>,
 }
 
 /// A scan between two pages. Where it is dropped, the thread frees what it holds.
@@ -133,7 +135,9 @@ pub(crate) fn run_scans(jobs: &thread_channel::Receiver<Job>, done: &mpsc::Unbou
             Ok(frame) => {
                 let more = matches!(frame, ScanFrame::Page(_));
                 let rest = more.then(|| Paused { scan: Some((cursor, places)), jobs: back });
-                let _ = made.send(Made { frame: Bytes::from(frame.encode()), rest });
+                let refused =
+                    if let ScanFrame::Refused(refused) = &frame { Some(refused.clone()) } else { None };
+                let _ = made.send(Made { frame: Bytes::from(frame.encode()), rest, refused });
             }
             Err(error) => {
                 let _ = done.send(Input::Failed(error.into()));
@@ -153,49 +157,51 @@ pub(crate) async fn serve(
 ) -> Result<(), TransportError> {
     // Answers to other requests of this client go first.
     writer.set_priority(-1);
-    let begun = match scans.enter(own) {
-        Ok(places) => match view(frame, number, inputs).await {
-            Ok(view) => {
-                let cursor = view.scan(scan, PageLimits::default());
-                cursor.map(|cursor| (cursor, places)).map_err(ScanFrame::Refused)
-            }
-            Err(refused) => Err(ScanFrame::Refused(refused)),
-        },
-        Err(refused) => {
-            // The node never hears of it.
-            meters.refused(&refused);
-            Err(ScanFrame::Refused(refused))
-        }
-    };
-    match begun {
+    match begin(frame, scan, (number, meters), (scans, own), inputs).await {
         Ok(scan) => {
             let first = Paused { scan: Some(scan), jobs: scans.jobs.clone() };
-            write_pages(&mut writer, first, scans, Instant::now() + scans.life).await?;
+            write_pages(&mut writer, first, (scans, meters), Instant::now() + scans.life).await?;
         }
-        Err(answer) => writer.write(&[Bytes::from(answer.encode())]).await?,
+        Err(refused) => writer.write(&[Bytes::from(ScanFrame::Refused(refused).encode())]).await?,
     }
     writer.finish();
     Ok(())
 }
 
-/// The view that the node gives for a request.
-async fn view(frame: RequestFrame, number: u64, inputs: &mpsc::Sender<Input>) -> Answer {
+/// A scan with its places, over the view that the node gives. A refusal of which the node does not hear is counted here.
+async fn begin(
+    frame: RequestFrame,
+    scan: Scan,
+    (number, meters): (u64, &Meters),
+    (scans, own): (&Scans, &Own),
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(Cursor, Places), Refused> {
+    let counted = |refused: Refused| {
+        meters.refused(&refused);
+        refused
+    };
+    let places = scans.enter(own).map_err(counted)?;
     let (answer, answered) = oneshot::channel();
     let caller = Caller { connection: number, request: frame.id };
     let asked = inputs.try_send(Input::Scan { caller, frame, at: Instant::now(), answer });
-    asked.map_err(|_| Refused::Busy { what: "the queue of requests".into() })?;
-    answered.await.unwrap_or_else(|_| Err(Refused::Unavailable("the node is about to end".into())))
+    asked.map_err(|_| counted(Refused::Busy { what: "the queue of requests".into() }))?;
+    let about_to_end = |_| Err(Refused::Unavailable("the node is about to end".into()));
+    let view = answered.await.unwrap_or_else(about_to_end)?;
+    view.scan(scan, PageLimits::default()).map(|cursor| (cursor, places)).map_err(counted)
 }
 
 async fn write_pages(
     writer: &mut FrameWriter,
     first: Paused,
-    scans: &Scans,
+    (scans, meters): (&Scans, &Meters),
     until: Instant,
 ) -> Result<(), TransportError> {
     let mut next = scans.ask(first);
     loop {
-        let Ok(Made { frame, rest }) = next.await else { return Ok(()) };
+        let Ok(Made { frame, rest, refused }) = next.await else { return Ok(()) };
+        if let Some(refused) = &refused {
+            meters.refused(refused);
+        }
         let following = rest.map(|rest| scans.ask(rest));
         let writing = writer.write(std::slice::from_ref(&frame));
         let Ok(written) = tokio::time::timeout_at(until.into(), writing).await else {

@@ -138,6 +138,11 @@ impl Scan {
         *key >= *self.from && self.to.as_ref().is_none_or(|to| *key < **to)
     }
 
+    /// Whether its bounds leave room for one key and no other.
+    pub fn names_one_key(&self) -> bool {
+        self.to.as_deref() == Some(&*successor(&self.from))
+    }
+
     /// Checks the bounds against the limits.
     pub fn check(&self) -> Result<(), DecodeError> {
         let limit = limits::BOUND_BYTES;
@@ -152,7 +157,7 @@ impl Scan {
         if self.at.is_some() && self.age_ms.is_some() {
             return Err(DecodeError::Malformed("a revision and an age"));
         }
-        if self.want == Want::Versions && self.to != Some(successor(&self.from)) {
+        if self.want == Want::Versions && !self.names_one_key() {
             return Err(DecodeError::Malformed("versions of more than one key"));
         }
         if self.want != Want::Versions && self.below.is_some() {

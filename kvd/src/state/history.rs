@@ -18,11 +18,11 @@
 //! in the log; no clock of this node takes part. The **floor** is the highest revision of which a change was trimmed:
 //! every revision from the floor on can be read, and of those before it none is promised.
 //!
-//! **Trimming costs nothing where writes are applied.** Changes are counted in [spans](Span), some hundred at most
-//! whatever the window, each with its number of changes, its bytes and its share of the state's hash. A write adds to the newest
-//! span, and while the window is exceeded the oldest goes as a whole, in a few additions and without reading anything.
-//! What it stood for is removed from the store by later flushes, a bounded amount by each; until then it lies below the
-//! floor and is not looked at. A span holds at most a 64th of what the window does, or one write.
+//! **Trimming costs nothing where writes are applied.** Changes are counted in [spans](Span), some hundred
+//! whatever the window (a few more where it was small and was enlarged), each with its number of changes, its bytes and
+//! its share of the state's hash. A write adds to the newest span, and while the window is exceeded the oldest goes as a
+//! whole, in a few additions and without reading anything. What it stood for is removed from the store by later flushes,
+//! a bounded amount by each; until then it lies below the floor and is not looked at. A span holds at most a 64th of what the window does, or one write.
 //!
 //! On disk: `store/history.rs`. Reading: `state/past.rs`.
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     instruments::{Mark, Mutant, mark, mutant},
-    store::{history::StoredChange, overlay::Slot},
+    store::{history::StoredChange, overlay::Slot, recent::Recent},
 };
 
 /// After so many steps a walk is met from the other end.
@@ -82,6 +82,16 @@ impl Held {
     pub(super) fn is_row(&self) -> bool {
         self.row.is_some()
     }
+}
+
+/// Where a way back ended.
+pub(super) enum Back {
+    /// At what the key held then, after so many steps.
+    Found(Held, usize),
+    /// Too early: from here it goes on.
+    Halfway(Held),
+    /// Before what is kept.
+    NotKept,
 }
 
 impl Step {
@@ -146,9 +156,13 @@ impl View {
             let change = change.read().ok_or_else(|| self.base.damaged("a change is none"))?;
             return Ok(Some((revision, change.stamp_ms)));
         }
-        let mut recent = self.frozen.iter().map(|(_, recent)| recent).chain([&self.recent]);
-        let first = recent.find_map(|recent| recent.starting_at(revision).next());
+        let first = self.recents().find_map(|recent| recent.starting_at(revision).next());
         Ok(first.map(|change| (change.revision, change.stamp_ms)))
+    }
+
+    /// The changes that are not in the store, the older ones first.
+    fn recents(&self) -> impl Iterator<Item = &Recent> {
+        self.frozen.iter().map(|(_, recent)| recent).chain([&self.recent])
     }
 
     /// What a key holds in this view.
@@ -168,9 +182,7 @@ impl View {
         if revision <= self.history.floor && !mutant(Mutant::PastReadsTrimmed) {
             return Ok(None);
         }
-        let mut recent =
-            [Some(&self.recent), self.frozen.as_ref().map(|(_, recent)| recent)].into_iter().flatten();
-        if let Some(change) = recent.find_map(|recent| recent.get(revision, key)) {
+        if let Some(change) = self.recents().find_map(|recent| recent.get(revision, key)) {
             return Ok(Some(Step::of(change)));
         }
         self.base.change(revision, key)?.map(|change| self.stored_step(change)).transpose()
@@ -197,25 +209,23 @@ impl View {
         value.ok_or_else(|| self.base.damaged("a row that a change replaced is not there"))
     }
 
-    /// What a key held at a revision, and in how many steps that was found; nothing where it is not kept.
-    pub(super) fn back(
-        &self,
-        key: &[u8],
-        mut held: Held,
-        at: u64,
-    ) -> Result<(Option<Held>, usize), StateError> {
+    /// What a key held at a revision, on the way back from what it held later; of `most` steps at most.
+    pub(super) fn back(&self, key: &[u8], mut held: Held, at: u64, most: usize) -> Result<Back, StateError> {
         let floor = self.history.floor;
         let (mut steps, mut stride) = (0, STRIDE);
         while held.revision > at {
             if held.revision <= floor {
-                return Ok((None, steps));
+                return Ok(Back::NotKept);
+            }
+            if steps >= most {
+                return Ok(Back::Halfway(held));
             }
             if steps == stride {
                 if at >= floor
                     && let Some(met) = self.meet(key, at, stride * 8)?
                 {
                     mark(Mark::PastMet);
-                    return Ok((Some(met), steps * 9));
+                    return Ok(Back::Found(met, steps * 9));
                 }
                 stride *= 2;
             }
@@ -225,7 +235,7 @@ impl View {
         }
         // Of a key that holds nothing it is known since when only where that is kept.
         let known = at >= floor || held.is_row();
-        Ok((known.then_some(held), steps))
+        Ok(if known { Back::Found(held, steps) } else { Back::NotKept })
     }
 
     /// What the first change of a key after a revision replaced, if it is among so many.
@@ -238,8 +248,7 @@ impl View {
                 return Ok(Some(self.stored_step(change)?.before));
             }
         }
-        let recent = self.frozen.iter().map(|(_, recent)| recent).chain([&self.recent]);
-        let mut changes = recent.flat_map(|recent| recent.starting_at(at + 1)).take(most - looked);
+        let mut changes = self.recents().flat_map(|recent| recent.starting_at(at + 1)).take(most - looked);
         Ok(changes.find(|change| *change.key == *key).map(|change| Step::of(change).before))
     }
 
@@ -268,6 +277,7 @@ impl View {
         &self,
         key: &[u8],
         held: &Held,
+        with_value: bool,
     ) -> Result<Option<(Version, Option<Step>)>, StateError> {
         let step = self.change(held.revision, key)?;
         if held.revision > self.history.floor && step.is_none() {
@@ -276,7 +286,7 @@ impl View {
         if step.is_none() && !held.is_row() {
             return Ok(None);
         }
-        let found = self.show(key, held, true)?.map(|(meta, value)| meta.found(&value));
+        let found = self.show(key, held, with_value)?.map(|(meta, value)| meta.found(&value));
         let moment = step.as_ref().map(|step| Moment {
             age_ms: self.clock_ms.saturating_sub(step.stamp_ms),
             wall_ms: step.wall_ms,

@@ -27,7 +27,7 @@ use super::{
     StateError,
     history::Facts,
     merge::{Layer, Layered, Merge},
-    past::Keys,
+    past::{Back, Held, Keys},
     row::Meta,
 };
 use crate::{
@@ -80,6 +80,8 @@ pub struct Cursor {
     count: u64,
     /// Of versions the change after which to go on.
     passed: Option<u64>,
+    /// What the key with which the next page begins is known to have held, where the way back was too long for one page.
+    halfway: Option<Held>,
     /// Whether there is more, once it is at its end.
     ended: Option<bool>,
     limits: PageLimits,
@@ -113,14 +115,14 @@ impl View {
     /// Begins a scan, or says why it cannot be done here.
     pub fn scan(self, scan: Scan, limits: PageLimits) -> Result<Cursor, Refused> {
         let revision = scan.at.unwrap_or(self.revision);
-        let is_one = scan.to.as_deref() == Some(&*successor(&scan.from)) && scan.want != Want::Versions;
+        let is_one = scan.names_one_key() && scan.want != Want::Versions;
         if let Some(refused) = self.refuses(revision, scan.consistency == Consistency::Stale, is_one) {
             return Err(refused);
         }
         if scan.at.is_some() {
             mark(if revision < self.changed { Mark::PastByRevision } else { Mark::ScanResumed });
         }
-        Ok(Cursor { view: self, scan, revision, count: 0, passed: None, ended: None, limits })
+        Ok(Cursor { view: self, scan, revision, count: 0, passed: None, halfway: None, ended: None, limits })
     }
 }
 
@@ -182,7 +184,7 @@ impl Cursor {
 
     /// Fills a page with what there was.
     fn fill_past(&mut self, page: &mut Filling) -> Result<ControlFlow<Stop>, StateError> {
-        let Self { view, scan, count, limits, revision, .. } = self;
+        let Self { view, scan, count, limits, revision, halfway, .. } = self;
         let from = scan.from.clone();
         let merge = Merge::new(view.layers(&from), &view.base, &from)?;
         let mut keys = Keys::new(view, merge, &from)?;
@@ -192,8 +194,15 @@ impl Cursor {
                 break;
             }
             any = true;
-            let (held, steps) = view.back(&key, now, *revision)?;
-            let Some(held) = held else { return Ok(ControlFlow::Break(Stop::NotKept)) };
+            let room = limits.keys.saturating_sub(page.keys).max(1);
+            let (held, steps) = match view.back(&key, halfway.take().unwrap_or(now), *revision, room)? {
+                Back::Found(held, steps) => (held, steps),
+                Back::Halfway(held) => {
+                    (scan.from, *halfway) = (key, Some(held));
+                    return Ok(ControlFlow::Break(Stop::Full));
+                }
+                Back::NotKept => return Ok(ControlFlow::Break(Stop::NotKept)),
+            };
             let row = view.show(&key, &held, scan.want == Want::Rows)?;
             let flow =
                 page.offer((scan, count), limits, &key, row.as_ref().map(|(meta, value)| (*meta, &**value)));
@@ -211,19 +220,21 @@ impl Cursor {
         let Self { view, scan, count, limits, revision, passed, .. } = self;
         let (key, below) = (&scan.from, scan.below.unwrap_or(u64::MAX));
         let mut held = view.versions_below(key, passed.or(scan.below))?;
-        while let Some((version, step)) = view.version(key, &held)? {
-            if version.revision <= *revision && version.revision < below {
-                if scan.limit == Some(*count) {
-                    return Ok(ControlFlow::Break(Stop::Limit));
-                }
-                if page.is_full(limits) {
-                    return Ok(ControlFlow::Break(Stop::Full));
-                }
+        loop {
+            // Values are read of those versions only that are wanted, and find room.
+            let wanted = held.revision <= *revision && held.revision < below;
+            let room = !page.is_full(limits) && scan.limit != Some(*count);
+            let Some((version, step)) = view.version(key, &held, wanted && room)? else { break };
+            if wanted && scan.limit == Some(*count) {
+                return Ok(ControlFlow::Break(Stop::Limit));
+            }
+            if page.is_full(limits) {
+                return Ok(ControlFlow::Break(Stop::Full));
+            }
+            if wanted {
                 *count += 1;
                 page.bytes += version.found.as_ref().map_or(0, |found| found.value.len());
                 page.versions.push(version);
-            } else if page.is_full(limits) {
-                return Ok(ControlFlow::Break(Stop::Full));
             }
             page.keys += 1;
             let Some(step) = step else { break };
