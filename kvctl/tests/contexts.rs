@@ -264,6 +264,11 @@ fn a_protected_context_is_left_alone_without_its_name() {
         &["txn", "--then", "del k"],
         &["compact", "log"],
         &["bench"],
+        &["import", "-"],
+        &["revert", "k", "--to", "3"],
+        &["retention", "--changes", "9"],
+        &["leader", "transfer"],
+        &["drain", "n1"],
     ] {
         let (code, out, err) = refused(words);
         assert!(
@@ -272,9 +277,18 @@ fn a_protected_context_is_left_alone_without_its_name() {
         );
         let (code, _, err) = refused(&[words, &["--confirm", "admin"]].concat());
         assert!(code == 11 && err.contains("`admin` is confirmed and the context is prod"), "{err}");
-        assert_eq!(refused(&[words, &["--confirm", "prod"]].concat()).0, 3, "{words:?} goes its way");
+        // An import without an end is refused before anybody is asked.
+        let further = if words[0] == "import" { 9 } else { 3 };
+        assert_eq!(refused(&[words, &["--confirm", "prod"]].concat()).0, further, "{words:?} goes its way");
     }
-    for words in [&["get", "k"][..], &["status"], &["txn", "--then", "get k"], &["export", "-"]] {
+    for words in [
+        &["get", "k"][..],
+        &["status"],
+        &["txn", "--then", "get k"],
+        &["export", "-"],
+        &["leader"],
+        &["retention"],
+    ] {
         assert_eq!(refused(words).0, 3, "{words:?} only reads");
     }
     let error = home.json(&["set", "k", "v"]);

@@ -39,6 +39,8 @@ pub(crate) struct Shell {
     places: Places,
     session: Option<Session>,
     prompt: Option<Prompt>,
+    /// The name that was given at the start: changes go to this context and to no other.
+    confirm: Option<String>,
     /// The protected context that may be changed.
     writable: Option<String>,
     /// Whether somebody sees the prompt.
@@ -51,7 +53,7 @@ impl Shell {
         connection: Connection,
         display: Display,
         sources: Sources,
-        writable: Option<String>,
+        confirm: Option<String>,
     ) -> Result<Self, Failure> {
         let driver = Driver::start().map_err(|error| Failure::internal(format!("no runtime: {error}")))?;
         let (places, conversing) = (Places::of_process(), false);
@@ -63,7 +65,8 @@ impl Shell {
             places,
             session: None,
             prompt: None,
-            writable,
+            writable: confirm.clone(),
+            confirm,
             conversing,
         })
     }
@@ -166,7 +169,7 @@ impl Shell {
         let result = match (words.next().unwrap_or_default(), words.next(), words.next()) {
             ("\\writable", name, None) => self.make_writable(name),
             ("\\readonly", None, None) => {
-                self.writable = None;
+                (self.confirm, self.writable) = (None, None);
                 Ok(())
             }
             ("\\help", None, None) => {
@@ -201,23 +204,23 @@ impl Shell {
         }
         if line.connection != self.connection {
             let session = Session::open(&line.connection, &self.places)?;
-            self.allow(line, &session)?;
+            self.allow(line, line.confirm.as_deref(), &session)?;
             let result = self.driver.wait(until_interrupted(line, &session, out));
             self.driver.wait(session.close());
             return result;
         }
         self.session()?;
         let session = self.session.as_ref().expect("it was opened in the line above");
-        self.allow(line, session)?;
+        self.allow(line, line.confirm.as_deref().or(self.confirm.as_deref()), session)?;
         self.driver.wait(until_interrupted(line, session, out))
     }
 
-    fn allow(&self, line: &Line, session: &Session) -> Result<(), Failure> {
+    fn allow(&self, line: &Line, confirm: Option<&str>, session: &Session) -> Result<(), Failure> {
         if !line.command.changes() {
             return Ok(());
         }
         let asking = Asking::Shell(self.writable.as_deref());
-        protect::allow(session.name(), session.is_protected(), line.confirm.as_deref(), asking)
+        protect::allow(session.name(), session.is_protected(), confirm, asking)
     }
 
     /// Goes over to the context that was selected, unless the shell was told at its start which one to use.
@@ -228,7 +231,7 @@ impl Shell {
         if let Some(session) = self.session.take() {
             self.driver.wait(session.close());
         }
-        (self.prompt, self.writable) = (None, None);
+        (self.prompt, self.writable, self.confirm) = (None, None, None);
         if self.conversing {
             // Where none is selected any more, the next command says so.
             let _ = self.draw_prompt();
@@ -293,7 +296,7 @@ fn parse(words: &[String]) -> Result<Line, clap::Error> {
 async fn until_interrupted(line: &Line, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
     tokio::select! {
         result = line.command.run(session, out) => result,
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted(line.command.writes())),
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted(line.command.changes())),
     }
 }
 

@@ -165,6 +165,13 @@ pub const CODES: &[Code] = &[
         "Read the key to see.",
     ),
     code(
+        "KV-0603",
+        "unknown",
+        Exit::Unknown,
+        "A node was asked to change who leads, and did not say what became of that: it happened, it did not, or it still will.",
+        "Ask again, which is safe; `kvctl leader` and `kvctl status` show how it is.",
+    ),
+    code(
         "KV-0701",
         "denied",
         Exit::Denied,
@@ -332,8 +339,8 @@ pub const CODES: &[Code] = &[
             "KV-1302",
             "interrupted",
             Exit::Interrupted,
-            "Ctrl-C ended a write that may have been sent.",
-            "Read the key to see.",
+            "Ctrl-C ended a change that may have been sent.",
+            "Look at what it was to change, a key or `kvctl status`, to see.",
         )
     },
     code(

@@ -63,7 +63,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
     disable_help_subcommand = true,
     after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl get app/mode\n  kvctl get --prefix app/\n  kvctl status -o json\n\n\
                   Exit codes: 0 done, 1 no such key or condition false, 2 usage, 3 no endpoint, 4 no leader, 5 deadline,\n\
-                  6 outcome unknown, 7 denied, 8 refused, 9 integrity, 10 in part, 12 local file, 70 bug.\n\
+                  6 outcome unknown, 7 denied, 8 refused, 9 integrity, 10 in part, 11 not confirmed, 12 local file,\n\
+                  70 bug.\n\
                   `kvctl explain CODE` explains the code of an error."
 )]
 pub struct Line {
@@ -347,15 +348,6 @@ impl Command {
             | Self::Completion(_)
             | Self::Man(_)
             | Self::Generate(_) => false,
-        }
-    }
-
-    /// Whether it changes keys.
-    pub fn writes(&self) -> bool {
-        use Command::{Bench, Del, Import, Incr, Revert, Set, Txn};
-        match self {
-            Self::Retention(retention) => retention.writes(),
-            _ => matches!(self, Set(_) | Del(_) | Incr(_) | Txn(_) | Revert(_) | Bench(_) | Import(_)),
         }
     }
 

@@ -72,13 +72,14 @@ impl Failure {
         Self::new(Exit::File, "KV-1202", "stream", format!("{what}: {error}"))
     }
 
-    /// Ctrl-C ended the command.
-    pub fn interrupted(writes: bool) -> Self {
+    /// Ctrl-C ended the command; `changes` says whether it could have changed something.
+    pub fn interrupted(changes: bool) -> Self {
         let failure = Self::new(Exit::Interrupted, "KV-1301", "interrupted", "cancelled");
-        if !writes {
+        if !changes {
             return failure;
         }
-        Self { code: "KV-1302", ..failure }.hint("the write may have been applied; read the key to see")
+        Self { code: "KV-1302", ..failure }
+            .hint("it may have been done; look at what it was to change to see")
     }
 
     /// A defect of this program.

@@ -2,20 +2,32 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-/// Reads `500ms`, `5s`, `2m` or `1h`; zero is refused, for nothing can be done in no time.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+/// Units of time in milliseconds.
+const TIMES: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// Units of size in bytes.
+const SIZES: &[(&str, u64)] = &[("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
+
+/// A whole number and one of these units, multiplied; none where that is more than fits. `what` names it with its article,
+/// as in "an age", `units` says which there are and `example` is one.
+fn quantity(
+    text: &str,
+    factors: &[(&str, u64)],
+    (what, units, example): (&str, &str, &str),
+) -> Result<Option<u64>, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
-    let factor: u64 = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("a duration is a number and a unit, such as 500ms, 5s, 2m or 1h".to_owned()),
-    };
+    let factor = factors.iter().find_map(|(name, factor)| (*name == unit).then_some(*factor));
+    let factor = factor.ok_or_else(|| format!("{what} is {units}"))?;
     let number: u64 =
-        digits.parse().map_err(|_| "a duration begins with a whole number, such as 5s".to_owned())?;
-    match number.checked_mul(factor) {
+        digits.parse().map_err(|_| format!("{what} begins with a whole number, such as {example}"))?;
+    Ok(number.checked_mul(factor))
+}
+
+/// Reads `500ms`, `5s`, `2m` or `1h`; zero is refused, for nothing can be done in no time.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let says = ("a duration", "a number and a unit, such as 500ms, 5s, 2m or 1h", "5s");
+    let units = TIMES.split_last().map_or(TIMES, |(_days, shorter)| shorter);
+    match quantity(text, units, says)? {
         None | Some(86_400_001..) => Err("longer than a day".to_owned()),
         Some(0) => Err("a duration is longer than nothing".to_owned()),
         Some(millis) => Ok(Duration::from_millis(millis)),
@@ -24,36 +36,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Reads an age: `0s`, `90s`, `10m`, `24h`, `7d`, up to 366 days.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(split);
-    let factor: u64 = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err("an age is a number and a unit, such as 90s, 10m, 24h or 7d".to_owned()),
-    };
-    let number: u64 =
-        digits.parse().map_err(|_| "an age begins with a whole number, such as 10m".to_owned())?;
-    let millis = number.checked_mul(factor).filter(|millis| *millis <= protocol::limits::WINDOW_AGE_MS);
+    let says = ("an age", "a number and a unit, such as 90s, 10m, 24h or 7d", "10m");
+    let millis = quantity(text, TIMES, says)?.filter(|millis| *millis <= protocol::limits::WINDOW_AGE_MS);
     millis.map(Duration::from_millis).ok_or_else(|| "longer than 366 days".to_owned())
 }
 
 /// Reads a size: `4096`, `64K`, `64M`, `1G`.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(split);
-    let factor: u64 = match unit {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        _ => return Err("a size is a number of bytes, or one with K, M or G".to_owned()),
-    };
-    let number: u64 =
-        digits.parse().map_err(|_| "a size begins with a whole number, such as 64M".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "more than there is".to_owned())
+    let says = ("a size", "a number of bytes, or one with K, M or G", "64M");
+    quantity(text, SIZES, says)?.ok_or_else(|| "more than there is".to_owned())
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC: `2023-11-14T22:13:20.123Z`.
@@ -111,6 +102,14 @@ pub fn span(span: Duration) -> String {
         millis if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
         millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
         millis => format!("{millis}ms"),
+    }
+}
+
+/// An age as [`parse_age`] reads it, in the largest unit that is exact.
+pub fn exact_age(age: Duration) -> String {
+    match age.as_millis() {
+        millis if millis > 0 && millis % 86_400_000 == 0 => format!("{}d", millis / 86_400_000),
+        _ => span(age),
     }
 }
 

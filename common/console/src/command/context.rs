@@ -1,6 +1,9 @@
 //! `context`: the files that say how to reach clusters. No cluster is asked, and no key is ever shown.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -373,15 +376,14 @@ impl Import {
             return Err(Failure::new(Exit::Refused, "KV-0820", "exists", message)
                 .hint("--name gives it another name, --replace takes the place of the old one"));
         }
-        confirm(name, former, desk)
+        confirm(name, former, desk.confirm)
     }
 }
 
 /// The credentials of a protected context are as hard to lose as its data.
-fn confirm(name: &str, path: &Path, desk: &Desk<'_>) -> Result<(), Failure> {
+fn confirm(name: &str, path: &Path, confirmed: Option<&str>) -> Result<(), Failure> {
     // One that is damaged protects nothing that could still be used.
-    let protected = File::read(path).is_ok_and(|file| file.protected);
-    protect::allow(name, protected, desk.confirm, Asking::Person(&mut protect::ask))
+    protect::allow(name, File::asks_protection(path), confirmed, Asking::Person(&mut protect::ask))
 }
 
 impl Export {
@@ -410,23 +412,29 @@ impl Export {
 
 impl Rm {
     fn report(&self, desk: &Desk<'_>) -> Result<Report, Failure> {
+        let names: BTreeSet<String> = self.names.iter().cloned().collect();
         let mut paths = Vec::new();
-        // All of them or none: first everything that can be refused.
-        for name in &self.names {
+        // First everything that can be refused.
+        for name in &names {
             let path = shelf::find(name, desk.places)?;
-            confirm(name, &path, desk)?;
+            // What is confirmed is one of these; the others are not protected.
+            let another =
+                desk.confirm.is_some_and(|confirmed| confirmed != name && names.contains(confirmed));
+            let confirmed = desk.confirm.filter(|_| !another || File::asks_protection(&path));
+            confirm(name, &path, confirmed)?;
             paths.push(path);
         }
         let selected = shelf::selected(desk.places)?.map(|(name, _)| name);
-        let unselected = selected.filter(|selected| self.names.contains(selected));
+        let unselected = selected.filter(|selected| names.contains(selected));
+        paths.iter().try_for_each(|path| shelf::remove(path))?;
         if unselected.is_some() {
             shelf::select(None, desk.places)?;
         }
-        paths.iter().try_for_each(|path| shelf::remove(path))?;
+        let names: Vec<String> = names.into_iter().collect();
         let document = Document::new("context_rm")
-            .with("names", self.names.as_slice())
+            .with("names", names.as_slice())
             .with("unselected", unselected.clone());
-        let said = [vec!["removed".to_owned()], self.names.clone()].concat();
+        let said = [vec!["removed".to_owned()], names].concat();
         let report = Report::new(document, Body::Done(said));
         Ok(match unselected {
             Some(name) => report.note(format!("{name} was selected; now none is")),

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use client::{Error, Leads, NodeView};
+use client::{EndpointError, Error, Leads, NodeView};
 use protocol::{Refused, Role};
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     connect::Session,
     error::Failure,
+    exit::Exit,
     report::{Body, Document, Report},
     text,
 };
@@ -33,7 +34,8 @@ pub enum Of {
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = "Examples:\n  kvctl leader transfer\n  kvctl leader transfer n2\n\n\
                         Writes wait for some milliseconds; none is lost. Ends with 0 when another node leads or the named\n\
-                        one did already, 4 without a leader, 8 when nobody took over and the old leader leads on.")]
+                        one did already, 4 without a leader, 6 when no node said what became of it, 8 when nobody took over\n\
+                        and the old leader leads on.")]
 pub struct Transfer {
     /// To which: name, id or HOST:PORT; the one that follows most closely where none is given
     #[arg(value_name = "NODE")]
@@ -60,10 +62,10 @@ impl Transfer {
             Some(node) => id(&one(node, session).await?)?.into(),
             None => None,
         };
-        let began = Instant::now();
         for _ in 0..ATTEMPTS {
             let views = session.client().status().await;
             let Some(leader) = leading(&views) else { return nobody_leads(views) };
+            let began = Instant::now();
             match session.client().transfer(&leader.address, to).await {
                 Ok(leads) => {
                     let took = began.elapsed().as_secs_f64() * 1000.0;
@@ -86,15 +88,20 @@ impl Drain {
     }
 }
 
-/// A hand-over of which nobody knows the end is no write that may have happened.
+/// Where a node does not say what became of it, it may have happened all the same.
 fn failed(error: Error) -> Failure {
-    match error {
-        Error::Refused(Refused::Lost) => {
-            let why = "nobody else led in time, and it may still come to that; `kvctl leader` says who leads";
-            Error::Deadline { why: why.to_owned() }.into()
+    let open = match &error {
+        Error::Refused(Refused::Lost) | Error::Deadline { .. } => true,
+        Error::Unreachable { endpoints } => {
+            endpoints.iter().any(|endpoint| matches!(endpoint.error, EndpointError::Dropped { .. }))
         }
-        error => error.into(),
+        _ => false,
+    };
+    if !open {
+        return error.into();
     }
+    Failure::new(Exit::Unknown, "KV-0603", "unknown", format!("nobody said what became of it: {error}"))
+        .hint("it is safe to ask again; `kvctl leader` says who leads")
 }
 
 /// The node of this name; a failure when it does not answer.
@@ -172,7 +179,6 @@ fn drained(view: &NodeView, undo: bool, leads: Leads, views: &[NodeView]) -> Rep
 mod tests {
     use std::time::Duration;
 
-    use client::EndpointError;
     use protocol::NodeStatus;
 
     use super::*;
@@ -203,6 +209,20 @@ mod tests {
         views[1].status = Err(EndpointError::Silent);
         assert_eq!(leading(&views).and_then(|view| view.id), Some(1));
         assert!(leading(&views[1..]).is_none());
+    }
+
+    #[test]
+    fn silence_is_no_refusal() {
+        let dropped = EndpointError::Dropped { reason: "closed".into() };
+        for error in [
+            Error::Refused(Refused::Lost),
+            Error::Deadline { why: "h:1 did not say who leads".to_owned() },
+            Error::at("h:1", dropped),
+        ] {
+            assert_eq!(failed(error).exit, Exit::Unknown);
+        }
+        assert_eq!(failed(Error::at("h:1", EndpointError::Refused)).exit, Exit::Unreachable);
+        assert_eq!(failed(Error::Refused(Refused::Unavailable("w".into()))).exit, Exit::Refused);
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn shown(kept: &Kept, applied: u64) -> Report {
     let row = |name: &str, changes: u64, bytes: u64, age: String| {
         vec![name.to_owned(), changes.to_string(), text::size(bytes), age]
     };
-    let age = text::age(Duration::from_millis(window.age_ms));
+    let age = text::exact_age(Duration::from_millis(window.age_ms));
     let table = Table {
         columns: vec!["", "CHANGES", "BYTES", "AGE"],
         rows: vec![

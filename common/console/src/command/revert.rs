@@ -55,17 +55,16 @@ impl Revert {
         };
         match written {
             Ok(written) => Ok(self.report(&then, &written)),
-            Err(error) => Err(self.failed(error, then.revision)),
+            Err(error) => Err(Self::failed(error, then.revision)),
         }
     }
 
     /// How long ago that was is another revision by now, so a repetition must name the one that was meant.
-    fn failed(&self, error: Error, to: u64) -> Failure {
+    fn failed(error: Error, to: u64) -> Failure {
         let hint = match &error {
-            Error::Unknown { request, .. } => {
-                let key = text::key(self.key.as_bytes());
-                Some(format!("retry safely: kvctl revert '{key}' --to {to} --request-id {request}"))
-            }
+            Error::Unknown { request, .. } => Some(format!(
+                "retry safely: the same command with --to {to} in place of what it had, and --request-id {request}"
+            )),
             _ => None,
         };
         let failure = Failure::from(error);
@@ -126,9 +125,12 @@ mod tests {
     #[test]
     fn a_repetition_names_the_revision_that_was_meant() {
         let unknown = Error::Unknown { request: written().request, why: "n1 went".into() };
-        let hint = revert().failed(unknown, 45).hint.unwrap();
-        let want = format!("retry safely: kvctl revert 'k' --to 45 --request-id {}", written().request);
+        let hint = Revert::failed(unknown, 45).hint.unwrap();
+        let request = written().request;
+        let want = format!(
+            "retry safely: the same command with --to 45 in place of what it had, and --request-id {request}"
+        );
         assert_eq!(hint, want);
-        assert_eq!(revert().failed(Error::Deadline { why: "slow".into() }, 45).code, "KV-0501");
+        assert_eq!(Revert::failed(Error::Deadline { why: "slow".into() }, 45).code, "KV-0501");
     }
 }

@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    io::{self, ErrorKind},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -74,15 +75,27 @@ fn locate(named: &str, places: &Places) -> Result<(String, PathBuf), Failure> {
     Ok((named.to_owned(), shelf::find(named, places)?))
 }
 
+/// Whether there is nothing, as opposed to something that cannot be looked at.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
 /// What the nearest `.kv/context` names, and that file.
 fn project(places: &Places) -> Result<Option<(String, PathBuf)>, Failure> {
     let Some(here) = &places.here else { return Ok(None) };
-    let mut files = here.ancestors().take(DEPTH).map(|folder| folder.join(".kv").join("context"));
-    let Some((path, metadata)) =
-        files.find_map(|path| fs::metadata(&path).ok().map(|metadata| (path, metadata)))
-    else {
-        return Ok(None);
-    };
+    let mut found = None;
+    for path in here.ancestors().take(DEPTH).map(|folder| folder.join(".kv").join("context")) {
+        match fs::metadata(&path) {
+            Ok(metadata) => {
+                found = Some((path, metadata));
+                break;
+            }
+            // A link that leads nowhere is there, and says which cluster is meant.
+            Err(_) if fs::symlink_metadata(&path).is_err_and(|error| is_absent(&error)) => {}
+            Err(error) => return Err(Failure::file("read", &path, &error)),
+        }
+    }
+    let Some((path, metadata)) = found else { return Ok(None) };
     let refused = |why: String| {
         Failure::config(format!("{}: {why}", path.display()))
             .hint("it holds the name of one of your contexts and nothing else; -C NAME goes before it")

@@ -78,6 +78,11 @@ impl File {
         Ok(file)
     }
 
+    /// Whether the file asks to be protected, also where others may read it and it cannot be used before that is mended.
+    pub fn asks_protection(path: &Path) -> bool {
+        read(path).and_then(|text| Self::parse(path, &text)).is_ok_and(|file| file.protected)
+    }
+
     /// Reads a context from a stream that ends, which is called `-`.
     pub(crate) fn from_stream(stream: &mut dyn Read) -> Result<Self, Failure> {
         let mut bytes = Vec::new();
