@@ -71,6 +71,7 @@ raft::instruments! {
         ScanResumed: "a scan goes on where another broke off, and nothing was written since",
         PastByRevision: "a scan shows an earlier revision",
         PastByAge: "a scan shows what was there some time ago",
+        PastHalfway: "the way back to what a key held is too long for one page",
         PastMet: "what a key held is found from the other end",
         PastNotKept: "a scan is refused: what it asks for is not kept any more",
         PastNotYet: "a scan is refused: what it asks for is not written here yet",

@@ -87,6 +87,8 @@ impl Pages {
                 }
                 ScanFrame::Page(page) => return Ok(Some(page)),
                 ScanFrame::End(end) => self.ended(end),
+                // Before it the node only gave signs of life.
+                ScanFrame::Refused(refused) if self.shown == 0 => return Err(Error::Refused(refused)),
                 ScanFrame::Refused(refused) => return Err(self.cut(refused.to_string())),
                 ScanFrame::Cut(why) => return Err(self.cut(why)),
             }

@@ -198,6 +198,7 @@ impl Cursor {
             let (held, steps) = match view.back(&key, halfway.take().unwrap_or(now), *revision, room)? {
                 Back::Found(held, steps) => (held, steps),
                 Back::Halfway(held) => {
+                    mark(Mark::PastHalfway);
                     (scan.from, *halfway) = (key, Some(held));
                     return Ok(ControlFlow::Break(Stop::Full));
                 }

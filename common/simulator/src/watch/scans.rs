@@ -15,6 +15,10 @@ impl Watch {
     /// # Panics
     /// When the rows are not those that follow.
     pub fn page(&self, me: usize, scan: &Scan, (sent, moment): (usize, Moment), page: &Page) {
+        if page.rows.is_empty() {
+            // A sign of life, and no word on what is there: a refusal may follow.
+            return;
+        }
         let shown = self.shown(me, scan, moment, page.revision);
         let rows: Vec<_> = page.rows.iter().map(|row| (row.key.clone(), row.found.clone())).collect();
         let end = (sent + rows.len()).min(shown.len());

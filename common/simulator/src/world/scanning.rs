@@ -93,7 +93,8 @@ impl World {
         }
         let moment = Moment { revision: view.revision(), clock_ms: view.clock_ms() };
         let rows = usize::try_from(self.options.page_rows).unwrap_or(1);
-        let limits = PageLimits { bytes: 1000, rows, keys: 3 };
+        // Of few rows a page is so small that the way back to what was there takes several.
+        let limits = PageLimits { bytes: 1000, rows, keys: if rows < 5 { 3 } else { 200 } };
         match view.scan(scan.clone(), limits) {
             Ok(cursor) => {
                 if let Some(process) = self.servers[target.server].process() {

@@ -125,7 +125,11 @@ impl Past {
 }
 
 fn pages(view: View, scan: Scan) -> Result<Vec<Page>, Refused> {
-    let mut cursor = view.scan(scan, TINY)?;
+    pages_of(view, scan, TINY)
+}
+
+fn pages_of(view: View, scan: Scan, limits: PageLimits) -> Result<Vec<Page>, Refused> {
+    let mut cursor = view.scan(scan, limits)?;
     let mut pages = Vec::new();
     loop {
         match cursor.answer().unwrap() {
@@ -325,6 +329,25 @@ fn a_key_that_is_written_very_often_is_met_from_the_other_end() {
     for _ in 0..300 {
         bench.write(set("a", "w"));
     }
-    assert_eq!(values(bench.state.view(), 1), ["a=first"]);
-    assert_eq!(values(bench.state.view(), 3001), ["a=v", "b=v"]);
+    for (at, want) in [(1, &[&b"first"[..]][..]), (3001, &[b"v", b"v"])] {
+        // In one page of so many steps: from the newest change there are hundreds and thousands.
+        let limits = PageLimits { keys: 200, ..TINY };
+        let pages = pages_of(bench.state.view(), Scan { at: Some(at), ..Scan::default() }, limits).unwrap();
+        assert_eq!(pages.len(), 1, "at {at}");
+        let values: Vec<_> = pages[0].rows.iter().map(|row| &row.found.value[..]).collect();
+        assert_eq!(values, want, "at {at}");
+    }
+}
+
+#[test]
+fn a_way_back_that_is_too_long_for_a_page_goes_on_in_the_next() {
+    let mut bench = Bench::new();
+    bench.decide(window(9, 1000, 10_000));
+    bench.set_all(&["a"; 12], "v");
+    bench.write(set("b", "v"));
+    let at = |at| pages(bench.state.view(), Scan { at: Some(at), ..Scan::key(b"a") });
+    let rows = |page: &Page| page.rows.iter().map(|row| row.found.revision).collect::<Vec<_>>();
+    let shown: Vec<_> = at(6).unwrap().iter().map(rows).collect();
+    assert_eq!(shown, [vec![], vec![], vec![6]], "three steps a page from 13 back to 6");
+    assert!(matches!(at(3), Err(Refused::NotKept { oldest: 5, .. })), "which shows on the third page");
 }
