@@ -362,7 +362,7 @@ impl Leader {
             send(core, peer, fetch.peer, previous, entries, round);
         } else {
             mark(Mark::FetchUnanswered);
-            peer.unfetched();
+            peer.unfetched(fetch);
         }
     }
 

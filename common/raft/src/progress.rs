@@ -299,11 +299,10 @@ impl Progress {
     }
 
     /// The fetch could not be answered: wait for the next retry.
-    pub(crate) fn unfetched(&mut self) {
-        let fetch = self.fetch.filter(|_| mutant(Mutant::FetchAskedOnce));
+    pub(crate) fn unfetched(&mut self, fetch: Fetch) {
         self.probe(self.next);
         self.state = State::Probe { sent: true };
-        self.fetch = fetch;
+        self.fetch = mutant(Mutant::FetchAskedOnce).then_some(fetch);
     }
 
     /// What must always hold.
