@@ -167,6 +167,8 @@ impl Store {
         cache_bytes: usize,
     ) -> Result<Self, StateError> {
         let file = disk.open(path, create).map_err(disk_error("open", path))?;
+        #[cfg(feature = "mutants")]
+        let file = backend::unsynced(file, path);
         let (backend, length) = Backend::new(file).map_err(disk_error("secure the length of", path))?;
         let walked = Arc::new(AtomicBool::new(false));
         let walking = Arc::clone(&walked);

@@ -70,3 +70,37 @@ impl redb::StorageBackend for Backend {
         Ok(())
     }
 }
+
+/// A bug on purpose: what is received from another server is not synced.
+#[cfg(feature = "mutants")]
+pub(super) fn unsynced(file: Box<dyn DiskFile>, path: &std::path::Path) -> Box<dyn DiskFile> {
+    use crate::instruments::{Mutant, mutant};
+    let received = path.ends_with(super::generation::INCOMING);
+    if received && mutant(Mutant::GenerationNamedUnsynced) { Box::new(Unsynced(file)) } else { file }
+}
+
+#[cfg(feature = "mutants")]
+struct Unsynced(Box<dyn DiskFile>);
+
+#[cfg(feature = "mutants")]
+impl DiskFile for Unsynced {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}

@@ -110,13 +110,10 @@ impl Building {
                 return Err(SnapshotError::Content("its facts contradict what it holds"));
             }
         }
-        let mut transaction = match self.transaction.take() {
+        let transaction = match self.transaction.take() {
             Some(transaction) => transaction,
             None => begin(&self.store.database)?,
         };
-        if mutant(Mutant::GenerationNamedUnsynced) {
-            let _ = transaction.set_durability(redb::Durability::None);
-        }
         self.facts.push(("received_index".to_owned(), u128::from(at.index.0)));
         self.facts.push(("received_term".to_owned(), u128::from(at.term.0)));
         put_facts(&transaction, &self.facts)?;
