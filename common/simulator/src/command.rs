@@ -5,6 +5,7 @@
 
 pub mod child;
 mod hunt;
+mod records;
 mod seeds;
 mod shrink;
 mod total;

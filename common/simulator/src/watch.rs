@@ -18,6 +18,7 @@
 //! | a flush that was reported lasts; nothing is applied over a full overlay | `watch/flushes.rs` |
 //! | only what a state holds for good is discarded; a received state is a committed prefix | `watch/forgetting.rs` |
 //! | an answer is the model's, at its revision, and a request takes effect once | `watch/answers.rs`, [`model`] |
+//! | a read does not outwait the role that was to confirm it | `watch/reading.rs` |
 //! | a scan is the model's at one revision, each row once and none left out | `watch/scans.rs` |
 //! | what is kept of the past is shown, what is not is refused, with the oldest that there is | `watch/past.rs` |
 //!
@@ -32,6 +33,7 @@ mod handing;
 mod loyalty;
 pub mod model;
 mod past;
+mod reading;
 mod scans;
 mod words;
 
@@ -50,6 +52,7 @@ use self::{
     handing::Handing,
     loyalty::Loyalty,
     model::{Model, Verdict},
+    reading::Reading,
 };
 use crate::{options::Options, trace::digest};
 
@@ -65,6 +68,7 @@ pub struct Watch {
     flushes: Flushes,
     handing: Handing,
     loyalty: Loyalty,
+    reading: Reading,
     stamp_ms: u64,
 }
 
@@ -155,6 +159,7 @@ impl Watch {
             flushes: Flushes::new(servers, size(options.overlay_entries)),
             handing: Handing::new(servers, options.turn == 1),
             loyalty: Loyalty::new(servers),
+            reading: Reading::new(servers),
             stamp_ms: 0,
         }
     }
@@ -294,6 +299,7 @@ impl Watch {
         self.flushes.restarted(me, applied);
         self.handing.restarted(me);
         self.loyalty.restarted(me);
+        self.reading.restarted(me);
         self.servers[me] = Seen {
             durable: log.clone(),
             handed: log,

@@ -15,6 +15,7 @@
 //! | `world/healing.rs` | the end of faults, and what must then come true |
 
 mod calling;
+mod greeting;
 mod harming;
 mod healing;
 mod leading;
@@ -46,7 +47,7 @@ use crate::{
     server::Server,
     trace::Trace,
     watch::Watch,
-    world::{calling::Attempt, harming::Harm},
+    world::{calling::Attempt, greeting::Withheld, harming::Harm},
 };
 
 /// Anything planned.
@@ -108,6 +109,8 @@ pub enum Plan {
     Usurp(Target),
     /// A server that has just voted ends, and is soon back.
     Blink(Target),
+    /// A server loses its power.
+    Unplug(usize),
     /// The network is whole again, if its cuts are still those of this number.
     Whole(u64),
     /// A fault is due.
@@ -166,8 +169,12 @@ pub struct World {
     lasting: Cuts,
     /// How often the network was cut.
     parted: u64,
-    /// Pairs of servers between whom the next answer to a question is late.
+    /// How much longer the next batch of each server's log takes, in microseconds.
+    sluggish: Vec<u64>,
+    /// Leaders and askers of whom the next answer is withheld.
     late_answers: BTreeSet<(usize, usize)>,
+    /// What is withheld of them.
+    withheld: BTreeMap<(usize, usize), Withheld>,
     /// Servers to which a state was cut off since faults ended.
     severed: BTreeSet<usize>,
     /// Servers, and those for whom a read of theirs has failed since then.
@@ -203,6 +210,7 @@ impl World {
             rng: root.fork("world"),
             calm: false,
             hung: vec![false; servers],
+            sluggish: vec![0; servers],
             lost: vec![false; servers],
             sides: None,
             mood: options.clone(),
@@ -210,6 +218,7 @@ impl World {
             lasting: Cuts::new(),
             parted: 0,
             late_answers: BTreeSet::new(),
+            withheld: BTreeMap::new(),
             severed: BTreeSet::new(),
             starved: BTreeSet::new(),
             probed: false,
@@ -256,6 +265,7 @@ impl World {
             Plan::Resume(target) => self.resume(target),
             Plan::Usurp(target) => self.usurp(target),
             Plan::Blink(target) => self.blink(target),
+            Plan::Unplug(me) => self.unplug(me),
             Plan::Whole(parted) => self.make_whole(parted),
             Plan::Harm(harm) => {
                 self.trace.note(now, 20, harm as u64);

@@ -3,9 +3,10 @@
 //! ```text
 //! seed 17                              begins
 //! ok 17 <hash> <events> <time µs> <committed> <calls>
+//! mark <crate:Name>\t<how often>       for each mark, in this seed
 //! failed 17 <message>                  the last line: the process ends
 //! count <counter>\t<how often>         at the end, for all seeds together
-//! mark <crate:Name>\t<how often>
+//! whole 1                              the last line
 //! ```
 
 use std::{
@@ -49,14 +50,17 @@ pub(crate) enum Said {
     Broken { seed: u64, why: String },
     /// Something happened so often, in all of the child's seeds.
     Counted { name: String, count: u64 },
-    /// A mark was passed so often.
-    Marked { name: String, count: u64 },
+    /// A seed passed a mark so often.
+    Marked { seed: u64, name: String, count: u64 },
+    /// It has run all of its seeds.
+    Whole,
 }
 
 impl Child {
     pub(super) fn run(self) -> Result<bool, String> {
         self.variant.switch_on()?;
         let mut counts = Counts::default();
+        let mut before = vec![0; instruments::marks().len()];
         for seed in self.first..self.first.saturating_add(self.count) {
             show(&format!("seed {seed}"));
             panic::set_hook(Box::new(move |panic| {
@@ -74,11 +78,13 @@ impl Child {
             outcome.counts.iter().for_each(|(name, count)| counts.add_many(name, count));
             let run::Outcome { hash, events, time, committed, calls, .. } = outcome;
             show(&format!("ok {seed} {hash:016x} {events} {time} {committed} {calls}"));
+            for ((mark, count), before) in instruments::marks().into_iter().zip(&mut before) {
+                show(&format!("mark {}\t{}", mark.full_name(), count - *before));
+                *before = count;
+            }
         }
         counts.iter().for_each(|(name, count)| show(&format!("count {name}\t{count}")));
-        for (mark, count) in instruments::marks() {
-            show(&format!("mark {}\t{count}", mark.full_name()));
-        }
+        show("whole 1");
         Ok(true)
     }
 }
@@ -113,8 +119,9 @@ pub(crate) fn run(first: u64, count: u64, twice: bool, variant: &Variant, mut he
         match lines.recv_timeout(LONGEST) {
             Ok(line) => match understand(&line) {
                 Some(Heard::Begins(seed)) => current = seed,
+                Some(Heard::Marked { name, count }) => hear(Said::Marked { seed: current, name, count }),
                 Some(Heard::Said(said)) => {
-                    whole |= matches!(said, Said::Failed { .. } | Said::Marked { .. });
+                    whole |= matches!(said, Said::Failed { .. } | Said::Whole);
                     hear(said);
                 }
                 None => {}
@@ -135,6 +142,7 @@ pub(crate) fn run(first: u64, count: u64, twice: bool, variant: &Variant, mut he
 
 enum Heard {
     Begins(u64),
+    Marked { name: String, count: u64 },
     Said(Said),
 }
 
@@ -157,7 +165,8 @@ fn understand(line: &str) -> Option<Heard> {
             Some(Heard::Said(Said::Failed { seed: seed.parse().ok()?, why: why.to_owned() }))
         }
         "count" => named(rest).map(|(name, count)| Heard::Said(Said::Counted { name, count })),
-        "mark" => named(rest).map(|(name, count)| Heard::Said(Said::Marked { name, count })),
+        "mark" => named(rest).map(|(name, count)| Heard::Marked { name, count }),
+        "whole" => Some(Heard::Said(Said::Whole)),
         _ => None,
     }
 }

@@ -1,12 +1,10 @@
 //! `simulator mutants`: every switchable bug must be found, within so many seeds of the stock options.
 //!
-//! `common/simulator/mutants.txt` records for each mutant a seed that finds it, so that a short run sees all of them
-//! die; the same seeds must pass without a mutant.
+//! A seed that finds each is recorded (`command/records.rs`), so that a short run sees all of them die; the same seeds
+//! must pass without a mutant.
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
-    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -15,7 +13,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Variant, child, fresh_seed, no_mutant, say, seeds::processors, show};
+use super::{Variant, child, fresh_seed, no_mutant, records, say, seeds::processors, show};
 use crate::instruments::mutants;
 
 #[derive(Args, Debug)]
@@ -58,6 +56,10 @@ enum Fate {
 }
 
 impl Fate {
+    fn seed(&self) -> Option<u64> {
+        if let Self::Dies { seed, .. } = self { Some(*seed) } else { None }
+    }
+
     fn after(&self) -> Option<u64> {
         if let Self::Dies { after, .. } = self { Some(*after) } else { None }
     }
@@ -66,12 +68,12 @@ impl Fate {
 impl Hunt {
     pub(super) fn run(self) -> Result<bool, String> {
         let mut names = self.names()?;
-        let known = if self.recorded { recorded()? } else { BTreeMap::new() };
+        let known = if self.recorded { records::read()? } else { BTreeMap::new() };
         let strict = self.recorded && !self.record;
         if strict {
-            for name in names.extract_if(.., |name| blind().any(|(blind, _)| blind == name)) {
-                let why = blind().find_map(|(blind, why)| (blind == name).then_some(why));
-                show(&format!("{name:<40} is not found yet: {}", why.unwrap_or_default()));
+            for name in names.extract_if(.., |name| records::why_blind(name).is_some()) {
+                let why = records::why_blind(&name).unwrap_or_default();
+                show(&format!("{name:<40} is not found yet: {why}"));
             }
         }
         let mut unknown = names.iter().filter(|name| strict && !known.contains_key(*name));
@@ -88,7 +90,13 @@ impl Hunt {
                     while let Some(name) = names.get(taken.fetch_add(1, Relaxed)) {
                         let fate = self.fate(name, known.get(name).copied(), first);
                         show(&told(name, &fate, if strict { 1 } else { self.seeds }));
-                        fates.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), fate);
+                        let mut fates = fates.lock().unwrap_or_else(PoisonError::into_inner);
+                        if let Some(seed) = fate.seed().filter(|_| self.record)
+                            && let Err(why) = records::keep_mutant(name, seed)
+                        {
+                            say(&why);
+                        }
+                        fates.insert(name.clone(), fate);
                     }
                 });
             }
@@ -98,9 +106,6 @@ impl Hunt {
         after.sort_unstable();
         let (median, most) = (after.get(after.len() / 2).unwrap_or(&0), after.last().unwrap_or(&0));
         show(&format!("{} of {} mutants died; median {median} seeds, most {most}", after.len(), names.len()));
-        if self.record {
-            record(&fates)?;
-        }
         Ok(after.len() == names.len())
     }
 
@@ -146,52 +151,4 @@ fn told(name: &str, fate: &Fate, count: u64) -> String {
         Fate::Lives => format!("{name:<40} LIVES through {count} seeds"),
         Fate::Unknown { seed, why } => format!("{name:<40} UNKNOWN at seed {seed}: {}", short(why)),
     }
-}
-
-fn file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants.txt")
-}
-
-/// Mutants that no seed finds yet, marks that none passes, and what the simulator lacks: holes that are known.
-fn blind() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let lines = include_str!("../../blind.txt").lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(' '))
-}
-
-/// What the simulator lacks to pass the mark of this name, where that is known.
-pub(super) fn why_silent(name: &str) -> Option<&'static str> {
-    blind().find_map(|(blind, why)| (blind.strip_prefix(MARK) == Some(name)).then_some(why))
-}
-
-/// Before the name of a mark, whose seed was written down by hand: it passes where few others do.
-const MARK: &str = "mark:";
-
-/// The recorded seed of each mutant, and of rare marks.
-pub(super) fn recorded() -> Result<BTreeMap<String, u64>, String> {
-    let text = std::fs::read_to_string(file()).map_err(|error| format!("{}: {error}", file().display()))?;
-    let line = |line: &str| {
-        let (name, seed) = line.split_once(' ')?;
-        Some((name.to_owned(), seed.trim().parse().ok()?))
-    };
-    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines.map(|text| line(text).ok_or_else(|| format!("{}: `{text}`", file().display()))).collect()
-}
-
-/// Keeps what was recorded of mutants that were not hunted now.
-fn record(fates: &BTreeMap<String, Fate>) -> Result<(), String> {
-    let mut seeds = recorded().unwrap_or_default();
-    let known: Vec<String> = mutants().iter().map(crate::instruments::Instrument::full_name).collect();
-    seeds.retain(|name, _| known.contains(name) || name.starts_with(MARK));
-    for (name, fate) in fates {
-        if let Fate::Dies { seed, .. } = fate {
-            seeds.insert(name.clone(), *seed);
-        }
-    }
-    let mut text =
-        String::from("# A seed that finds each mutant; written by `simulator mutants --record`.\n");
-    for (name, seed) in &seeds {
-        let _ = writeln!(text, "{name} {seed}");
-    }
-    say(&format!("{} seeds recorded in {}", seeds.len(), file().display()));
-    std::fs::write(file(), text).map_err(|error| format!("{}: {error}", file().display()))
 }

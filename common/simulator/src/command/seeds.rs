@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Variant, child, fresh_seed, hunt, say, show, total::Total};
+use super::{Variant, child, fresh_seed, records, say, show, total::Total};
 
 /// Seeds that a process runs: a failure costs no more than these.
 const CHUNK: u64 = 10;
@@ -48,6 +48,9 @@ pub(super) struct Run {
     /// Print all counters and marks.
     #[arg(long)]
     counts: bool,
+    /// Record a seed for each mark that few seeds pass; meant for a thousand seeds or more.
+    #[arg(long)]
+    record: bool,
     #[command(flatten)]
     variant: Variant,
 }
@@ -75,9 +78,12 @@ impl Run {
         if self.counts {
             total.print_counts();
         }
+        if self.record {
+            records::keep_marks(&total.rare())?;
+        }
         let mut silent = if self.every_mark { total.silent() } else { Vec::new() };
-        for name in silent.extract_if(.., |name| hunt::why_silent(name).is_some()) {
-            show(&format!("{name} is not passed yet: {}", hunt::why_silent(&name).unwrap_or_default()));
+        for name in silent.extract_if(.., |name| records::why_silent(name).is_some()) {
+            show(&format!("{name} is not passed yet: {}", records::why_silent(&name).unwrap_or_default()));
         }
         for name in &silent {
             show(&format!("never happened: {name}"));
@@ -97,7 +103,7 @@ impl Run {
     fn chunks(&self) -> Result<Vec<(u64, u64)>, String> {
         let mut chunks = Vec::new();
         if self.recorded {
-            let seeds: std::collections::BTreeSet<u64> = hunt::recorded()?.into_values().collect();
+            let seeds: std::collections::BTreeSet<u64> = records::read()?.into_values().collect();
             chunks.extend(seeds.into_iter().map(|seed| (seed, 1)));
         }
         let first = self.first.unwrap_or_else(fresh_seed);

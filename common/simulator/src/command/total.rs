@@ -5,6 +5,16 @@ use std::collections::BTreeMap;
 use super::{Variant, child::Said, commit, replay_line, show};
 use crate::counts;
 
+/// A mark that fewer than one in so many seeds passes is rare: a short run may miss it.
+const RARE: u64 = 50;
+
+/// How often a mark was passed, and by which seeds.
+#[derive(Debug, Default)]
+struct Passed {
+    count: u64,
+    seeds: Vec<u64>,
+}
+
 /// Sums over seeds, and the failures.
 #[derive(Debug, Default)]
 pub(super) struct Total {
@@ -14,7 +24,7 @@ pub(super) struct Total {
     committed: u64,
     calls: u64,
     counts: BTreeMap<String, u64>,
-    marks: BTreeMap<String, u64>,
+    marks: BTreeMap<String, Passed>,
     pub(super) failures: Vec<(u64, String)>,
 }
 
@@ -30,7 +40,12 @@ impl Total {
             }
             Said::Failed { seed, why } | Said::Broken { seed, why } => self.failures.push((seed, why)),
             Said::Counted { name, count } => *self.counts.entry(name).or_default() += count,
-            Said::Marked { name, count } => *self.marks.entry(name).or_default() += count,
+            Said::Marked { seed, name, count } => {
+                let passed = self.marks.entry(name).or_default();
+                passed.count += count;
+                passed.seeds.extend((count > 0).then_some(seed));
+            }
+            Said::Whole => {}
         }
     }
 
@@ -38,8 +53,15 @@ impl Total {
     pub(super) fn silent(&self) -> Vec<String> {
         let counters =
             counts::NAMES.iter().filter(|name| !self.counts.contains_key(**name)).map(ToString::to_string);
-        let marks = self.marks.iter().filter(|(_, count)| **count == 0).map(|(name, _)| name.clone());
+        let marks = self.marks.iter().filter(|(_, passed)| passed.count == 0).map(|(name, _)| name.clone());
         counters.chain(marks).collect()
+    }
+
+    /// Marks that few seeds passed, with those that did.
+    pub(super) fn rare(&self) -> BTreeMap<String, Vec<u64>> {
+        let few = |passed: &Passed| (passed.seeds.len() as u64).saturating_mul(RARE) < self.seeds;
+        let rare = self.marks.iter().filter(|(_, passed)| few(passed));
+        rare.map(|(name, passed)| (name.clone(), passed.seeds.clone())).collect()
     }
 
     /// Whole cluster-hours simulated.
@@ -75,8 +97,11 @@ impl Total {
     }
 
     pub(super) fn print_counts(&self) {
-        for (name, count) in self.counts.iter().chain(&self.marks) {
+        for (name, count) in &self.counts {
             show(&format!("{count:>12}  {name}"));
+        }
+        for (name, Passed { count, seeds }) in &self.marks {
+            show(&format!("{count:>12}  {name} in {} seeds", seeds.len()));
         }
     }
 

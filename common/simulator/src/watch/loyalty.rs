@@ -1,5 +1,5 @@
 //! Who hears a leader does not help to depose it, nor enters the term of whoever tries (thesis 4.2.3), unless
-//! that leader wants it so.
+//! that leader wants it so. A leader hears itself: it gives up when it misses its majority, or is told of a later term.
 //!
 //! It is judged where what a server took in is known message by message: in runs whose turns are of one.
 
@@ -35,6 +35,14 @@ impl Watch {
                 if envelope.term == after.term && after.role == RoleName::Follower =>
             {
                 *heard = Some((after.term.0, now));
+            }
+            Message::Vote { handed: false, .. } if before.role == RoleName::Leader => {
+                assert!(
+                    after.term == before.term,
+                    "VIOLATION s{me} leads term {} and enters {} for a candidate",
+                    before.term,
+                    after.term
+                );
             }
             Message::Vote { handed: false, .. } if envelope.term > before.term => {
                 let since = heard.filter(|(term, _)| *term == before.term.0).map(|(_, at)| now - at);

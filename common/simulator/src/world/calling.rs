@@ -8,7 +8,7 @@ use client::{
     EndpointError, EndpointFailure, Error,
     retry::{Event, Next, Retry, Target as Whom},
 };
-use kvd::event::Caller;
+use kvd::event::{Caller, Standing};
 use protocol::{Refused, Request, RequestFrame, RequestId, Response, ResponseFrame};
 use testkit::{
     history::{Call as Asked, Operation, Outcome},
@@ -18,7 +18,7 @@ use testkit::{
 mod asking;
 mod counting;
 
-use self::asking::{Known, decision, is_write, outcome_of, told};
+use self::asking::{Known, asks_quorum, decision, is_write, outcome_of, told};
 pub(super) use self::counting::Ledger;
 use super::{Plan, World, lying::Lie, remembering::Remembering, scanning::Scanning};
 use crate::{
@@ -91,6 +91,8 @@ pub(super) struct Attempt {
     pub(super) known: u64,
     /// The process that it came to, and when that must have answered.
     pub(super) due: Option<(u64, u64)>,
+    /// How that process stood when it had taken it in and not answered.
+    pub(super) under: Option<Standing>,
 }
 
 impl Client {
@@ -298,7 +300,7 @@ impl World {
         request: Request,
     ) {
         let known = self.clients.iter().map(|client| client.learned).max().unwrap_or(0);
-        let attempt = Attempt { client, server, request: request.clone(), known, due: None };
+        let attempt = Attempt { client, server, request: request.clone(), known, due: None, under: None };
         self.attempts.insert(number, attempt);
         if !self.hears(client, server) {
             return;
@@ -371,6 +373,11 @@ impl World {
                 Request::Scan(_) | Request::Status | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
+        }
+        if let (Err(Refused::NoQuorum), Some(under)) = (&frame.result, attempt.under)
+            && asks_quorum(&attempt.request)
+        {
+            self.watch.gave_up(me, under);
         }
     }
 

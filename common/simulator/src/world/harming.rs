@@ -2,10 +2,9 @@
 //! others begin, so that a cluster is also seen to recover from one while another goes on.
 
 use protocol::Request;
-use raft::Message;
 use testkit::disk::Weather;
 
-use super::{Plan, Target, World, calling::PROBER};
+use super::{Plan, World, calling::PROBER};
 use crate::{
     network::{Cuts, partition},
     options::Options,
@@ -265,7 +264,7 @@ impl World {
 
     fn end_one(&mut self) {
         let Some(me) = self.any_up() else { return };
-        let target: Target = self.target(me);
+        let target = self.target(me);
         if self.rng.chance(self.options.stops) {
             return self.ask_to_stop(target);
         }
@@ -281,125 +280,8 @@ impl World {
         }
     }
 
-    /// Ends `me` within one of its next calls of the disk, by a loss of power or because the call fails.
-    pub(super) fn trip(&mut self, me: usize, within: u64) {
-        let disk = &self.servers[me].medium.sim;
-        let call = disk.calls() + self.rng.between(1, within);
-        if self.rng.below(3) == 0 {
-            disk.fail_at(call, std::io::ErrorKind::Other);
-        } else {
-            disk.cut_power_at(call);
-        }
-    }
-
-    /// Elections in quick succession, with logs that differ, are what the hardest rules of Raft are for: a new leader may
-    /// be mute from its first word, so that its entries are its own, and is hit a little later.
-    pub(super) fn greet_leader(&mut self, target: Target) {
-        if self.calm || !self.rng.chance(self.mood.usurps) {
-            return;
-        }
-        let mute = self.rng.below(2) == 0;
-        if mute {
-            self.counts.add("server: mute as it began to lead");
-            let time = self.rng.between(50_000, 1_000_000);
-            self.isolate(target.server, false, time);
-        }
-        let soon = self.rng.below(if mute { 400_000 } else { self.options.usurp_us });
-        self.agenda.after(soon, Plan::Usurp(target));
-    }
-
-    /// Who has just entered a term may be alone in it: nobody hears it ask, and a leader that slept wakes up in the term
-    /// before.
-    pub(super) fn greet_candidate(&mut self, target: Target) {
-        if self.calm || !self.rng.chance(self.mood.usurps / 3) {
-            return;
-        }
-        self.counts.add("server: cut off as it began to stand");
-        let time = self.rng.between(100_000, 2_000_000);
-        self.isolate(target.server, true, time);
-        if let Some(leader) = self.leader() {
-            self.resume(self.target(leader));
-        }
-    }
-
-    /// Hits a server that has just begun to lead, if it still runs.
-    pub(super) fn usurp(&mut self, target: Target) {
-        let me = target.server;
-        if self.calm || self.servers[me].boot != target.boot || self.servers[me].up().is_none() {
-            return;
-        }
-        self.counts.add("server: hit as it began to lead");
-        match self.rng.below(4) {
-            0 | 1 => self.crash(me),
-            2 => {
-                let time = self.rng.between(50_000, 1_000_000);
-                self.isolate(me, true, time);
-            }
-            _ => self.pause(me),
-        }
-    }
-
-    /// A server that makes another's state current may end within one of the calls that this takes.
-    pub(super) fn hit_state(&mut self, me: usize) {
-        if !self.calm && self.rng.chance(self.mood.upsets / 2) {
-            self.counts.add("server: hit as it replaced its state");
-            self.trip(me, 12);
-        }
-    }
-
-    /// A server whose state was replaced drops its log next; it is hit before, while, or after it does.
-    pub(super) fn greet_state(&mut self, me: usize) {
-        if self.calm || !self.rng.chance(self.mood.upsets) {
-            return;
-        }
-        self.counts.add("server: hit as its state was replaced");
-        if self.rng.below(2) == 0 {
-            return self.trip(me, 14);
-        }
-        let actions = self.rng.between(1, 4);
-        if let Some(process) = self.servers[me].process() {
-            process.fuse = Some(actions);
-        }
-    }
-
-    /// What a server promised by its vote is put to the test when it starts again while others still ask for it.
-    pub(super) fn greet_voter(&mut self, target: Target) {
-        if !self.calm && self.rng.chance(self.mood.usurps / 4) {
-            self.counts.add("server: ended as it had voted");
-            let soon = self.rng.below(2000);
-            self.agenda.after(soon, Plan::Blink(target));
-        }
-    }
-
-    /// Who asked its leader where to read is soon another process, and the answer to the first one comes late.
-    pub(super) fn greet_asker(&mut self, target: Target, leader: usize) {
-        if !self.calm && self.rng.chance(self.mood.usurps / 100) {
-            self.counts.add("server: ended as it had asked");
-            self.late_answers.insert((leader, target.server));
-            let soon = 2 * self.options.latency_us + self.rng.below(2000);
-            self.agenda.after(soon, Plan::Blink(target));
-        }
-    }
-
-    /// How much later than usual this message comes, in microseconds.
-    pub(super) fn lateness(&mut self, from: usize, to: usize, message: &Message) -> u64 {
-        let answers = matches!(message, Message::ReadIndexReply { index: Some(_), .. });
-        if answers && self.late_answers.remove(&(from, to)) { self.rng.between(20_000, 1_000_000) } else { 0 }
-    }
-
-    /// Ends a server that has just voted or asked; it is back within milliseconds.
-    pub(super) fn blink(&mut self, target: Target) {
-        let me = target.server;
-        if self.calm || self.servers[me].boot != target.boot || self.servers[me].up().is_none() {
-            return;
-        }
-        self.crash(me);
-        let (delay, target) = (1000 + self.rng.below(5000), self.target(me));
-        self.agenda.after(delay, Plan::Start(target));
-    }
-
     /// Cuts what `me` sends, and what it is sent when `both`, for `time` microseconds.
-    fn isolate(&mut self, me: usize, both: bool, time: u64) {
+    pub(super) fn isolate(&mut self, me: usize, both: bool, time: u64) {
         let others = (0..self.servers.len()).filter(|at| *at != me);
         let cuts =
             others.flat_map(|at| [(me, at), (at, me)]).filter(|(from, _)| both || *from == me).collect();
@@ -422,7 +304,7 @@ impl World {
         }
     }
 
-    fn pause(&mut self, me: usize) {
+    pub(super) fn pause(&mut self, me: usize) {
         let target = self.target(me);
         if let Some(process) = self.servers[me].process().filter(|process| !process.paused) {
             process.paused = true;

@@ -7,7 +7,7 @@ use protocol::{Consistency, Operation, Refused, Request, RequestId, Response};
 use raft::RoleName;
 use testkit::{linearizability, replay};
 
-use super::{Plan, World, calling::PROBER, harming::Harm};
+use super::{Plan, World, calling::PROBER, greeting::SLOWEST, harming::Harm};
 use crate::{
     counts::UNDECIDED,
     network::{Cuts, in_part},
@@ -122,7 +122,7 @@ impl World {
     fn let_pass_what_is_under_way(&mut self) {
         let stall = if self.options.stalls > 0 { self.options.stall_ms } else { 0 };
         let spike = if self.options.spikes > 0 { self.options.spike_ms } else { 0 };
-        self.run(self.agenda.now() + stall.max(spike) * 1000);
+        self.run(self.agenda.now() + (stall.max(spike) * 1000).max(SLOWEST));
     }
 
     /// A leader whose disk hangs is followed until it gives up.

@@ -1,5 +1,7 @@
 //! The loop of a server, as `kvd`'s driver runs it, in simulated time: whatever came while it was busy is its next batch.
 
+use std::sync::Arc;
+
 use kvd::{
     event::{Action, Caller, Event},
     log_thread::{LogTask, StoreTask},
@@ -98,6 +100,7 @@ impl World {
         let turn = usize::try_from(self.options.turn).unwrap_or(usize::MAX);
         let Some(process) = self.serving(target, Plan::Loop(target)) else { return };
         process.awake = false;
+        let asked: Vec<u64> = process.inbox.clients.iter().map(|(_, frame, _)| frame.id).collect();
         let message = (turn == 1).then(|| process.inbox.only_message()).flatten();
         let message = message.map(|message| (message, process.node.consensus()));
         let result = take_in(process, now, turn);
@@ -110,8 +113,25 @@ impl World {
             self.gives_up(target.server, &error.to_string());
         }
         self.notice_power(target);
+        self.note_turn(target, &asked);
         self.turn_again(target);
         self.stop_if_left(target);
+    }
+
+    /// Notes how the server stands after a turn, for those of the requests that came which it has taken in.
+    fn note_turn(&mut self, target: Target, asked: &[u64]) {
+        if !self.is_on(target) {
+            return;
+        }
+        let Some(process) = self.servers[target.server].process() else { return };
+        let (standing, applied) = (process.node.standing(), process.node.consensus().applied.0);
+        let taken = asked.len() - process.inbox.clients.len();
+        self.watch.turned(target.server, standing, applied);
+        for number in &asked[..taken] {
+            if let Some(attempt) = self.attempts.get_mut(number) {
+                attempt.under = Some(standing);
+            }
+        }
     }
 
     /// The next turn follows at once while anything waits.
@@ -145,7 +165,7 @@ impl World {
                     self.watch.meant(target.server, envelope);
                     match envelope.message {
                         Message::VoteReply { granted: true } => self.greet_voter(target),
-                        Message::ReadIndex { .. } => self.greet_asker(target, number(envelope.to)),
+                        Message::ReadIndex { id } => self.greet_asker(target, number(envelope.to), id),
                         _ => {}
                     }
                 }
@@ -235,21 +255,28 @@ impl World {
     }
 
     fn send(&mut self, target: Target, envelope: Envelope) {
-        let (me, now, to) = (target.server, self.agenda.now(), envelope.to);
+        let (me, to) = (target.server, envelope.to);
         self.watch.sent(me, &envelope);
-        let at = number(to);
-        let late = self.lateness(me, at, &envelope.message);
-        match self.network.send(me, at, now, &self.mood, &mut self.counts) {
+        let message = envelope.message.clone();
+        let frame = Arc::from(PeerFrame { cluster: CLUSTER, group: 0, envelope }.encode());
+        if !self.withholds(me, number(to), &message, &frame) && !self.carry(me, number(to), &frame) {
+            self.agenda.after(0, Plan::Unreachable(target, to));
+        }
+    }
+
+    /// Puts a frame on its way, on which it may be lost; false where the way is full.
+    pub(super) fn carry(&mut self, from: usize, to: usize, frame: &Arc<[u8]>) -> bool {
+        let now = self.agenda.now();
+        match self.network.send(from, to, now, &self.mood, &mut self.counts) {
             Fate::Arrives(delays) => {
-                let frame = PeerFrame { cluster: CLUSTER, group: 0, envelope }.encode();
-                let frame = std::sync::Arc::from(frame);
                 for delay in delays {
-                    let frame = std::sync::Arc::clone(&frame);
-                    self.agenda.after(delay + late, Plan::Arrives { from: me, to: at, frame });
+                    let frame = Arc::clone(frame);
+                    self.agenda.after(delay, Plan::Arrives { from, to, frame });
                 }
+                true
             }
-            Fate::Lost => {}
-            Fate::Full => self.agenda.after(0, Plan::Unreachable(target, to)),
+            Fate::Lost => true,
+            Fate::Full => false,
         }
     }
 

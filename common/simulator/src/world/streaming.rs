@@ -71,6 +71,12 @@ impl World {
         }
     }
 
+    /// Whether blocks of a state come to this server.
+    pub(super) fn receives(&self, me: usize) -> bool {
+        let coming = |stream: &Stream| stream.to.server == me && matches!(stream.stage, Stage::Coming(_));
+        self.streams.values().any(coming)
+    }
+
     fn go_on(&mut self, number: u64) {
         let delay = self.options.latency_us + self.rng.below(self.options.latency_us);
         self.agenda.after(delay, Plan::Stream(number));

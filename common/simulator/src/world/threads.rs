@@ -41,7 +41,8 @@ impl World {
         if let Some(process) = self.servers[target.server].process() {
             process.log_work = Some(work);
         }
-        let time = self.sync_time(target.server);
+        let slow = std::mem::take(&mut self.sluggish[target.server]);
+        let time = self.sync_time(target.server).saturating_add(if self.calm { 0 } else { slow });
         self.agenda.after(time, Plan::LogDone(target));
     }
 
@@ -49,6 +50,7 @@ impl World {
     fn write_log(&mut self, target: Target, batch: Vec<LogTask>) -> Option<Vec<Event>> {
         let writes = batch.iter().filter(|task| matches!(task, LogTask::Persist(_))).count();
         self.watch.writing(target.server, writes);
+        self.greet_batch(target.server, &batch);
         let process = self.servers[target.server].process()?;
         process.batches += 1;
         match perform(&mut process.log, batch) {
@@ -75,8 +77,7 @@ impl World {
     /// it must be asked for again.
     fn spoil(&mut self, me: usize, event: &mut Event) {
         let Event::Fetched(fetched) = event else { return };
-        let first =
-            self.calm && self.mood.fetch_errors > 0 && self.starved.insert((me, fetched.fetch.peer.0));
+        let first = self.calm && self.starved.insert((me, fetched.fetch.peer.0));
         if first || self.rng.chance(self.mood.fetch_errors) {
             self.counts.add("disk: read for a follower failed");
             fetched.previous = Position::ZERO;
@@ -134,7 +135,7 @@ impl World {
             return;
         };
         let Some(task) = process.store_tasks.pop_front() else { return };
-        let slow = matches!(task, StoreTask::Install(_));
+        let (slow, flush) = (matches!(task, StoreTask::Install(_)), matches!(task, StoreTask::Flush(_)));
         let work = if early {
             let Ok(event) = self.write_store(target, task) else { return };
             StoreWork::Done(event.map(Box::new))
@@ -145,6 +146,7 @@ impl World {
             process.store_work = Some(work);
         }
         let pause = if slow { self.rng.below(self.mood.stream_us + 1) } else { 0 };
+        let pause = if flush { self.greet_flush(me) } else { pause };
         let time = self.sync_time(me).saturating_add(self.sync_time(me)).saturating_add(pause);
         self.agenda.after(time, Plan::StoreDone(target));
     }

@@ -314,3 +314,12 @@ pub(super) fn told(request: &Request) -> String {
         Request::Drain { undo } => format!("drain, undo {undo}"),
     }
 }
+
+/// Whether this is a read that a leader must confirm.
+pub(super) fn asks_quorum(request: &Request) -> bool {
+    match request {
+        Request::Get { consistency, .. } => *consistency == Consistency::Linearizable,
+        Request::Scan(scan) => scan.consistency == Consistency::Linearizable,
+        _ => false,
+    }
+}
