@@ -19,7 +19,7 @@ pub(crate) struct Completer {
 impl Completer {
     /// With kvctl's grammar.
     pub(crate) fn new(places: Places) -> Self {
-        let mut grammar = grammar();
+        let mut grammar = grammar(None);
         // Global flags reach the commands only now.
         grammar.build();
         Self { grammar, places }
@@ -32,7 +32,7 @@ impl Completer {
         let (earlier, word) = (&before[step..start.max(step)], &before[start..]);
         let mut words = earlier.split_whitespace().peekable();
         let all = match words.peek() {
-            None if word.starts_with('\\') => shell::OWN.map(str::to_owned).to_vec(),
+            None if word.starts_with('\\') => shell::OWN.map(|(word, ..)| word.to_owned()).to_vec(),
             None | Some(&"help") => self.commands(),
             Some(_) => self.rest(words, word),
         };

@@ -113,7 +113,8 @@ fn batch(shell: &mut Shell, mut lines: impl BufRead, from: &Path) -> Result<Exit
             break;
         }
     }
-    Ok(first)
+    let end = shell.end();
+    Ok(if first == Exit::Success { end } else { first })
 }
 
 fn next_line(lines: &mut impl BufRead, from: &Path) -> Result<Option<String>, Failure> {

@@ -387,9 +387,9 @@ impl Command {
         }
     }
 
-    /// Whether another context may be selected by it.
-    pub fn selects_context(&self) -> bool {
-        matches!(self, Self::Context(context) if context.selects())
+    /// Whether another context may be meant after it, or another cluster by the same context.
+    pub fn touches_contexts(&self) -> bool {
+        matches!(self, Self::Context(_))
     }
 
     fn run_alone(&self) -> Option<Result<Report, Failure>> {

@@ -197,15 +197,6 @@ impl Context {
         matches!(&self.what, What::Export(export) if export.file == Path::new("-"))
     }
 
-    /// Whether another context may be selected afterwards.
-    pub fn selects(&self) -> bool {
-        match &self.what {
-            What::Use(_) | What::Back(_) | What::Rm(_) => true,
-            What::Import(import) => import.select,
-            What::Ls(_) | What::Show(_) | What::Export(_) => false,
-        }
-    }
-
     pub(super) fn report(&self, desk: &Desk<'_>) -> Result<Report, Failure> {
         match &self.what {
             What::Ls(_) => Ok(list(desk)),
