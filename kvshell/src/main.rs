@@ -6,8 +6,9 @@
 //! | `shell` | parse with the same enum, run, show |
 //! | `driver` | keeps connections alive between commands |
 //! | `prompt` | context and leader, without waiting for a dead cluster |
-//! | `complete` | TAB |
-//! | `history` | a file that only its owner reads |
+//! | `complete` | TAB, hints, colour |
+//! | `live` | keys and nodes for those, without ever waiting |
+//! | `history` | lines to call back, and a file that only its owner reads |
 //!
 //! A protected context is only read until `\writable` asks for more.
 //!
@@ -17,6 +18,7 @@
 mod complete;
 mod driver;
 mod history;
+mod live;
 mod prompt;
 mod script;
 mod shell;
@@ -35,9 +37,9 @@ use console::{
     context::{Connection, Places, Sources},
     usage,
 };
-use rustyline::{Config, Editor, error::ReadlineError, history::FileHistory};
+use rustyline::{CompletionType, Config, Editor, error::ReadlineError};
 
-use crate::{complete::Completer, shell::Shell};
+use crate::{complete::Completer, history::Lines, shell::Shell};
 
 /// Longest line of a script: room for the largest value, quoted.
 const LINE_BYTES: u64 = 2 * 1024 * 1024;
@@ -133,11 +135,12 @@ fn next_line(lines: &mut impl BufRead, from: &Path) -> Result<Option<String>, Fa
 /// Reads and runs until Ctrl-D, `exit` or a terminal that went away.
 fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
     let broken = |error: ReadlineError| Failure::internal(format!("the terminal cannot be used: {error}"));
-    let config = Config::builder().auto_add_history(true).history_ignore_space(true);
+    let config = Config::builder().auto_add_history(true).completion_type(CompletionType::List);
+    let config = config.completion_show_all_if_ambiguous(true);
     // A local command may leave its line open: the prompt must not be drawn over it.
     let config = config.check_cursor_position(true).build();
-    let mut editor: Editor<Completer, FileHistory> = Editor::with_config(config).map_err(broken)?;
-    editor.set_helper(Some(Completer::new(Places::of_process())));
+    let mut editor: Editor<Completer, Lines> = Editor::with_history(config, Lines::new()).map_err(broken)?;
+    editor.set_helper(Some(Completer::new(Places::of_process(), shell.color())));
     let history = history::prepare();
     if let Some(path) = &history {
         // A history that cannot be read is an empty one.
@@ -145,6 +148,9 @@ fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
     }
     shell.greet();
     loop {
+        if let Some(completer) = editor.helper_mut() {
+            completer.follow(shell.live());
+        }
         match editor.readline(&shell.prompt()) {
             Ok(line) => {
                 if let Some(path) = &history {

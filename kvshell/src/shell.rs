@@ -10,6 +10,7 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
     process::{Child, Command as Process, ExitStatus, Stdio},
+    sync::Arc,
     time::Instant,
 };
 
@@ -27,6 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     driver::Driver,
+    live::Live,
     prompt::{Guard, Prompt},
     script::{self, Step},
 };
@@ -34,7 +36,7 @@ use crate::{
 mod own;
 mod transaction;
 
-pub(crate) use self::own::{OWN, Takes};
+pub(crate) use self::own::OWN;
 
 /// Everything that lasts from line to line.
 pub(crate) struct Shell {
@@ -45,6 +47,7 @@ pub(crate) struct Shell {
     places: Places,
     session: Option<Session>,
     prompt: Option<Prompt>,
+    live: Option<Arc<Live>>,
     /// The name that was given at the start: changes go to this context and to no other.
     confirm: Option<String>,
     /// The file of the protected context that may be changed: another of the same name is another.
@@ -77,6 +80,7 @@ impl Shell {
             places,
             session: None,
             prompt: None,
+            live: None,
             confirm,
             writable: None,
             level: None,
@@ -114,6 +118,11 @@ impl Shell {
         prompt.text(guard, within)
     }
 
+    /// Names that only the cluster knows; what a command may have changed is asked for anew.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.live.as_ref().inspect(|live| live.doubt()).cloned()
+    }
+
     /// Whether what a person sees may be coloured.
     pub(crate) fn color(&self) -> bool {
         self.display.color.decide(io::stdout().is_terminal())
@@ -126,7 +135,8 @@ impl Shell {
     fn draw_prompt(&mut self) -> Result<(), Failure> {
         let session = self.session()?;
         let prompt = Prompt::new(session.name(), session.settings().clone());
-        self.prompt = Some(prompt);
+        let live = Live::new(session.settings().clone());
+        (self.prompt, self.live) = (Some(prompt), Some(Arc::new(live)));
         Ok(())
     }
 
@@ -262,7 +272,8 @@ impl Shell {
         if let Some(session) = self.session.take() {
             self.driver.wait(session.close());
         }
-        (self.prompt, self.writable, self.confirm, self.open) = (None, None, None, None);
+        (self.prompt, self.live, self.open) = (None, None, None);
+        (self.writable, self.confirm) = (None, None);
     }
 
     fn parse(&self, words: &[String]) -> Result<Line, clap::Error> {

@@ -32,7 +32,7 @@ impl Session {
             connections: 1,
         };
         let client = Client::new(settings.clone());
-        Ok(Self { resolved, client, settings })
+        Ok(Self { resolved, settings, client })
     }
 
     /// The name of the context, empty where there is none.

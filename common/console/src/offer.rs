@@ -81,13 +81,14 @@ impl<'g> Place<'g> {
                     open = wants;
                 }
                 None if word == "--" && !literal => literal = true,
-                None => match command.find_subcommand(word).filter(|_| given == 0) {
-                    Some(sub) => command = sub,
-                    None => {
+                None => {
+                    if let Some(sub) = command.find_subcommand(word).filter(|_| given == 0) {
+                        command = sub;
+                    } else {
                         given = given.saturating_add(1);
                         last = word;
                     }
-                },
+                }
             }
         }
         let of_flag = open > 0;
@@ -216,7 +217,7 @@ pub fn answer() -> bool {
     let Some(line) = std::env::var_os(VARIABLE) else { return false };
     let candidates =
         line.to_str().filter(|line| line.len() <= LINE_BYTES).map(candidates).unwrap_or_default();
-    let text: String = candidates.iter().map(|candidate| format!("{candidate}\n")).collect();
+    let text = candidates.into_iter().fold(String::new(), |text, candidate| text + &candidate + "\n");
     // A script that is gone needs no answer.
     let _ = std::io::stdout().write_all(text.as_bytes());
     true
