@@ -5,6 +5,8 @@
 
 #[path = "cluster/checks.rs"]
 mod checks;
+#[path = "cluster/completions.rs"]
+mod completions;
 #[path = "cluster/generated.rs"]
 mod generated;
 #[path = "cluster/monitoring.rs"]

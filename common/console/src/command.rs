@@ -40,7 +40,7 @@ mod tree;
 mod wait;
 mod write;
 
-pub use install::contexts::CONTEXT_NAME;
+pub use install::names::CONTEXT_NAME;
 pub use transfer::Meaning;
 
 /// Plugins have ten seconds by custom.

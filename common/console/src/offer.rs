@@ -6,7 +6,7 @@
 //! - What is fetched is bounded: [`CANDIDATES`] keys or folders, in at most [`ROUNDS`] requests.
 //! - Only what can be typed is offered: text without control characters.
 
-use std::{collections::BTreeSet, future::Future, io::Write as _, time::Duration};
+use std::{collections::BTreeSet, future::Future, io::Write as _, path::Path, time::Duration};
 
 use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 use client::Client;
@@ -225,9 +225,12 @@ pub fn answer() -> bool {
 
 /// What the last word of a line can be, the program's name being its first.
 fn candidates(line: &str) -> Vec<String> {
-    let (words, word) = cut(line);
+    let (mut words, word) = cut(line);
     let mut grammar = Line::command();
     grammar.build();
+    // `sudo kvctl …` and `TZ=UTC kvctl …` are lines of kvctl too.
+    let is_program = |word: &String| Path::new(word).file_name().is_some_and(|name| name == "kvctl");
+    let words = words.split_off(words.iter().position(is_program).unwrap_or(0));
     let place = Place::after(&grammar, words.iter().skip(1).map(String::as_str));
     if word.starts_with('-') && !place.of_flag {
         return Vec::new();
@@ -236,7 +239,11 @@ fn candidates(line: &str) -> Vec<String> {
         Wanted::Contexts => shelf::names(&Places::of_process()),
         Wanted::Keys => fetch(words, async |client| keys(&client, &word).await),
         Wanted::Nodes => fetch(words, async |client| nodes(&client).await),
-        Wanted::Nothing => Vec::new(),
+        // Not every shell's script knows the values of arguments that are no flags.
+        Wanted::Nothing => {
+            let values = place.argument.filter(|_| !place.of_flag).map(Arg::get_possible_values);
+            values.unwrap_or_default().iter().map(|value| value.get_name().to_owned()).collect()
+        }
     };
     all.into_iter().filter(|candidate| candidate.starts_with(&word)).collect()
 }
@@ -260,9 +267,12 @@ fn fetch<F: Future<Output = Vec<String>>>(words: Vec<String>, ask: impl FnOnce(C
     let each = PATIENCE.mul_f32(0.8);
     let connection = Connection { timeout: Some(each), connect_timeout: each, ..connection };
     let Ok(session) = Session::open(&connection, &Places::of_process()) else { return Vec::new() };
-    let asked = tokio::time::timeout(PATIENCE, ask(session.client().clone()));
-    let found = runtime.block_on(async { asked.await.unwrap_or_default() });
-    runtime.block_on(session.close());
+    let asked = ask(session.client().clone());
+    let found = runtime.block_on(async {
+        let found = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_default();
+        session.close().await;
+        found
+    });
     // A name that is still being resolved is nobody's concern any more.
     runtime.shutdown_background();
     found

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use transport::{Identity, Subject};
 
-use super::install::contexts::CONTEXT_NAME;
+use super::install::names::CONTEXT_NAME;
 use crate::{
     context::{Chosen, File, Origin, Places, shelf},
     error::Failure,
