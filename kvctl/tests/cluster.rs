@@ -19,6 +19,8 @@ mod protected;
 mod ranges;
 #[path = "cluster/schemas.rs"]
 mod schemas;
+#[path = "cluster/seeing.rs"]
+mod seeing;
 #[path = "cluster/shell.rs"]
 mod shell;
 #[path = "cluster/trial.rs"]

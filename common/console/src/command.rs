@@ -23,6 +23,7 @@ mod config;
 mod context;
 mod data;
 mod explain;
+mod frames;
 mod generate;
 mod get;
 mod handover;
@@ -34,6 +35,7 @@ mod ping;
 mod remove;
 mod retention;
 mod revert;
+mod top;
 mod transact;
 mod transfer;
 mod tree;
@@ -210,6 +212,8 @@ pub enum Command {
     Import(transfer::Import),
     /// Ask every node how it is
     Status(cluster::Status),
+    /// Show what the nodes do now, again and again
+    Top(top::Top),
     /// Say which node leads, or have another one lead
     Leader(cluster::Leader),
     /// Have a node leave leading to others
@@ -259,6 +263,7 @@ impl Command {
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
+            Self::Top(top) => top.prepare(),
             Self::Context(_)
             | Self::Config(_)
             | Self::Ls(_)
@@ -296,7 +301,8 @@ impl Command {
             Self::History(history) => history.run(session, out).await,
             Self::Revert(revert) => revert.run(session).await,
             Self::Retention(retention) => retention.run(session).await,
-            Self::Status(status) => status.run(session).await,
+            Self::Status(status) => status.run(session, out).await,
+            Self::Top(top) => top.run(session, out).await,
             Self::Leader(leader) => leader.run(session).await,
             Self::Bench(bench) => bench.run(session).await,
             Self::Check(check) => check.run(session).await,
@@ -337,6 +343,7 @@ impl Command {
             | Self::Tree(_)
             | Self::Export(_)
             | Self::Status(_)
+            | Self::Top(_)
             | Self::Ping(_)
             | Self::Wait(_)
             | Self::Check(_)
@@ -355,7 +362,13 @@ impl Command {
     pub fn streams(&self) -> bool {
         match self {
             Self::Get(get) => get.streams(),
-            Self::History(_) | Self::Ls(_) | Self::Tree(_) | Self::Export(_) | Self::Import(_) => true,
+            Self::Status(status) => status.watch.is_some(),
+            Self::History(_)
+            | Self::Ls(_)
+            | Self::Tree(_)
+            | Self::Export(_)
+            | Self::Import(_)
+            | Self::Top(_) => true,
             _ => false,
         }
     }
