@@ -244,7 +244,7 @@ pub enum Command {
     Completion(install::Completion),
     /// Print a manual page, or write all of them
     Man(install::Man),
-    /// Print a file for Prometheus, systemd or cron
+    /// Print a file for Prometheus, Grafana, systemd or cron
     Generate(generate::Generate),
 }
 
