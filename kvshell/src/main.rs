@@ -25,7 +25,7 @@ mod shell;
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal as _, Read as _},
+    io::{self, BufRead, BufReader, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -44,12 +44,15 @@ use crate::{complete::Completer, history::Lines, shell::Shell};
 /// Longest line of a script: room for the largest value, quoted.
 const LINE_BYTES: u64 = 2 * 1024 * 1024;
 
+const EXAMPLES: &str = "Examples:\n  kvshell\n  kvshell -x 'set a 1; get a'\n  kvshell -f commands.kv\n  \
+                        echo status | kvshell";
+
 /// kvctl's commands, interactively or from a script.
 #[derive(Parser, Debug)]
 #[command(
     name = "kvshell",
     version,
-    after_help = "Examples:\n  kvshell\n  kvshell -x 'set a 1; get a'\n  kvshell -f commands.kv\n  echo status | kvshell"
+    after_help = EXAMPLES
 )]
 struct Options {
     #[command(flatten)]
@@ -65,6 +68,9 @@ struct Options {
     /// Run the commands of a file, one a line, and end
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Print the manual page, and end
+    #[arg(long)]
+    man: bool,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +82,9 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return usage::answer(&error, &words).into(),
     };
+    if options.man {
+        return show_page().into();
+    }
     let screen = console::render::Screen::of_process(
         options.display.output,
         options.display.color,
@@ -84,6 +93,27 @@ fn main() -> ExitCode {
     match run(options, sources) {
         Ok(exit) => exit.into(),
         Err(failure) => screen.show(&Err(failure)).into(),
+    }
+}
+
+/// The page of the program, made from the grammar, with the words of the shell's own.
+fn show_page() -> Exit {
+    let man = clap_mangen::Man::new(Options::command().after_help(None::<&str>));
+    let mut roff = Vec::new();
+    let made = man.source(concat!("kvshell ", env!("CARGO_PKG_VERSION"))).render(&mut roff);
+    // In roff a backslash begins a command, and a dash breaks words.
+    let escaped = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
+    let words =
+        shell::words().map(|(form, does)| format!(".TP\n\\fB{}\\fR\n{}\n", escaped(&form), escaped(&does)));
+    let examples = EXAMPLES.lines().skip(1).map(|line| escaped(line.trim()) + "\n");
+    roff.extend(b".SH \"WORDS OF THE SHELL\"\nBeside the commands of \\fBkvctl\\fR(1):\n");
+    roff.extend(words.collect::<String>().bytes());
+    roff.extend(b".SH EXAMPLES\n.nf\n");
+    roff.extend(examples.collect::<String>().bytes());
+    roff.extend(b".fi\n");
+    match made.and_then(|()| io::stdout().lock().write_all(&roff)) {
+        Ok(()) => Exit::Success,
+        Err(error) => Failure::stream("cannot write to stdout", &error).exit,
     }
 }
 

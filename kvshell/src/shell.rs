@@ -36,7 +36,7 @@ use crate::{
 mod own;
 mod transaction;
 
-pub(crate) use self::own::OWN;
+pub(crate) use self::own::{OWN, words};
 
 /// Everything that lasts from line to line.
 pub(crate) struct Shell {

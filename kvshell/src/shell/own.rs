@@ -194,17 +194,19 @@ fn one_of(what: &str, given: &str, takes: Takes) -> Result<&'static str, Failure
     })
 }
 
-fn help() {
-    let mut lines: Vec<String> = OWN
-        .iter()
-        .map(|(word, arguments, does, _)| format!("{:<27}{does}", format!("{word} {arguments}")))
-        .collect();
-    for (form, does) in [
+/// What is the shell's own: how it is written and what it does.
+pub(crate) fn words() -> impl Iterator<Item = (String, String)> {
+    let own = OWN.into_iter().map(|(word, arguments, does, _)| (format!("{word} {arguments}"), does));
+    let others = [
         ("begin, commit, rollback", "a transaction of several lines; `if COMPARE` and `else STEP` in it"),
         ("COMMAND | LOCAL", "the output of a command into a local one"),
         ("!LOCAL", "run a local command"),
-    ] {
-        lines.push(format!("{form:<27}{does}"));
-    }
+    ];
+    let others = others.into_iter().map(|(form, does)| (form.to_owned(), does));
+    own.chain(others).map(|(form, does)| (form.trim_end().to_owned(), does.to_owned()))
+}
+
+fn help() {
+    let lines: Vec<String> = words().map(|(form, does)| format!("{form:<27}{does}")).collect();
     say(&lines.join("\n"));
 }
