@@ -2,8 +2,8 @@
 //! its input thread; for the completion scripts of kvctl a run of the program itself answers ([`answer`]).
 //!
 //! Invariants:
-//! - A dead cluster costs a completion script [`PATIENCE`] at most, and shows nothing.
-//! - What is fetched is bounded: [`CANDIDATES`] keys or folders, in at most [`ROUNDS`] requests.
+//! - A dead cluster costs a completion script `PATIENCE` at most, and shows nothing.
+//! - What is fetched is bounded: [`CANDIDATES`] keys or folders, in at most `ROUNDS` requests.
 //! - Only what can be typed is offered: text without control characters.
 
 use std::{collections::BTreeSet, future::Future, io::Write as _, path::Path, time::Duration};
