@@ -8,11 +8,15 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Instant};
 use console::{
     Failure, Line, Out, Report, Session,
     context::Places,
+    offer,
     protect::{self, Asking},
     usage,
 };
 
 fn main() -> ExitCode {
+    if offer::answer() {
+        return ExitCode::SUCCESS;
+    }
     let words: Vec<OsString> = std::env::args_os().collect();
     let mut line = match Line::parse_words(&words) {
         Ok(line) => line,

@@ -5,6 +5,8 @@
 
 #[path = "cluster/checks.rs"]
 mod checks;
+#[path = "cluster/completions.rs"]
+mod completions;
 #[path = "cluster/generated.rs"]
 mod generated;
 #[path = "cluster/monitoring.rs"]
@@ -17,6 +19,10 @@ mod protected;
 mod ranges;
 #[path = "cluster/schemas.rs"]
 mod schemas;
+#[path = "cluster/seeing.rs"]
+mod seeing;
+#[path = "cluster/shell.rs"]
+mod shell;
 #[path = "cluster/trial.rs"]
 mod trial;
 #[path = "cluster/waits.rs"]

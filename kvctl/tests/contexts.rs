@@ -304,9 +304,10 @@ fn completed(home: &Home, words: &[&str]) -> Vec<String> {
     let program = Path::new(env!("CARGO_BIN_EXE_kvctl")).parent().unwrap();
     let ask = format!(
         "PATH={}:$PATH; source <(kvctl completion bash); COMP_WORDS=('{}'); COMP_CWORD={last}; \
-         _kvctl kvctl '{}' '{before}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+         COMP_LINE='{}'; COMP_POINT=${{#COMP_LINE}}; _kvctl kvctl '{}' '{before}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
         program.display(),
         words.join("' '"),
+        words.join(" "),
         words[last],
     );
     let ran = Process::new("bash").args(["--norc", "-c", &ask]).env("HOME", home.0.path()).output().unwrap();
@@ -334,11 +335,11 @@ fn completions_know_the_names_of_contexts() {
     assert_eq!(completed(&home, &["kvctl", "context", "use", "--conf"]), ["--confirm"]);
     let (zsh, fish) = (home.run(&["completion", "zsh"]).1, home.run(&["completion", "fish"]).1);
     assert!(
-        zsh.contains("]:NAME|FILE:_kvctl_contexts' \\\n")
-            && zsh.contains(":context_name -- Its name:_kvctl_contexts'")
+        zsh.contains("]:NAME|FILE:_kvctl_names' \\\n")
+            && zsh.contains(":context_name -- Its name:_kvctl_names'")
     );
-    assert!(zsh.find("_kvctl_contexts() {").unwrap() < zsh.find("\n_kvctl() {").unwrap());
+    assert!(zsh.find("_kvctl_names() {").unwrap() < zsh.find("\n_kvctl() {").unwrap());
     assert!(fish.contains(
-        " -l context -d 'A context: its name, or the path of a .kvctx file' -r -a \"(kvctl context ls"
+        " -l context -d 'A context: its name, or the path of a .kvctx file' -r -f -a \"(__kvctl_names)\""
     ));
 }

@@ -95,6 +95,7 @@ fn help_and_version_go_to_stdout() {
             "export",
             "import",
             "status",
+            "top",
             "leader",
             "drain",
             "ping",

@@ -100,6 +100,23 @@ pub enum Command {
         kvd dev --keep ./play              the same, and what was written is there the next time\n  \
         kvd dev -- sh -c 'kvctl status'    run a command against it, tear down, exit with its status")]
     Dev(Dev),
+    /// Print a manual page, or write all of them.
+    #[command(after_help = "Examples:\n  \
+        kvd man run | man -l -\n  \
+        kvd man pki issue | man -l -\n  \
+        kvd man --dir /usr/local/share/man/man1")]
+    Man(Man),
+}
+
+/// `kvd man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The page of this command; that of kvd where none is given.
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub command: Vec<String>,
+    /// Write all pages into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `kvd run`.

@@ -18,6 +18,7 @@ pub mod members;
 mod metrics;
 pub mod node;
 pub mod opening;
+pub mod pages;
 mod peers;
 pub mod pki;
 pub mod run;

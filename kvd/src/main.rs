@@ -1,7 +1,11 @@
 //! The `kvd` program: understand the arguments, begin logging, do the one thing asked, end with a code.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to people in its main")]
 
-use std::{io, path::Path, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use kvd::{
     bootstrap::{self, StartError},
@@ -9,6 +13,7 @@ use kvd::{
     config::{Config, ConfigError},
     dev::{self, DevError},
     logging::{self, LogFormat},
+    pages,
     pki::{self, PkiError},
     run::{self, RunError},
 };
@@ -38,6 +43,7 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run(run) => run_node(&run),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Pki(command) => make_certificates(command),
+        Command::Man(man) => show_pages(&man),
         Command::Dev(arguments) => Ok(ExitCode::from(dev::run(&arguments, &mut io::stdout())?)),
     }
 }
@@ -85,6 +91,29 @@ fn make_certificates(command: Pki) -> Result<ExitCode, Failure> {
         }
     }
     Ok(Exit::Success.into())
+}
+
+fn show_pages(man: &cli::Man) -> Result<ExitCode, Failure> {
+    if let Some(dir) = &man.dir {
+        let written = pages::write(dir).map_err(|error| Failure {
+            text: format!("cannot write into {}: {error}", dir.display()),
+            exit: Exit::Disk as u8,
+        })?;
+        println!("✓ {}: {written} pages", dir.display());
+        return Ok(Exit::Success.into());
+    }
+    let page = pages::page(&man.command).ok_or_else(|| Failure {
+        text: format!("there is no command `{}`; `kvd --help` lists them all", man.command.join(" ")),
+        exit: Exit::Usage as u8,
+    })?;
+    // A reader who left has seen enough.
+    let written = page.and_then(|page| io::stdout().write_all(&page));
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure { text: format!("cannot write to stdout: {error}"), exit: Exit::Disk as u8 })
+        }
+        _ => Ok(Exit::Success.into()),
+    }
 }
 
 /// What a person reads and what a script sees.

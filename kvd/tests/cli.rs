@@ -348,3 +348,26 @@ fn help_and_version() {
     kvd(home.path(), &[]).stdout.as_slice().read_to_string(&mut nothing).unwrap();
     assert_eq!(nothing, "");
 }
+
+#[test]
+fn every_command_has_a_page() {
+    let home = tempfile::tempdir().unwrap();
+    let said = |arguments: &[&str]| String::from_utf8(kvd(home.path(), arguments).stdout).unwrap();
+    let main = said(&["man"]);
+    assert!(main.contains(".TH kvd 1 ") && main.contains("kvd\\-run(1)"), "{main}");
+    let node = said(&["man", "pki", "issue", "node"]);
+    assert!(node.contains(".TH kvd-pki-issue-node 1 ") && node.contains("\\-\\-host"), "{node}");
+    assert!(!said(&["man", "run"]).contains("stdin"), "what is hidden has no place in it");
+    refused(&kvd(home.path(), &["man", "frobnicate"]), &["no command `frobnicate`", "--help"]);
+
+    fs::create_dir(home.path().join("man1")).unwrap();
+    let written = said(&["man", "--dir", "man1"]);
+    let pages = names(&home.path().join("man1"));
+    assert!(written.contains(&format!("{} pages", pages.len())), "{written}");
+    for page in ["kvd.1", "kvd-config-check.1", "kvd-dev.1", "kvd-man.1", "kvd-pki-init.1", "kvd-run.1"] {
+        assert!(pages.contains(&page.to_owned()), "{page}: {pages:?}");
+    }
+    let lost = kvd(home.path(), &["man", "--dir", "none"]);
+    assert_eq!(lost.status.code(), Some(12));
+    assert!(String::from_utf8_lossy(&lost.stderr).contains("cannot write into none"), "{lost:?}");
+}

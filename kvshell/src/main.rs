@@ -6,8 +6,9 @@
 //! | `shell` | parse with the same enum, run, show |
 //! | `driver` | keeps connections alive between commands |
 //! | `prompt` | context and leader, without waiting for a dead cluster |
-//! | `complete` | TAB |
-//! | `history` | a file that only its owner reads |
+//! | `complete` | TAB, hints, colour |
+//! | `live` | keys and nodes for those, without ever waiting |
+//! | `history` | lines to call back, and a file that only its owner reads |
 //!
 //! A protected context is only read until `\writable` asks for more.
 //!
@@ -17,13 +18,14 @@
 mod complete;
 mod driver;
 mod history;
+mod live;
 mod prompt;
 mod script;
 mod shell;
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal as _, Read as _},
+    io::{self, BufRead, BufReader, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -35,19 +37,22 @@ use console::{
     context::{Connection, Places, Sources},
     usage,
 };
-use rustyline::{Config, Editor, error::ReadlineError, history::FileHistory};
+use rustyline::{CompletionType, Config, Editor, error::ReadlineError};
 
-use crate::{complete::Completer, shell::Shell};
+use crate::{complete::Completer, history::Lines, shell::Shell};
 
 /// Longest line of a script: room for the largest value, quoted.
 const LINE_BYTES: u64 = 2 * 1024 * 1024;
+
+const EXAMPLES: &str = "Examples:\n  kvshell\n  kvshell -x 'set a 1; get a'\n  kvshell -f commands.kv\n  \
+                        echo status | kvshell";
 
 /// kvctl's commands, interactively or from a script.
 #[derive(Parser, Debug)]
 #[command(
     name = "kvshell",
     version,
-    after_help = "Examples:\n  kvshell\n  kvshell -x 'set a 1; get a'\n  kvshell -f commands.kv\n  echo status | kvshell"
+    after_help = EXAMPLES
 )]
 struct Options {
     #[command(flatten)]
@@ -63,6 +68,9 @@ struct Options {
     /// Run the commands of a file, one a line, and end
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Print the manual page, and end
+    #[arg(long)]
+    man: bool,
 }
 
 fn main() -> ExitCode {
@@ -74,6 +82,9 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return usage::answer(&error, &words).into(),
     };
+    if options.man {
+        return show_page().into();
+    }
     let screen = console::render::Screen::of_process(
         options.display.output,
         options.display.color,
@@ -82,6 +93,27 @@ fn main() -> ExitCode {
     match run(options, sources) {
         Ok(exit) => exit.into(),
         Err(failure) => screen.show(&Err(failure)).into(),
+    }
+}
+
+/// The page of the program, made from the grammar, with the words of the shell's own.
+fn show_page() -> Exit {
+    let man = clap_mangen::Man::new(Options::command().after_help(None::<&str>));
+    let mut roff = Vec::new();
+    let made = man.source(concat!("kvshell ", env!("CARGO_PKG_VERSION"))).render(&mut roff);
+    // In roff a backslash begins a command, and a dash breaks words.
+    let escaped = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
+    let words =
+        shell::words().map(|(form, does)| format!(".TP\n\\fB{}\\fR\n{}\n", escaped(&form), escaped(&does)));
+    let examples = EXAMPLES.lines().skip(1).map(|line| escaped(line.trim()) + "\n");
+    roff.extend(b".SH \"WORDS OF THE SHELL\"\nBeside the commands of \\fBkvctl\\fR(1):\n");
+    roff.extend(words.collect::<String>().bytes());
+    roff.extend(b".SH EXAMPLES\n.nf\n");
+    roff.extend(examples.collect::<String>().bytes());
+    roff.extend(b".fi\n");
+    match made.and_then(|()| io::stdout().lock().write_all(&roff)) {
+        Ok(()) => Exit::Success,
+        Err(error) => Failure::stream("cannot write to stdout", &error).exit,
     }
 }
 
@@ -113,7 +145,8 @@ fn batch(shell: &mut Shell, mut lines: impl BufRead, from: &Path) -> Result<Exit
             break;
         }
     }
-    Ok(first)
+    let end = shell.end();
+    Ok(if first == Exit::Success { end } else { first })
 }
 
 fn next_line(lines: &mut impl BufRead, from: &Path) -> Result<Option<String>, Failure> {
@@ -132,11 +165,12 @@ fn next_line(lines: &mut impl BufRead, from: &Path) -> Result<Option<String>, Fa
 /// Reads and runs until Ctrl-D, `exit` or a terminal that went away.
 fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
     let broken = |error: ReadlineError| Failure::internal(format!("the terminal cannot be used: {error}"));
-    let config = Config::builder().auto_add_history(true).history_ignore_space(true);
+    let config = Config::builder().auto_add_history(true).completion_type(CompletionType::List);
+    let config = config.completion_show_all_if_ambiguous(true);
     // A local command may leave its line open: the prompt must not be drawn over it.
     let config = config.check_cursor_position(true).build();
-    let mut editor: Editor<Completer, FileHistory> = Editor::with_config(config).map_err(broken)?;
-    editor.set_helper(Some(Completer::new(Places::of_process())));
+    let mut editor: Editor<Completer, Lines> = Editor::with_history(config, Lines::new()).map_err(broken)?;
+    editor.set_helper(Some(Completer::new(Places::of_process(), shell.color())));
     let history = history::prepare();
     if let Some(path) = &history {
         // A history that cannot be read is an empty one.
@@ -144,6 +178,9 @@ fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
     }
     shell.greet();
     loop {
+        if let Some(completer) = editor.helper_mut() {
+            completer.follow(shell.live());
+        }
         match editor.readline(&shell.prompt()) {
             Ok(line) => {
                 if let Some(path) = &history {

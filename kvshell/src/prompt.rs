@@ -48,8 +48,9 @@ impl Prompt {
         Self { context: context.to_owned(), ask, answers, leader: None }
     }
 
-    /// `dev n2● > `, or `dev ? > ` while no leader is known; `prod n2● [ro] > ` while a protected context is only read.
-    pub(crate) fn text(&mut self, guard: Guard) -> String {
+    /// `dev n2● > `, or `dev ? > ` while no leader is known; `prod n2● [ro] > ` while a protected context is only read;
+    /// before the sign stands what it is `within`.
+    pub(crate) fn text(&mut self, guard: Guard, within: &str) -> String {
         while let Ok(leader) = self.answers.try_recv() {
             self.leader = leader;
         }
@@ -58,18 +59,18 @@ impl Prompt {
         if let Ok(leader) = self.answers.recv_timeout(PATIENCE) {
             self.leader = leader;
         }
-        show(&self.context, self.leader.as_deref(), guard)
+        show(&self.context, self.leader.as_deref(), guard, within)
     }
 }
 
-fn show(context: &str, leader: Option<&str>, guard: Guard) -> String {
+fn show(context: &str, leader: Option<&str>, guard: Guard, within: &str) -> String {
     let leader = leader.map_or_else(|| "?".to_owned(), |leader| format!("{leader}\u{25cf}"));
     match guard {
-        Guard::None => format!("{context} {leader} > "),
+        Guard::None => format!("{context} {leader} {within}> "),
         Guard::Protected { writable, color } => {
             let (red, plain) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
             let mode = if writable { "" } else { " [ro]" };
-            format!("{red}{context}{plain} {leader}{mode} > ")
+            format!("{red}{context}{plain} {leader}{mode} {within}> ")
         }
     }
 }
@@ -97,13 +98,14 @@ mod tests {
 
     #[test]
     fn context_and_leader_are_shown() {
-        assert_eq!(show("dev", Some("n2"), Guard::None), "dev n2\u{25cf} > ");
-        assert_eq!(show("dev", None, Guard::None), "dev ? > ");
+        assert_eq!(show("dev", Some("n2"), Guard::None, ""), "dev n2\u{25cf} > ");
+        assert_eq!(show("dev", None, Guard::None, ""), "dev ? > ");
+        assert_eq!(show("dev", None, Guard::None, "txn "), "dev ? txn > ");
     }
 
     #[test]
     fn a_protected_context_is_red_and_read_only_until_it_is_not() {
-        let shown = |writable, color| show("prod", Some("n2"), Guard::Protected { writable, color });
+        let shown = |writable, color| show("prod", Some("n2"), Guard::Protected { writable, color }, "");
         assert_eq!(shown(false, false), "prod n2\u{25cf} [ro] > ");
         assert_eq!(shown(false, true), "\x1b[1;31mprod\x1b[0m n2\u{25cf} [ro] > ");
         assert_eq!(shown(true, true), "\x1b[1;31mprod\x1b[0m n2\u{25cf} > ");
@@ -115,7 +117,7 @@ mod tests {
         let (_answer, answers) = sync_channel(1);
         let mut prompt = Prompt { context: "dev".to_owned(), ask, answers, leader: Some("n1".to_owned()) };
         let began = Instant::now();
-        assert_eq!(prompt.text(Guard::None), "dev n1\u{25cf} > ");
+        assert_eq!(prompt.text(Guard::None, ""), "dev n1\u{25cf} > ");
         assert!(began.elapsed() < Duration::from_secs(1));
     }
 
@@ -124,9 +126,9 @@ mod tests {
         let (ask, mut asked) = mpsc::channel(1);
         let (answer, answers) = sync_channel(1);
         let mut prompt = Prompt { context: "dev".to_owned(), ask, answers, leader: None };
-        assert_eq!(prompt.text(Guard::None), "dev ? > ");
+        assert_eq!(prompt.text(Guard::None, ""), "dev ? > ");
         assert!(asked.try_recv().is_ok());
         answer.send(Some("n3".to_owned())).unwrap();
-        assert_eq!(prompt.text(Guard::None), "dev n3\u{25cf} > ");
+        assert_eq!(prompt.text(Guard::None, ""), "dev n3\u{25cf} > ");
     }
 }

@@ -20,36 +20,99 @@ pub(crate) struct Step {
     pub(crate) pipe: Option<String>,
 }
 
+/// What a character means where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Space,
+    Semicolon,
+    Bar,
+    Hash,
+}
+
+/// Reads a line from left to right.
+struct Reader {
+    quote: Option<char>,
+    escaped: bool,
+    word_start: bool,
+}
+
+impl Reader {
+    fn new() -> Self {
+        Self { quote: None, escaped: false, word_start: true }
+    }
+
+    fn read(&mut self, character: char) -> Kind {
+        let bare = self.quote.is_none() && !self.escaped;
+        let kind = match character {
+            '#' if bare && self.word_start => Kind::Hash,
+            ';' if bare => Kind::Semicolon,
+            '|' if bare => Kind::Bar,
+            _ if bare && character.is_whitespace() => Kind::Space,
+            _ => Kind::Text,
+        };
+        match character {
+            '\'' | '"' if bare => self.quote = Some(character),
+            _ if self.quote == Some(character) && !self.escaped => self.quote = None,
+            _ => {}
+        }
+        self.escaped = character == '\\' && !self.escaped && self.quote != Some('\'');
+        self.word_start = kind != Kind::Text;
+        kind
+    }
+}
+
 /// The steps of a line, empty ones left out. A quote that is never closed is left to the parser to refuse.
 pub(crate) fn steps(line: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = Step { command: String::new(), pipe: None };
-    let (mut quote, mut escaped, mut word_start) = (None, false, true);
+    let mut reader = Reader::new();
     for character in line.chars() {
-        let bare = quote.is_none() && !escaped;
-        match character {
-            '#' if bare && word_start => break,
-            ';' if bare => {
+        match reader.read(character) {
+            Kind::Hash => break,
+            Kind::Semicolon => {
                 steps.push(std::mem::replace(&mut step, Step { command: String::new(), pipe: None }));
-                word_start = true;
-                continue;
             }
-            '|' if bare && step.pipe.is_none() => {
-                step.pipe = Some(String::new());
-                word_start = true;
-                continue;
-            }
-            '\'' | '"' if bare => quote = Some(character),
-            _ if quote == Some(character) && !escaped => quote = None,
-            _ => {}
+            Kind::Bar if step.pipe.is_none() => step.pipe = Some(String::new()),
+            _ => step.pipe.as_mut().unwrap_or(&mut step.command).push(character),
         }
-        escaped = character == '\\' && !escaped && quote != Some('\'');
-        word_start = bare && character.is_whitespace();
-        step.pipe.as_mut().unwrap_or(&mut step.command).push(character);
     }
     steps.push(step);
     steps.retain(|step| !step.command.trim().is_empty() || step.pipe.is_some());
     steps
+}
+
+/// Where the end of a line stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Where the last step begins.
+    pub(crate) step: usize,
+    /// Where the last word begins.
+    pub(crate) word: usize,
+    /// Whether it is our own language and no comment or local command.
+    pub(crate) ours: bool,
+    /// Whether a quote is open, or the line break itself is escaped.
+    pub(crate) open: bool,
+}
+
+/// Looks for the end of a line that is being typed.
+pub(crate) fn end(line: &str) -> End {
+    let ours = !line.trim_start().starts_with('!');
+    let (mut end, mut reader) = (End { ours, ..End::default() }, Reader::new());
+    if !ours {
+        return end;
+    }
+    for (at, character) in line.char_indices() {
+        let next = at.saturating_add(character.len_utf8());
+        match reader.read(character) {
+            Kind::Hash => return End { ours: false, ..end },
+            Kind::Semicolon => (end.step, end.word, end.ours) = (next, next, true),
+            Kind::Bar => end.ours = false,
+            Kind::Space => end.word = next,
+            Kind::Text => {}
+        }
+    }
+    End { open: reader.quote.is_some() || reader.escaped, ..end }
 }
 
 #[cfg(test)]
@@ -84,6 +147,22 @@ mod tests {
     fn the_first_bar_begins_the_local_command() {
         let piped = ("get a".to_owned(), Some("sort | wc -c".to_owned()));
         assert_eq!(cut("get a | sort | wc -c; get b"), [piped, plain("get b")]);
+    }
+
+    #[test]
+    fn the_end_of_a_line_is_in_its_last_word() {
+        let at = |line: &'static str| {
+            let end = end(line);
+            (&line[end.step..end.word], &line[end.word..], end.ours, end.open)
+        };
+        assert_eq!(at("get a; set b"), (" set ", "b", true, false));
+        assert_eq!(at("set k 'a; b"), ("set k ", "'a; b", true, true));
+        assert_eq!(at("set k a\\ b"), ("set k ", "a\\ b", true, false));
+        assert_eq!(at("set k a\\"), ("set k ", "a\\", true, true));
+        assert!(!at("get k | wc 'a").2);
+        assert_eq!(at("get k | wc; ge"), (" ", "ge", true, false));
+        assert_eq!((end("get k # isn't").open, end("!echo 'a").open), (false, false));
+        assert_eq!(at(""), ("", "", true, false));
     }
 
     #[test]

@@ -8,7 +8,10 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
     process::{Child, Command as Process, ExitStatus, Stdio},
+    sync::Arc,
+    time::Instant,
 };
 
 use clap::CommandFactory as _;
@@ -18,17 +21,22 @@ use console::{
     context::{Connection, Places, Sources},
     protect::{self, Asking},
     render::{Color, Screen},
-    usage,
+    text, usage,
 };
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     driver::Driver,
+    live::Live,
     prompt::{Guard, Prompt},
-    script,
+    script::{self, Step},
 };
 
-/// The words that are the shell's own.
-pub(crate) const OWN: [&str; 3] = ["\\writable", "\\readonly", "\\help"];
+mod own;
+mod transaction;
+
+pub(crate) use self::own::{OWN, words};
 
 /// Everything that lasts from line to line.
 pub(crate) struct Shell {
@@ -39,10 +47,17 @@ pub(crate) struct Shell {
     places: Places,
     session: Option<Session>,
     prompt: Option<Prompt>,
+    live: Option<Arc<Live>>,
     /// The name that was given at the start: changes go to this context and to no other.
     confirm: Option<String>,
-    /// The protected context that may be changed.
-    writable: Option<String>,
+    /// The file of the protected context that may be changed: another of the same name is another.
+    writable: Option<PathBuf>,
+    /// How fresh reads are that do not say it themselves, where that is not the usual.
+    level: Option<String>,
+    /// Whether the time of each command is told.
+    timing: bool,
+    /// What `begin` began.
+    open: Option<transaction::Open>,
     /// Whether somebody sees the prompt.
     conversing: bool,
 }
@@ -65,8 +80,12 @@ impl Shell {
             places,
             session: None,
             prompt: None,
-            writable: confirm.clone(),
+            live: None,
             confirm,
+            writable: None,
+            level: None,
+            timing: false,
+            open: None,
             conversing,
         })
     }
@@ -74,6 +93,8 @@ impl Shell {
     /// What stands above the first prompt of a conversation.
     pub(crate) fn greet(&mut self) {
         self.conversing = true;
+        // From now on Ctrl-C ends the command that runs, also a local one, and never the shell.
+        let _ = self.driver.wait(async { signal(SignalKind::interrupt()) });
         if !self.display.quiet {
             say("kvshell: `help` lists the commands, Ctrl-D leaves");
         }
@@ -84,65 +105,100 @@ impl Shell {
 
     /// The prompt, in at most a few hundredths of a second.
     pub(crate) fn prompt(&mut self) -> String {
-        let Some(prompt) = &mut self.prompt else { return "kv > ".to_owned() };
-        let Some(session) = self.session.as_ref().filter(|session| session.is_protected()) else {
-            return prompt.text(Guard::None);
+        let color = self.color();
+        let guard = match self.session.as_ref().filter(|session| session.is_protected()) {
+            Some(session) => {
+                let confirmed = self.confirm.as_deref() == Some(session.name());
+                Guard::Protected { writable: confirmed || self.is_writable(session), color }
+            }
+            None => Guard::None,
         };
-        let color = self.display.color.decide(io::stdout().is_terminal());
-        let writable = self.writable.as_deref() == Some(session.name());
-        prompt.text(Guard::Protected { writable, color })
+        let within = if self.open.is_some() { "txn " } else { "" };
+        let Some(prompt) = &mut self.prompt else { return format!("kv {within}> ") };
+        prompt.text(guard, within)
+    }
+
+    /// Names that only the cluster knows; what a command may have changed is asked for anew.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.live.as_ref().inspect(|live| live.doubt()).cloned()
+    }
+
+    /// Whether what a person sees may be coloured.
+    pub(crate) fn color(&self) -> bool {
+        self.display.color.decide(io::stdout().is_terminal())
+    }
+
+    fn is_writable(&self, session: &Session) -> bool {
+        self.writable.is_some() && self.writable.as_deref() == session.path()
     }
 
     fn draw_prompt(&mut self) -> Result<(), Failure> {
         let session = self.session()?;
         let prompt = Prompt::new(session.name(), session.settings().clone());
-        self.prompt = Some(prompt);
+        let live = Live::new(session.settings().clone());
+        (self.prompt, self.live) = (Some(prompt), Some(Arc::new(live)));
         Ok(())
     }
 
     /// Runs a line: the code of its first failing step, and whether to go on.
     pub(crate) fn line(&mut self, line: &str) -> (Exit, bool) {
+        if let Some(command) = line.trim_start().strip_prefix('!') {
+            // Whatever it holds is for the local shell.
+            return (self.local(command), true);
+        }
         let mut first = Exit::Success;
         for step in script::steps(line) {
-            if step.command.trim_start().starts_with('\\') {
-                let exit = self.own(step.command.trim());
-                first = if first == Exit::Success { exit } else { first };
-                continue;
-            }
-            let words = match shlex::split(&step.command) {
-                Some(words) if !words.is_empty() => words,
-                Some(_) => vec![String::new()],
-                None => {
-                    let failure = Failure::usage(format!("a quote is not closed: {}", step.command.trim()));
-                    return (self.screen().show(&Err(failure)), true);
-                }
-            };
-            if matches!(words[0].as_str(), "exit" | "quit") {
-                return (first, false);
-            }
-            let exit = self.step(words, step.pipe.as_deref());
+            let Some(exit) = self.step(&step) else { return (first, false) };
             if first == Exit::Success {
                 first = exit;
             }
-            if matches!(exit, Exit::Interrupted) {
+            if matches!(exit, Exit::Interrupted | Exit::Pipe) {
                 break;
             }
         }
         (first, true)
     }
 
-    fn step(&mut self, mut words: Vec<String>, pipe: Option<&str>) -> Exit {
-        if words[0] == "help" {
-            // `help get` is `get --help`.
-            words.remove(0);
-            words.push("--help".to_owned());
+    /// What an end of all lines comes to: a transaction that is still open was not done.
+    pub(crate) fn end(&mut self) -> Exit {
+        self.abandoned().map_or(Exit::Success, |failure| self.screen().show(&Err(failure)))
+    }
+
+    /// Runs one step; `None` for one that leaves.
+    fn step(&mut self, step: &Step) -> Option<Exit> {
+        let command = step.command.trim();
+        if command.starts_with('\\') {
+            return Some(self.own(command, step.pipe.as_deref()));
         }
-        let mut line = match parse(&words) {
+        if matches!(command, "exit" | "quit") {
+            return None;
+        }
+        if let Some(exit) = self.transact(command, step.pipe.as_deref()) {
+            return Some(exit);
+        }
+        Some(match shlex::split(command) {
+            Some(words) => self.command(words, step.pipe.as_deref()),
+            None => self.screen().show(&Err(unclosed(command))),
+        })
+    }
+
+    fn command(&mut self, mut words: Vec<String>, pipe: Option<&str>) -> Exit {
+        match words.first_mut() {
+            None => words.push(String::new()),
+            Some(word) if word == "help" => {
+                // `help get` is `get --help`.
+                words.remove(0);
+                words.push("--help".to_owned());
+            }
+            Some(_) => {}
+        }
+        let mut line = match self.parse(&words) {
             Ok(line) => line,
             Err(error) => return usage::answer(&error, &words),
         };
         self.inherit(&mut line.display);
-        match pipe {
+        let began = Instant::now();
+        let exit = match pipe {
             None => {
                 let screen = line.screen();
                 let result = self.run(&mut line, &mut Out { screen, stream: &mut io::stdout() });
@@ -150,7 +206,12 @@ impl Shell {
                 line.screen().show(&result)
             }
             Some(command) => self.piped(&mut line, command),
+        };
+        if self.timing {
+            // Where stderr is gone nobody misses it.
+            let _ = writeln!(io::stderr(), "{}", text::millis(began.elapsed()));
         }
+        exit
     }
 
     /// Flags of the shell hold for lines that do not say otherwise.
@@ -163,43 +224,13 @@ impl Shell {
         }
     }
 
-    /// A word of the shell's own.
-    fn own(&mut self, words: &str) -> Exit {
-        let mut words = words.split_whitespace();
-        let result = match (words.next().unwrap_or_default(), words.next(), words.next()) {
-            ("\\writable", name, None) => self.make_writable(name),
-            ("\\readonly", None, None) => {
-                (self.confirm, self.writable) = (None, None);
-                Ok(())
-            }
-            ("\\help", None, None) => {
-                say(
-                    "\\writable [NAME]  let a protected context be changed\n\\readonly         only read it again\n\
-                     help             commands, which are kvctl's",
-                );
-                Ok(())
-            }
-            (word, ..) => Err(Failure::usage(format!("`{word}` is nothing that the shell does, or not so"))
-                .hint(format!("there are {}", OWN.join(", ")))),
-        };
-        result.map_or_else(|failure| self.screen().show(&Err(failure)), |()| Exit::Success)
-    }
-
-    fn make_writable(&mut self, name: Option<&str>) -> Result<(), Failure> {
-        let conversing = self.conversing;
-        let session = self.session()?;
-        let used = session.name().to_owned();
-        let confirm = name.or_else(|| conversing.then_some(used.as_str()));
-        protect::allow(&used, session.is_protected(), confirm, Asking::Shell(None))?;
-        self.writable = Some(used);
-        Ok(())
-    }
-
     fn run(&mut self, line: &mut Line, out: &mut Out<'_>) -> Result<Report, Failure> {
         line.inherit(&self.connection, self.sources);
         line.prepare()?;
         if let Some(result) = line.run_alone(&self.places) {
-            self.follow(&result, line);
+            if line.command.touches_contexts() {
+                self.follow();
+            }
             return result;
         }
         if line.connection != self.connection {
@@ -219,22 +250,41 @@ impl Shell {
         if !line.command.changes() {
             return Ok(());
         }
-        let asking = Asking::Shell(self.writable.as_deref());
+        let asking = Asking::Shell(self.is_writable(session));
         protect::allow(session.name(), session.is_protected(), confirm, asking)
     }
 
-    /// Goes over to the context that was selected, unless the shell was told at its start which one to use.
-    fn follow(&mut self, result: &Result<Report, Failure>, line: &Line) {
-        if result.is_err() || self.connection.context.is_some() || !line.command.selects_context() {
+    /// Goes over to what is meant now, where that is something else: another context was selected, or this one was
+    /// replaced or removed. A shell that was told which one to use stays with that.
+    fn follow(&mut self) {
+        if self.session.as_ref().is_none_or(|session| session.is_current(&self.connection, &self.places)) {
             return;
         }
-        if let Some(session) = self.session.take() {
-            self.driver.wait(session.close());
-        }
-        (self.prompt, self.writable, self.confirm) = (None, None, None);
+        self.leave();
         if self.conversing {
             // Where none is selected any more, the next command says so.
             let _ = self.draw_prompt();
+        }
+    }
+
+    /// Ends the session. Nothing that was allowed or begun there holds for the next.
+    fn leave(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.driver.wait(session.close());
+        }
+        (self.prompt, self.live, self.open) = (None, None, None);
+        (self.writable, self.confirm) = (None, None);
+    }
+
+    fn parse(&self, words: &[String]) -> Result<Line, clap::Error> {
+        Line::of_matches(&grammar(self.level.as_deref()).try_get_matches_from(words)?)
+    }
+
+    /// Runs a local command on the terminal.
+    fn local(&self, command: &str) -> Exit {
+        match Process::new("sh").arg("-c").arg(command).status() {
+            Ok(status) => local(status),
+            Err(error) => self.screen().show(&Err(Failure::stream("cannot run sh", &error))),
         }
     }
 
@@ -283,13 +333,22 @@ impl Drop for Shell {
     }
 }
 
-/// The grammar of kvctl, without its name in front.
-pub(crate) fn grammar() -> clap::Command {
-    Line::command().no_binary_name(true).name("").bin_name("").disable_version_flag(true)
+/// The grammar of kvctl, without its name in front, and with this level for reads that do not say one.
+pub(crate) fn grammar(level: Option<&str>) -> clap::Command {
+    let grammar = Line::command().no_binary_name(true).name("").bin_name("").disable_version_flag(true);
+    let Some(level) = level else { return grammar };
+    let reads = |command: &&clap::Command| command.get_arguments().any(|flag| flag.get_id() == "consistency");
+    let names: Vec<String> =
+        grammar.get_subcommands().filter(reads).map(|read| read.get_name().to_owned()).collect();
+    names.into_iter().fold(grammar, |grammar, name| {
+        grammar.mut_subcommand(name, |read| {
+            read.mut_arg("consistency", |flag| flag.default_value(level.to_owned()))
+        })
+    })
 }
 
-fn parse(words: &[String]) -> Result<Line, clap::Error> {
-    Line::of_matches(&grammar().try_get_matches_from(words)?)
+fn unclosed(command: &str) -> Failure {
+    Failure::usage(format!("a quote is not closed: {command}"))
 }
 
 /// Ctrl-C cancels the command and nothing else.

@@ -86,3 +86,17 @@ fn trouble_of_the_shell_itself_has_its_code() {
     let none = run(&["-x", "get a"], "").code(2);
     assert!(err(&none).contains("KV-0204"), "{}", err(&none));
 }
+
+#[test]
+fn the_manual_page_has_flags_and_words() {
+    let ran = run(&["--man"], "").success();
+    for part in [
+        ".TH kvshell 1 ",
+        "\\-\\-execute",
+        "\n\\fB\\ewatch [TIME] COMMAND\\fR\n",
+        "\nkvshell \\-f commands.kv\n",
+    ] {
+        assert!(out(&ran).contains(part), "{part}: {}", out(&ran));
+    }
+    assert!(!out(&ran).contains("\n.SH EXTRA"), "each thing once");
+}

@@ -23,6 +23,7 @@ mod config;
 mod context;
 mod data;
 mod explain;
+mod frames;
 mod generate;
 mod get;
 mod handover;
@@ -34,13 +35,14 @@ mod ping;
 mod remove;
 mod retention;
 mod revert;
+mod top;
 mod transact;
 mod transfer;
 mod tree;
 mod wait;
 mod write;
 
-pub use install::contexts::CONTEXT_NAME;
+pub use install::names::CONTEXT_NAME;
 pub use transfer::Meaning;
 
 /// Plugins have ten seconds by custom.
@@ -210,6 +212,8 @@ pub enum Command {
     Import(transfer::Import),
     /// Ask every node how it is
     Status(cluster::Status),
+    /// Show what the nodes do now, again and again
+    Top(top::Top),
     /// Say which node leads, or have another one lead
     Leader(cluster::Leader),
     /// Have a node leave leading to others
@@ -240,7 +244,7 @@ pub enum Command {
     Completion(install::Completion),
     /// Print a manual page, or write all of them
     Man(install::Man),
-    /// Print a file for Prometheus, systemd or cron
+    /// Print a file for Prometheus, Grafana, systemd or cron
     Generate(generate::Generate),
 }
 
@@ -259,6 +263,7 @@ impl Command {
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
+            Self::Top(top) => top.prepare(),
             Self::Context(_)
             | Self::Config(_)
             | Self::Ls(_)
@@ -296,7 +301,8 @@ impl Command {
             Self::History(history) => history.run(session, out).await,
             Self::Revert(revert) => revert.run(session).await,
             Self::Retention(retention) => retention.run(session).await,
-            Self::Status(status) => status.run(session).await,
+            Self::Status(status) => status.run(session, out).await,
+            Self::Top(top) => top.run(session, out).await,
             Self::Leader(leader) => leader.run(session).await,
             Self::Bench(bench) => bench.run(session).await,
             Self::Check(check) => check.run(session).await,
@@ -337,6 +343,7 @@ impl Command {
             | Self::Tree(_)
             | Self::Export(_)
             | Self::Status(_)
+            | Self::Top(_)
             | Self::Ping(_)
             | Self::Wait(_)
             | Self::Check(_)
@@ -355,7 +362,13 @@ impl Command {
     pub fn streams(&self) -> bool {
         match self {
             Self::Get(get) => get.streams(),
-            Self::History(_) | Self::Ls(_) | Self::Tree(_) | Self::Export(_) | Self::Import(_) => true,
+            Self::Status(status) => status.watch.is_some(),
+            Self::History(_)
+            | Self::Ls(_)
+            | Self::Tree(_)
+            | Self::Export(_)
+            | Self::Import(_)
+            | Self::Top(_) => true,
             _ => false,
         }
     }
@@ -387,9 +400,9 @@ impl Command {
         }
     }
 
-    /// Whether another context may be selected by it.
-    pub fn selects_context(&self) -> bool {
-        matches!(self, Self::Context(context) if context.selects())
+    /// Whether another context may be meant after it, or another cluster by the same context.
+    pub fn touches_contexts(&self) -> bool {
+        matches!(self, Self::Context(_))
     }
 
     fn run_alone(&self) -> Option<Result<Report, Failure>> {

@@ -1,11 +1,11 @@
 //! From flags and files to a client. Nothing is sent here: a client connects when it is first asked.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use client::{Client, Settings};
 
 use crate::{
-    context::{Connection, Places, resolve},
+    context::{Connection, Places, Resolved, resolve},
     error::Failure,
 };
 
@@ -14,8 +14,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster that commands can be run against, one after the other.
 pub struct Session {
-    name: String,
-    protected: bool,
+    resolved: Resolved,
     settings: Settings,
     client: Client,
 }
@@ -26,24 +25,34 @@ impl Session {
         let resolved = resolve(connection, places)?;
         let identity = resolved.identity()?;
         let settings = Settings {
-            endpoints: resolved.endpoints,
+            endpoints: resolved.endpoints.clone(),
             identity,
             timeout: connection.timeout.unwrap_or(TIMEOUT),
             connect_timeout: connection.connect_timeout,
             connections: 1,
         };
         let client = Client::new(settings.clone());
-        Ok(Self { name: resolved.name, protected: resolved.protected, client, settings })
+        Ok(Self { resolved, settings, client })
     }
 
     /// The name of the context, empty where there is none.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.resolved.name
     }
 
     /// Whether changes need a confirmation.
     pub fn is_protected(&self) -> bool {
-        self.protected
+        self.resolved.protected
+    }
+
+    /// The file of the context, without links.
+    pub fn path(&self) -> Option<&Path> {
+        self.resolved.path.as_deref()
+    }
+
+    /// Whether these flags still mean what it was opened with: the same context, and in it the same.
+    pub fn is_current(&self, connection: &Connection, places: &Places) -> bool {
+        resolve(connection, places).is_ok_and(|now| now == self.resolved)
     }
 
     /// The client of the session.

@@ -11,7 +11,7 @@
 //! | `shelf` | the contexts that have names: listed, put there, removed, selected |
 //! | `origin` | where a setting came from |
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Args;
 use transport::Identity;
@@ -143,10 +143,12 @@ pub struct Effective {
 }
 
 /// Everything a client needs, found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The name of the context, empty where none was used.
     pub name: String,
+    /// Its file, without links; `None` where none was used. Two contexts may have one name, but not one file.
+    pub path: Option<PathBuf>,
     /// Whether changes need a confirmation.
     pub protected: bool,
     /// `host:port`, at least one.
@@ -222,6 +224,7 @@ pub fn resolve(flags: &Connection, places: &Places) -> Result<Resolved, Failure>
         endpoints: effective.endpoints.value,
         protected: effective.protected,
         name: chosen.map_or_else(String::new, |chosen| chosen.name.clone()),
+        path: chosen.map(|chosen| fs::canonicalize(&chosen.path).unwrap_or_else(|_| chosen.path.clone())),
     })
 }
 

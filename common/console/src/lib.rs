@@ -16,6 +16,7 @@
 //! | `glob` | patterns of keys |
 //! | `exit` | with what a program ends |
 //! | `listing` | rows that are shown as they come |
+//! | `offer` | what TAB offers: keys, nodes, contexts |
 //! | `protect` | changes to protected clusters want a name |
 //! | `progress` | how far a long command has come |
 //! | `report` | what a command learned: one type |
@@ -44,6 +45,7 @@ pub mod exit;
 pub mod files;
 pub mod glob;
 pub mod listing;
+pub mod offer;
 mod progress;
 pub mod protect;
 pub mod render;

@@ -18,8 +18,8 @@ pub enum Asking<'a> {
     Nobody,
     /// This, which is given the name of the context and says what was typed; `None` where it cannot ask.
     Person(&'a mut dyn FnMut(&str) -> Option<String>),
-    /// The shell, which is writable for the context of this name, if for any.
-    Shell(Option<&'a str>),
+    /// The shell, and whether it may change this very context.
+    Shell(bool),
 }
 
 /// Lets a change to the cluster of a context through, or refuses it. `confirm` is that of `--confirm`.
@@ -37,8 +37,8 @@ pub fn allow(name: &str, protected: bool, confirm: Option<&str>, asking: Asking<
             Some(typed) => Err(mistaken(name, typed.trim())),
             None => Err(unconfirmed(name)),
         },
-        Asking::Shell(Some(writable)) if writable == name => Ok(()),
-        Asking::Shell(_) => Err(read_only(name)),
+        Asking::Shell(true) => Ok(()),
+        Asking::Shell(false) => Err(read_only(name)),
     }
 }
 
@@ -116,10 +116,10 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_is_writable_for_one_context() {
-        assert_eq!(code(allow("prod", true, None, Asking::Shell(None))), "KV-1120");
-        assert_eq!(code(allow("prod", true, None, Asking::Shell(Some("dev")))), "KV-1120");
-        assert_eq!(code(allow("prod", true, None, Asking::Shell(Some("prod")))), "ok");
-        assert_eq!(code(allow("dev", false, None, Asking::Shell(None))), "ok");
+    fn a_shell_reads_until_it_is_writable() {
+        assert_eq!(code(allow("prod", true, None, Asking::Shell(false))), "KV-1120");
+        assert_eq!(code(allow("prod", true, None, Asking::Shell(true))), "ok");
+        assert_eq!(code(allow("prod", true, Some("dev"), Asking::Shell(true))), "KV-1121");
+        assert_eq!(code(allow("dev", false, None, Asking::Shell(false))), "ok");
     }
 }

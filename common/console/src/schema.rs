@@ -38,6 +38,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("schemas", include_str!("schema/schemas.json")),
     ("set", include_str!("schema/set.json")),
     ("status", include_str!("schema/status.json")),
+    ("top", include_str!("schema/top.json")),
     ("transfer", include_str!("schema/transfer.json")),
     ("tree", include_str!("schema/tree.json")),
     ("txn", include_str!("schema/txn.json")),

@@ -82,6 +82,10 @@ fn typed(line: &str) {
     let kept: usize =
         steps.iter().map(|step| step.command.len() + step.pipe.as_ref().map_or(0, String::len)).sum();
     assert!(kept <= line.len(), "a line is cut, never added to");
+    let end = script::end(line);
+    let places = line.get(end.step..end.word).zip(line.get(end.word..));
+    assert!(places.is_some(), "the last word lies in the last step");
+    assert!(!end.open || end.ours || line.contains('|'), "only what is ours or piped can be open");
     for step in steps {
         let Some(words) = shlex::split(&step.command) else { continue };
         said(matched(&KVSHELL, words).and_then(|found| Line::from_arg_matches(&found)).map(accepted));

@@ -24,20 +24,57 @@ fn shown() -> BTreeSet<String> {
     })
 }
 
-#[test]
-fn alerts_are_about_metrics_that_nodes_show() {
-    let shown = shown();
-    let ran = Command::new(env!("CARGO_BIN_EXE_kvctl")).args(["generate", "alerts"]).output().unwrap();
-    let text = String::from_utf8(ran.stdout).unwrap();
+fn generated(what: &str) -> String {
+    let ran = Command::new(env!("CARGO_BIN_EXE_kvctl")).args(["generate", what]).output().unwrap();
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// The families that these expressions name, each of which must be shown.
+fn named<'a>(expressions: impl Iterator<Item = &'a str>, shown: &BTreeSet<String>) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
-    for rule in text.lines().filter_map(|line| line.trim().strip_prefix("expr: ")) {
-        let words = rule.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    for expression in expressions {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let words = words.filter(|word| word.starts_with("kvd_") || word.starts_with("process_"));
         for word in words {
             let family = word.strip_suffix("_bucket").unwrap_or(word);
-            assert!(shown.contains(family), "{family} of {rule} is on no page: {shown:?}");
+            assert!(shown.contains(family), "{family} of {expression} is on no page: {shown:?}");
             named.insert(family.to_owned());
         }
     }
-    assert!(named.len() >= 8, "{named:?}");
+    named
+}
+
+#[test]
+fn alerts_and_panels_are_about_metrics_that_nodes_show() {
+    let shown = shown();
+    let alerts = generated("alerts");
+    let rules = alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    assert!(named(rules, &shown).len() >= 8);
+
+    let dashboard: serde_json::Value = serde_json::from_str(&generated("grafana")).unwrap();
+    let mut expressions = Vec::new();
+    collect(&dashboard, &mut expressions);
+    let seen = named(expressions.iter().map(String::as_str), &shown);
+    // What nobody needs a picture of.
+    let left = ["kvd_build_info", "kvd_snapshot_transfers_underway", "process_start_time_seconds"];
+    let left = left.into_iter().chain(["process_virtual_memory_bytes"]).map(str::to_owned).collect();
+    let missing: Vec<&String> =
+        shown.difference(&seen).filter(|name| !BTreeSet::contains(&left, *name)).collect();
+    assert!(missing.is_empty(), "a metric that is shown is worth a panel: {missing:?}");
+}
+
+/// All expressions and queries, wherever they stand.
+fn collect(value: &serde_json::Value, expressions: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, field) in fields {
+                match field.as_str().filter(|_| ["expr", "definition"].contains(&name.as_str())) {
+                    Some(text) => expressions.push(text.to_owned()),
+                    None => collect(field, expressions),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, expressions)),
+        _ => {}
+    }
 }

@@ -164,6 +164,8 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("txn", &["txn", "--if", "exists(none)", "--else", "get none"]);
     golden.holds("error", &["incr", "b"]);
     golden.holds("status", &["status"]);
+    golden.holds("top", &["top", "--every", "100ms"]);
+    golden.lines(&["top", "--every", "100ms", "--count", "2"]);
     golden.holds("leader", &["leader"]);
     golden.holds("version", &["version"]);
     golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
@@ -209,6 +211,7 @@ fn every_document_is_as_its_schema_says() {
     trial.cluster.kill(dead);
     let golden = Golden { trial: &trial, seen: RefCell::default() };
     golden.holds("status", &["status"]);
+    golden.holds("top", &["top", "--every", "100ms"]);
     golden.holds("ping", &["ping"]);
     golden.holds("check", &["check", "all"]);
 }

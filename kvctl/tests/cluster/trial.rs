@@ -55,6 +55,13 @@ impl Trial {
         self.run(programs::path("kvshell"), words, input.as_bytes())
     }
 
+    /// A shell that nobody told which context to use, so that it uses the selected one.
+    pub(crate) fn kvshell_selected(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new(programs::path("kvshell"));
+        command.env_clear();
+        self.run_with(command, words, b"")
+    }
+
     /// The one object that the command prints as its result, or as its failure.
     pub(crate) fn json(&self, words: &[&str]) -> (i32, Value) {
         let ran = self.kvctl(&[&["-o", "json"], words].concat());
@@ -122,8 +129,12 @@ impl Trial {
 
     fn run(&self, program: PathBuf, words: &[&str], input: &[u8]) -> Ran {
         let mut command = Command::new(program);
-        command.env_clear().env("HOME", self.home()).env("KVCTL_CONTEXT", self.cluster.context());
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env_clear().env("KVCTL_CONTEXT", self.cluster.context());
+        self.run_with(command, words, input)
+    }
+
+    fn run_with(&self, mut command: Command, words: &[&str], input: &[u8]) -> Ran {
+        command.env("HOME", self.home()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let began = Instant::now();
         let output = command.args(words).write_stdin(input).timeout(BOUND).output().unwrap();
         let err = String::from_utf8(output.stderr).unwrap();

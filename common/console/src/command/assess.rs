@@ -46,13 +46,35 @@ pub(super) struct Node<'a> {
     pub(super) status: &'a Result<NodeStatus, EndpointError>,
     /// Entries behind the highest commit index; `None` where the node did not say.
     pub(super) lag: Option<u64>,
+    pub(super) id: Option<u64>,
+    /// From question to answer.
+    pub(super) rtt: Duration,
+    /// How it is, in a word.
+    pub(super) state: &'static str,
+    /// Whether it is the leader.
+    pub(super) leads: bool,
 }
 
+/// How the cluster is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Health {
+pub(super) enum Health {
+    /// All is well.
     Ok,
+    /// It works, and something is missing.
     Degraded,
+    /// Nothing can be written.
     Down,
+}
+
+impl Health {
+    /// For programs.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
 }
 
 impl Assessment {
@@ -104,7 +126,9 @@ impl Assessment {
     pub(super) fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
         self.rows.iter().map(|row| {
             let lag = row.status.as_ref().ok().map(|status| self.lag(status));
-            Node { name: &row.name, status: &row.status, lag }
+            let leads = row.id.is_some() && row.id == self.leader;
+            let (name, status, state) = (row.name.as_str(), &row.status, self.state(row));
+            Node { name, status, lag, id: row.id, rtt: row.rtt, state, leads }
         })
     }
 
@@ -121,7 +145,8 @@ impl Assessment {
             .any(|status| *hashes.entry(status.applied).or_insert(status.state_hash) != status.state_hash)
     }
 
-    fn health(&self) -> Health {
+    /// Judged.
+    pub(super) fn health(&self) -> Health {
         if self.leader.is_none() || self.up() < self.needed() {
             return Health::Down;
         }
@@ -129,7 +154,8 @@ impl Assessment {
         if self.rows.iter().all(well) { Health::Ok } else { Health::Degraded }
     }
 
-    fn exit(&self) -> Exit {
+    /// With what `status` ends.
+    pub(super) fn exit(&self) -> Exit {
         match self.health() {
             Health::Down => Exit::NoLeader,
             _ if self.rows.iter().any(|row| row.status.is_err()) => Exit::Partial,
@@ -179,12 +205,13 @@ impl Assessment {
             head: self.head(context),
             columns: COLUMNS.to_vec(),
             rows: self.rows.iter().map(|row| self.cells(row)).collect(),
-            findings: self.findings().into_iter().map(|(node, what)| format!("{node} {what}")).collect(),
+            findings: self.warnings(),
         };
         Report::new(self.document(context), Body::Table(table)).exit(self.exit())
     }
 
-    fn head(&self, context: &str) -> Vec<String> {
+    /// The cells above the table.
+    pub(super) fn head(&self, context: &str) -> Vec<String> {
         let cluster = self.statuses().next().map_or_else(String::new, |status| status.cluster.short());
         let mut health = match self.health() {
             Health::Ok => "OK".to_owned(),
@@ -253,6 +280,11 @@ impl Assessment {
         }
     }
 
+    /// The lines below the table.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.findings().into_iter().map(|(node, what)| format!("{node} {what}")).collect()
+    }
+
     /// What deserves a word, by node.
     fn findings(&self) -> Vec<(String, String)> {
         let mut findings = Vec::new();
@@ -281,11 +313,6 @@ impl Assessment {
     }
 
     fn document(&self, context: &str) -> Document {
-        let health = match self.health() {
-            Health::Ok => "ok",
-            Health::Degraded => "degraded",
-            Health::Down => "down",
-        };
         let leader = self.leader.map(|id| json!({"id": format!("{id:x}"), "name": self.name(id)}));
         let cluster = self.statuses().next().map(|status| status.cluster.to_string());
         let findings = self.findings().into_iter();
@@ -293,7 +320,7 @@ impl Assessment {
         Document::new("status")
             .with("context", context)
             .with("cluster_id", cluster)
-            .with("health", health)
+            .with("health", self.health().word())
             .with("leader", leader)
             .with(
                 "quorum",
@@ -378,7 +405,8 @@ pub(super) fn nobody(views: &[NodeView]) -> Failure {
     }
 }
 
-fn role(role: Role) -> &'static str {
+/// A role in a word.
+pub(super) fn role(role: Role) -> &'static str {
     match role {
         Role::Follower => "follower",
         Role::Candidate => "candidate",

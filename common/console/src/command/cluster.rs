@@ -1,25 +1,69 @@
 //! The cluster seen from outside: status, leader, version. Every node is asked for its own view; the views are laid
 //! side by side, not averaged.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use super::{assess::Assessment, handover};
+use super::{
+    assess::{Assessment, Health},
+    frames::Frames,
+    handover,
+};
 use crate::{
     connect::Session,
     error::Failure,
+    exit::Exit,
+    listing::Out,
     report::{Body, Document, Report},
+    text,
 };
 
 /// Arguments of `status`.
 #[derive(Args, Debug, PartialEq)]
-#[command(after_help = "Examples:\n  kvctl status\n  kvctl status -o json\n\n\
+#[command(after_help = "Examples:\n  kvctl status\n  kvctl status -o json\n  kvctl status --watch 5s\n  \
+                        kvctl status --exit-code\n\n\
                         Ends with 0 when all is well, 10 when a node is missing, 4 without leader or quorum,\n\
-                        3 when nobody answers.")]
-pub struct Status {}
+                        3 when nobody answers. With --exit-code: 0 when all is well, 1 with a warning, 2 when\n\
+                        nothing can be written.")]
+pub struct Status {
+    /// Show it again and again, in its place on a terminal, until Ctrl-C
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s",
+          value_parser = text::parse_duration)]
+    pub watch: Option<Duration>,
+    /// End with 0, 1 or 2 for well, with warnings, down
+    #[arg(long, conflicts_with = "watch")]
+    pub exit_code: bool,
+}
 
 impl Status {
-    pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
-        Ok(assess(session).await?.status(session.name()))
+    pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
+        let Some(every) = self.watch else { return self.once(session).await };
+        Frames::new(out).run(every, None, async || self.once(session).await).await
+    }
+
+    async fn once(&self, session: &Session) -> Result<Report, Failure> {
+        match assess(session).await {
+            Ok(seen) if self.exit_code => {
+                let report = seen.status(session.name());
+                Ok(report.exit(verdict(seen.health(), !seen.warnings().is_empty())))
+            }
+            Ok(seen) => Ok(seen.status(session.name())),
+            // Who cannot be reached does not write either.
+            Err(failure) if self.exit_code && failure.exit == Exit::Unreachable => {
+                Err(Failure { exit: Exit::Chosen(2), ..failure })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn verdict(health: Health, warned: bool) -> Exit {
+    match health {
+        Health::Down => Exit::Chosen(2),
+        Health::Degraded => Exit::No,
+        Health::Ok if warned => Exit::No,
+        Health::Ok => Exit::Success,
     }
 }
 

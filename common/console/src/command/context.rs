@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use transport::{Identity, Subject};
 
-use super::install::contexts::CONTEXT_NAME;
+use super::install::names::CONTEXT_NAME;
 use crate::{
     context::{Chosen, File, Origin, Places, shelf},
     error::Failure,
@@ -195,15 +195,6 @@ impl Context {
     /// Whether what it prints is a file and no report.
     pub(super) fn is_file(&self) -> bool {
         matches!(&self.what, What::Export(export) if export.file == Path::new("-"))
-    }
-
-    /// Whether another context may be selected afterwards.
-    pub fn selects(&self) -> bool {
-        match &self.what {
-            What::Use(_) | What::Back(_) | What::Rm(_) => true,
-            What::Import(import) => import.select,
-            What::Ls(_) | What::Show(_) | What::Export(_) => false,
-        }
     }
 
     pub(super) fn report(&self, desk: &Desk<'_>) -> Result<Report, Failure> {

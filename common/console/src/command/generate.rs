@@ -10,6 +10,8 @@ use crate::report::{Body, Document, Report};
 pub enum Kind {
     /// Alert rules for Prometheus
     Alerts,
+    /// A dashboard for Grafana over the metrics that Prometheus has
+    Grafana,
     /// A unit for systemd, of which each instance is a server
     Systemd,
     /// Lines for /etc/cron.d
@@ -19,6 +21,7 @@ pub enum Kind {
 /// Arguments of `generate`.
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = "Examples:\n  kvctl generate alerts > kvd.rules.yml\n  \
+                        kvctl generate grafana > kvd.json\n  \
                         kvctl generate systemd > /etc/systemd/system/kvd@.service\n  \
                         kvctl generate cron > /etc/cron.d/kv")]
 pub struct Generate {
@@ -36,6 +39,7 @@ impl Kind {
     fn text(self) -> &'static str {
         match self {
             Self::Alerts => include_str!("generate/alerts.yml"),
+            Self::Grafana => include_str!("generate/grafana.json"),
             Self::Systemd => include_str!("generate/kvd@.service"),
             Self::Cron => include_str!("generate/kv.cron"),
         }
@@ -44,6 +48,8 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::Parser as _;
 
     use super::*;
@@ -62,6 +68,35 @@ mod tests {
             checks += 1;
         }
         assert_eq!(checks, 3);
+    }
+
+    #[test]
+    fn every_panel_has_a_place_of_its_own_and_something_to_show() {
+        let text = Kind::Grafana.text();
+        let dashboard: serde_json::Value = serde_json::from_str(text).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
+        for panel in panels {
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+            let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+            assert!(x + w <= 24, "{panel}");
+            for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+                assert!(taken.insert(cell), "{panel} lies on another");
+            }
+            assert!(!panel["title"].as_str().unwrap().is_empty());
+            if panel["type"] == "row" {
+                continue;
+            }
+            let targets = panel["targets"].as_array().unwrap();
+            assert!(!targets.is_empty() && panel["fieldConfig"]["defaults"]["unit"].is_string(), "{panel}");
+            for target in targets {
+                let expression = target["expr"].as_str().unwrap();
+                assert!(expression.contains(r#"{job=~"$job",instance=~"$instance""#), "{expression}");
+                assert_eq!(expression.matches('(').count(), expression.matches(')').count(), "{expression}");
+                assert!(!target["legendFormat"].as_str().unwrap().is_empty(), "{expression}");
+            }
+        }
+        assert!(ids.len() >= 30);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     report::{Body, Document, Report},
 };
 
-pub(crate) mod contexts;
+pub(crate) mod names;
 
 /// The program whose files these are.
 const PROGRAM: &str = "kvctl";
@@ -48,7 +48,7 @@ impl Completion {
             Shell::Fish => clap_complete::generate(shells::Fish, &mut grammar, PROGRAM, &mut script),
         }
         let script = String::from_utf8_lossy(&script).into_owned();
-        Report::new(Document::new("completion"), Body::Text(contexts::add(self.shell, &script)))
+        Report::new(Document::new("completion"), Body::Text(names::add(self.shell, &script)))
     }
 }
 

@@ -121,6 +121,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "export",
             "import",
             "status",
+            "top",
             "leader",
             "drain",
             "ping",

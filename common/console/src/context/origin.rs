@@ -98,6 +98,14 @@ impl Sources {
         Self { flags: self.flags | shell.flags, environment: shell.environment & !self.flags }
     }
 
+    /// Those of a shell that was told to use a context and nothing else.
+    #[must_use]
+    pub fn naming_context(self) -> Self {
+        let bit = |wanted: &str| SETTINGS.iter().position(|(id, ..)| *id == wanted).map_or(0, |at| 1 << at);
+        let kept = ["timeout", "connect_timeout", "output"].iter().fold(0, |bits, id| bits | bit(id));
+        Self { flags: self.flags & kept | bit("context"), environment: self.environment & kept }
+    }
+
     /// Whether a flag said it.
     pub fn is_flag(self, setting: &str) -> bool {
         has(self.flags, setting)
