@@ -258,7 +258,7 @@ async fn take(
     gate: &Gate,
 ) -> Result<(), StreamError> {
     let first = in_time(reader.next(SNAPSHOT_BLOCK_BYTES)).await?.ok_or(StreamError::Cut)?;
-    let head = Head::decode(&first)?;
+    let head = Head::decode(&first).map_err(SnapshotError::from)?;
     let number = gate.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let transfer = Transfer(number);
     let (receive, receiving) = oneshot::channel();

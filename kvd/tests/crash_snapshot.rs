@@ -12,7 +12,9 @@ use kvd::{
     snapshot::{Progress, Received, Sending, SnapshotError},
     state::{Install, Outcome, State, StateLimits, WriteOutcome, view::PageLimits},
 };
-use protocol::{ClusterId, Command, Operation, RequestId, Scan, ScanFrame, history::WindowChange};
+use protocol::{
+    ClusterId, Command, Operation, RequestId, Scan, ScanFrame, history::WindowChange, snapshot::Reader,
+};
 use raft::{Entry, HardState, NodeId, Payload, Persist, Position, Term, Ticket};
 use testkit::disk::SimDisk;
 
@@ -124,6 +126,11 @@ fn what_is_received_is_what_was_sent() {
         let old = filled(&disk, OLD, 40);
         let received = receive(&old, &sent).unwrap().expect("a whole state");
         assert_eq!(received.position(), sender.applied());
+        // Whoever reads it as a backup finds the same.
+        let summary = Reader::new(sent.concat().as_slice()).read_all().unwrap();
+        assert_eq!(summary.head.at, sender.applied());
+        assert_eq!(summary.facts.oldest, sender.kept_history().oldest);
+        assert_eq!(summary.changes, sender.kept_history().changes);
         let mut new = Install::new(received).run().unwrap().into_state();
         assert_eq!((new.applied(), new.received()), (sender.applied(), sender.applied()));
         assert_eq!((new.hash(), new.stamp_ms()), (sender.hash(), sender.stamp_ms()));

@@ -1,11 +1,9 @@
 //! A view of the store as blocks.
 
+use protocol::snapshot::{End, Filling, Head};
 use ring::digest::{Context, SHA256};
 
-use super::{
-    Table,
-    block::{End, Filling, Head},
-};
+use super::Table;
 use crate::{
     instruments::{Mutant, mutant},
     state::StateError,
