@@ -21,6 +21,7 @@ pub mod opening;
 mod peers;
 pub mod pki;
 pub mod run;
+mod saves;
 mod scans;
 pub mod server;
 pub mod snapshot;

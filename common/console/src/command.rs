@@ -34,6 +34,7 @@ mod ping;
 mod remove;
 mod retention;
 mod revert;
+mod snapshot;
 mod transact;
 mod transfer;
 mod tree;
@@ -208,6 +209,8 @@ pub enum Command {
     Export(transfer::Export),
     /// Write the keys and values of a file to the cluster
     Import(transfer::Import),
+    /// Save a backup of the whole state, or look at one
+    Snapshot(snapshot::Snapshot),
     /// Ask every node how it is
     Status(cluster::Status),
     /// Say which node leads, or have another one lead
@@ -259,6 +262,7 @@ impl Command {
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
+            Self::Snapshot(snapshot) => snapshot.prepare(),
             Self::Context(_)
             | Self::Config(_)
             | Self::Ls(_)
@@ -289,6 +293,7 @@ impl Command {
             Self::Tree(tree) => tree.run(session, out).await,
             Self::Export(export) => export.run(session, out).await,
             Self::Import(import) => import.run(session).await,
+            Self::Snapshot(snapshot) => snapshot.run(session, out).await,
             Self::Del(del) => del.run(session).await,
             Self::Incr(incr) => incr.run(session).await,
             Self::Txn(txn) => txn.run(session).await,
@@ -336,6 +341,7 @@ impl Command {
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
+            | Self::Snapshot(_)
             | Self::Status(_)
             | Self::Ping(_)
             | Self::Wait(_)
@@ -355,7 +361,12 @@ impl Command {
     pub fn streams(&self) -> bool {
         match self {
             Self::Get(get) => get.streams(),
-            Self::History(_) | Self::Ls(_) | Self::Tree(_) | Self::Export(_) | Self::Import(_) => true,
+            Self::History(_)
+            | Self::Ls(_)
+            | Self::Tree(_)
+            | Self::Export(_)
+            | Self::Import(_)
+            | Self::Snapshot(_) => true,
             _ => false,
         }
     }
@@ -367,6 +378,7 @@ impl Command {
             Self::Check(check) => check.format(),
             // Its lines are the file.
             Self::Export(export) if export.is_stdout() => Some(Format::Ndjson),
+            Self::Snapshot(snapshot) if snapshot.is_stdout() => Some(Format::Plain),
             // It is JSON in every format.
             Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
             Self::Context(context) if context.is_file() => Some(Format::Plain),
@@ -382,7 +394,8 @@ impl Command {
         match self {
             Self::Check(_) => Some(CHECK_TIMEOUT),
             Self::Wait(_) => Some(WAIT_TIMEOUT),
-            Self::Compact(_) => Some(COMPACT_TIMEOUT),
+            // A save begins with that as well.
+            Self::Compact(_) | Self::Snapshot(_) => Some(COMPACT_TIMEOUT),
             _ => None,
         }
     }
@@ -400,6 +413,7 @@ impl Command {
             Self::Completion(completion) => Some(Ok(completion.report())),
             Self::Man(man) => Some(man.report()),
             Self::Generate(generate) => Some(Ok(generate.report())),
+            Self::Snapshot(snapshot) => snapshot.run_alone(),
             _ => None,
         }
     }

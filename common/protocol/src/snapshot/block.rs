@@ -6,7 +6,7 @@ use super::{BlockError, Table};
 use crate::{
     ClusterId, DecodeError,
     limits::{NUMBER, SNAPSHOT_BLOCK_BYTES},
-    version::SNAPSHOT_FORMAT,
+    version::{SNAPSHOT_FORMAT, STATE_FORMAT},
 };
 
 const MAGIC: &[u8; 8] = b"kvd snap";
@@ -50,6 +50,11 @@ pub struct End {
 }
 
 impl Head {
+    /// Of a state in the format of this version, whose last entry is so.
+    pub fn new(cluster: ClusterId, index: u64, term: u64) -> Self {
+        Self { state_format: STATE_FORMAT, cluster, at: Position { index: Index(index), term: Term(term) } }
+    }
+
     /// The block.
     pub fn encode(&self) -> Vec<u8> {
         let mut block = begin(HEAD);

@@ -99,6 +99,15 @@ impl Checker {
         }
     }
 
+    /// The sum that the end of these blocks has to carry.
+    pub fn sum(blocks: &[Vec<u8>]) -> [u8; 32] {
+        let mut digest = Context::new(&SHA256);
+        blocks.iter().for_each(|block| digest.update(block));
+        let mut sum = [0; 32];
+        sum.iter_mut().zip(digest.finish().as_ref()).for_each(|(byte, digested)| *byte = *digested);
+        sum
+    }
+
     /// What the first block said, once it has come.
     pub fn head(&self) -> Option<Head> {
         self.head
