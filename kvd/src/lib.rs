@@ -20,6 +20,7 @@ pub mod node;
 pub mod opening;
 mod peers;
 pub mod pki;
+pub mod restore;
 pub mod run;
 mod saves;
 mod scans;
