@@ -17,6 +17,8 @@ mod protected;
 mod ranges;
 #[path = "cluster/schemas.rs"]
 mod schemas;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 #[path = "cluster/trial.rs"]
 mod trial;
 #[path = "cluster/waits.rs"]
