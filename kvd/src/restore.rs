@@ -199,15 +199,13 @@ fn build_state<R: Read>(
     let failed = |error: StateError| RestoreError::State(error.into());
     let mut building = Building::begin(&**disk, place.state, place.limits.cache_bytes).map_err(failed)?;
     loop {
-        let (block, whole) = reader.next().map_err(|error| RestoreError::reading(backup, error))?;
-        match block {
-            // They are of requests to the old cluster.
-            Block::Pairs(Table::Requests, _) => {}
-            Block::Pairs(table, pairs) => {
-                let pairs: Vec<_> = pairs.filter_map(Result::ok).collect();
-                building.put(table, &pairs)?;
-            }
-            Block::Head(_) | Block::End(_) => {}
+        let (block, whole) = reader.next_block().map_err(|error| RestoreError::reading(backup, error))?;
+        // Remembered requests are of the old cluster.
+        if let Block::Pairs(table, pairs) = block
+            && table != Table::Requests
+        {
+            let pairs: Vec<_> = pairs.filter_map(Result::ok).collect();
+            building.put(table, &pairs)?;
         }
         if let Some(whole) = whole {
             if whole.sum != summary.sum {

@@ -217,6 +217,18 @@ fn a_state_of_another_cluster_is_refused() {
     assert!(matches!(receive(&other, &sent), Err(SnapshotError::OtherCluster { found: CLUSTER })));
 }
 
+fn shown(blocks: &[Vec<u8>]) -> String {
+    let mut shown = String::new();
+    for block in blocks {
+        for line in block.chunks(16) {
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(shown, "{}", hex.join(" ")).unwrap();
+        }
+        shown.push('\n');
+    }
+    shown
+}
+
 #[test]
 fn the_bytes_of_a_state_are_a_promise() {
     let mut sender = state(&made());
@@ -232,15 +244,12 @@ fn the_bytes_of_a_state_are_a_promise() {
     sender.apply(&write(3, Operation::Delete { key: "bye".into() })).unwrap();
     let flushed = sender.begin_flush(0).unwrap().run().unwrap();
     sender.finish_flush(flushed);
-    let mut shown = String::new();
-    for block in blocks(sender.sending().unwrap()) {
-        for line in block.chunks(16) {
-            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(shown, "{}", hex.join(" ")).unwrap();
-        }
-        shown.push('\n');
-    }
-    assert_eq!(shown, include_str!("golden/snapshot.txt"), "\n{shown}");
+    let sent = shown(&blocks(sender.sending().unwrap()));
+    assert_eq!(sent, include_str!("golden/snapshot.txt"), "\n{sent}");
+    let backup = blocks(sender.sending().unwrap().saved_at(1_700_000_000_123));
+    let summary = Reader::new(backup.concat().as_slice()).read_all().unwrap();
+    assert_eq!((summary.keys, summary.changes, summary.facts.saved_ms), (1, 3, Some(1_700_000_000_123)));
+    assert_eq!(shown(&backup), include_str!("golden/backup.txt"), "\n{}", shown(&backup));
 }
 
 fn settings(seed: u64) -> Settings {

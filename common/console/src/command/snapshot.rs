@@ -119,11 +119,9 @@ impl Save {
 
     fn prepare(&self) -> Result<(), Failure> {
         if self.is_stdout() {
-            return match io::stdout().is_terminal() {
-                true => Err(Failure::usage("a backup is bytes, and stdout is a terminal")
-                    .hint("name a file, or pipe it: kvctl snapshot save - | gzip > FILE")),
-                false => Ok(()),
-            };
+            let refused = Failure::usage("a backup is bytes, and stdout is a terminal")
+                .hint("name a file, or pipe it: kvctl snapshot save - | gzip > FILE");
+            return if io::stdout().is_terminal() { Err(refused) } else { Ok(()) };
         }
         self.check_free()
     }
@@ -132,14 +130,16 @@ impl Save {
     fn check_free(&self) -> Result<(), Failure> {
         let shown = self.file.display();
         let taken = |message: String| Failure::new(Exit::File, "KV-1203", "file_exists", message);
-        match std::fs::symlink_metadata(&self.file) {
-            Err(_) => Ok(()),
-            Ok(found) if !found.is_file() => Err(taken(format!("{shown} is there and is no file"))
-                .hint("name another; `-` writes to stdout, whatever that is")),
-            Ok(_) if !self.force => Err(taken(format!("{shown} is there already"))
-                .hint("name another file, or replace it with --force")),
-            Ok(_) => Ok(()),
+        let found = std::fs::symlink_metadata(&self.file);
+        if found.as_ref().is_ok_and(|found| !found.is_file()) {
+            return Err(taken(format!("{shown} is there and is no file"))
+                .hint("name another; `-` writes to stdout, whatever that is"));
         }
+        if found.is_ok() && !self.force {
+            return Err(taken(format!("{shown} is there already"))
+                .hint("name another file, or replace it with --force"));
+        }
+        Ok(())
     }
 
     async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
@@ -202,7 +202,7 @@ impl Look {
         let mut reader = Reader::new(io::BufReader::with_capacity(1 << 18, from));
         let mut progress = Progress::new("read", false);
         loop {
-            let whole = reader.next().map(|(_, whole)| whole).map_err(|error| self.failure(error))?;
+            let whole = reader.next_block().map(|(_, whole)| whole).map_err(|error| self.failure(error))?;
             if let Some(summary) = whole {
                 return Ok(summary);
             }
@@ -225,7 +225,7 @@ impl Look {
     fn verified(&self, summary: &Summary) -> Report {
         let mut cells = vec!["sound".to_owned()];
         cells.extend(said(summary).into_iter().skip(1));
-        Report::new(document(summary, &self.file.display().to_string()), Body::Line(cells))
+        Report::new(document(summary, &self.file.display().to_string()), Body::Done(cells))
     }
 
     fn inspected(&self, summary: &Summary) -> Report {

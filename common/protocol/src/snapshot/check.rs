@@ -102,7 +102,9 @@ impl Checker {
     /// The sum that the end of these blocks has to carry.
     pub fn sum(blocks: &[Vec<u8>]) -> [u8; 32] {
         let mut digest = Context::new(&SHA256);
-        blocks.iter().for_each(|block| digest.update(block));
+        for block in blocks {
+            digest.update(block);
+        }
         let mut sum = [0; 32];
         sum.iter_mut().zip(digest.finish().as_ref()).for_each(|(byte, digested)| *byte = *digested);
         sum

@@ -50,7 +50,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// It is not a whole state.
-    pub fn next(&mut self) -> Result<(Block<'_>, Option<Summary>), ReadError> {
+    pub fn next_block(&mut self) -> Result<(Block<'_>, Option<Summary>), ReadError> {
         let at = self.at;
         let damaged = |why: BlockError| ReadError::Damaged { at, why };
         self.fill(at)?;
@@ -66,10 +66,10 @@ impl<R: Read> Reader<R> {
     /// Reads to the end.
     ///
     /// # Errors
-    /// As of [`Reader::next`].
+    /// As of [`Reader::next_block`].
     pub fn read_all(mut self) -> Result<Summary, ReadError> {
         loop {
-            if let (_, Some(summary)) = self.next()? {
+            if let (_, Some(summary)) = self.next_block()? {
                 return Ok(summary);
             }
         }
