@@ -244,8 +244,8 @@ fn the_bytes_of_a_state_are_a_promise() {
     sender.apply(&write(3, Operation::Delete { key: "bye".into() })).unwrap();
     let flushed = sender.begin_flush(0).unwrap().run().unwrap();
     sender.finish_flush(flushed);
-    let sent = shown(&blocks(sender.sending().unwrap()));
-    assert_eq!(sent, include_str!("golden/snapshot.txt"), "\n{sent}");
+    let stream = shown(&blocks(sender.sending().unwrap()));
+    assert_eq!(stream, include_str!("golden/snapshot.txt"), "\n{stream}");
     let backup = blocks(sender.sending().unwrap().saved_at(1_700_000_000_123));
     let summary = Reader::new(backup.concat().as_slice()).read_all().unwrap();
     assert_eq!((summary.keys, summary.changes, summary.facts.saved_ms), (1, 3, Some(1_700_000_000_123)));
