@@ -23,6 +23,8 @@ mod schemas;
 mod seeing;
 #[path = "cluster/shell.rs"]
 mod shell;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 #[path = "cluster/trial.rs"]
 mod trial;
 #[path = "cluster/waits.rs"]

@@ -94,6 +94,7 @@ fn help_and_version_go_to_stdout() {
             "tree",
             "export",
             "import",
+            "snapshot",
             "status",
             "top",
             "leader",

@@ -3,10 +3,11 @@
 //! Order matters. Everything that can be refused without touching the disk is refused first; then a loopback cluster
 //! makes its development certificates; then the directories are claimed (`claim.rs` has the table of who may start).
 
-mod claim;
+pub(crate) mod claim;
 mod error;
 pub(crate) mod files;
 pub(crate) mod record;
+pub(crate) mod restoring;
 
 use std::path::{Path, PathBuf};
 
@@ -92,10 +93,35 @@ pub fn prepare(
     if let Some((log, state)) = directories {
         (me.log_dir, me.state_dir) = (log, state);
     }
-    let paths = config.tls_paths(&me);
-    issued(&config, &me, &paths)?;
-    let identity = load(&paths, me.id)?;
+    let Site { paths, identity, places, wanted } = site(&config, &me)?;
+    let (record, locks) = claim::claim(&places, &wanted, &mut Steps::all())?;
+    let reloader = Reloader { paths, node: me.id, ca_fingerprint: identity.ca_fingerprint() };
+    Ok(Launch {
+        log_dir: places.log,
+        state_dir: places.state,
+        config,
+        me,
+        identity,
+        cluster: record.cluster,
+        reset_key: record.reset_key,
+        reloader,
+        _locks: locks,
+    })
+}
 
+/// What the configuration and the certificates say of a server.
+pub(crate) struct Site {
+    paths: TlsPaths,
+    identity: Identity,
+    pub(crate) places: Places,
+    pub(crate) wanted: Wanted,
+}
+
+/// Everything that can be refused without touching the directories.
+pub(crate) fn site(config: &Config, me: &Server) -> Result<Site, StartError> {
+    let paths = config.tls_paths(me);
+    issued(config, me, &paths)?;
+    let identity = load(&paths, me.id)?;
     let mut voters: Vec<u64> = config.servers.iter().map(|server| server.id).collect();
     voters.sort_unstable();
     let cluster = cluster_id(&identity.ca_fingerprint(), &voters);
@@ -105,19 +131,7 @@ pub fn prepare(
         mark: files::parent(&paths.key).join(format!("started-{}", me.id)),
     };
     let wanted = Wanted { cluster, node: me.id, voters };
-    let (record, locks) = claim::claim(&places, &wanted, &mut Steps::all())?;
-    let reloader = Reloader { paths, node: me.id, ca_fingerprint: identity.ca_fingerprint() };
-    Ok(Launch {
-        log_dir: places.log,
-        state_dir: places.state,
-        config,
-        me,
-        identity,
-        cluster,
-        reset_key: record.reset_key,
-        reloader,
-        _locks: locks,
-    })
+    Ok(Site { paths, identity, places, wanted })
 }
 
 /// Sees to it that certificates are there: made by itself for a loopback cluster, demanded of any other.

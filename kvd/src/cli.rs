@@ -58,6 +58,7 @@ pub enum Invocation {
     after_help = "Examples:\n  \
         kvd dev                                  three nodes on this machine, until Ctrl-C\n  \
         kvd dev -- kvctl set hello world         the same around one command\n  \
+        kvd restore monday.kvsnap --config kvd.toml --node n1    a server of a new cluster, from a backup\n  \
         kvd config check kvd.toml                is this configuration usable?\n  \
         kvd run --config kvd.toml --node n1      one node of a cluster\n  \
         kvd 1 servers.json ./log ./store         the same, in the seed project's form:\n  \
@@ -81,6 +82,12 @@ pub enum Command {
         [[server]]\n  id = 2\n  address = \"127.0.0.1:7402\"\n\n\
         docs/operations.md lists every key.")]
     Run(Run),
+    /// Make a server of a new cluster out of a backup, before its first start.
+    #[command(after_help = "Example, on each server of the new cluster:\n  \
+        kvd restore monday.kvsnap --config kvd.toml --node n1\n  \
+        kvd run --config kvd.toml --node n1\n\n\
+        Ends with 0 when it is done, 2 when it is refused, 9 when the backup is damaged, 12 when the disk is.")]
+    Restore(Restore),
     /// Look at configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -131,6 +138,28 @@ pub struct Run {
     /// Stop when standard input closes: `kvd dev` holds the other end, so that its nodes cannot outlive it.
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,
+}
+
+/// `kvd restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup, as `kvctl snapshot save` wrote it.
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: PathBuf,
+    /// The configuration file of the new cluster.
+    #[arg(long, value_name = "FILE", env = "KVD_CONFIG")]
+    pub config: PathBuf,
+    /// Which of its servers this is, by name or id; needed when it lists several.
+    #[arg(long, value_name = "NAME", env = "KVD_NODE")]
+    pub node: Option<String>,
+    /// Tells clusters apart that are restored from one backup with one CA; the same on every server of one.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = short)]
+    pub name: String,
+}
+
+fn short(text: &str) -> Result<String, String> {
+    let limit = protocol::limits::NAME_BYTES;
+    if text.len() <= limit { Ok(text.to_owned()) } else { Err(format!("longer than {limit} bytes")) }
 }
 
 /// `kvd config`.
@@ -289,6 +318,13 @@ mod tests {
         assert_eq!((seed.pid, seed.log), (2, PathBuf::from("./log")));
         assert!(parse("kvd 2 servers.json ./log").is_err());
         assert!(parse("kvd 2 servers.json ./log ./store more").is_err());
+    }
+
+    #[test]
+    fn the_name_of_a_restore_has_a_bound() {
+        let named = |bytes: usize| parse(&format!("kvd restore b --config c --name {}", "n".repeat(bytes)));
+        assert!(named(64).is_ok() && named(65).is_err());
+        assert!(parse("kvd restore b --config c").is_ok() && parse("kvd restore --config c").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Client connections: frames to events, answers to frames. Nothing is decided here but what a full queue means.
 //!
 //! A connection greets with [`Welcome`] on a stream of its own, then serves the client's streams of requests, at most
-//! [`STREAMS`]; a stream that begins with a scan is that scan's alone ([`scans`]). Each stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and [`UNSENT_BYTES`] of answers
+//! [`STREAMS`]; a stream that begins with a scan is that scan's alone ([`scans`]), and so with a save ([`saves`]). Each stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and [`UNSENT_BYTES`] of answers
 //! that the client has not taken yet.
 
 use std::{
@@ -27,6 +27,7 @@ use crate::{
     event::Caller,
     metrics::Meters,
     node::Node,
+    saves::{self, Saves},
     scans::{self, Own, Scans},
 };
 
@@ -58,6 +59,7 @@ pub(crate) struct Door {
     pub(crate) members: Arc<crate::members::Members>,
     pub(crate) numbers: Arc<AtomicU64>,
     pub(crate) scans: Scans,
+    pub(crate) saves: Saves,
     pub(crate) meters: Arc<Meters>,
 }
 
@@ -195,6 +197,9 @@ async fn serve_stream(
                 scans::serve(writer, (frame, scan), (number, &door.meters), (&door.scans, &own), &door.inputs)
                     .await
             }
+            Request::Save => {
+                saves::serve(writer, frame, (number, &door.meters), &door.saves, &door.inputs).await
+            }
             _ => serve_requests(frame, (writer, reader), number, &door).await,
         },
         Ok(None) => return,
@@ -245,8 +250,8 @@ async fn read_requests(
     while let Some(frame) = next.take() {
         let id = frame.id;
         replies.load.requests.fetch_add(1, Relaxed);
-        if matches!(frame.request, Request::Scan(_)) {
-            replies.refuse(id, Refused::Invalid("a scan needs a stream of its own".into()));
+        if matches!(frame.request, Request::Scan(_) | Request::Save) {
+            replies.refuse(id, Refused::Invalid("a scan or a save needs a stream of its own".into()));
             next = next_request(&mut reader).await?;
             continue;
         }

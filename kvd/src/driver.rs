@@ -22,6 +22,7 @@ use crate::{
     metrics::Meters,
     node::{Figures, Node},
     peers::PeerSender,
+    saves,
     scans::Answer,
     snapshot::Head,
     state::StateError,
@@ -62,6 +63,8 @@ pub(crate) enum Input {
     Offered { transfer: Transfer, head: Head, coming: Coming },
     /// A client asks for a scan since `at`; what comes of it goes to `answer`.
     Scan { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<Answer> },
+    /// A client asks for a backup since `at`; what comes of it goes to `answer`.
+    Save { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<saves::Answer> },
     /// Somebody wants to see the node's numbers.
     Look(oneshot::Sender<Figures>),
     /// The log or the store failed; the loop ends with this.
@@ -100,12 +103,15 @@ pub(crate) struct Driver {
     clients: Streams,
     /// Scans that the node has not answered; they have places, so there are few.
     scans: HashMap<u64, oneshot::Sender<Answer>>,
+    /// The same of backups.
+    saves: HashMap<u64, oneshot::Sender<saves::Answer>>,
     started: Instant,
 }
 
 impl Driver {
     pub(crate) fn new(node: Node, outputs: Outputs) -> Self {
-        Self { node, outputs, clients: Streams::new(), scans: HashMap::new(), started: Instant::now() }
+        let (scans, saves) = (HashMap::new(), HashMap::new());
+        Self { node, outputs, clients: Streams::new(), scans, saves, started: Instant::now() }
     }
 
     /// The loop.
@@ -173,6 +179,11 @@ impl Driver {
                 self.scans.insert(caller.connection, answer);
                 self.ask(caller, frame, at)?;
             }
+            Input::Save { caller, frame, at, answer } => {
+                self.outputs.meters.asked(&frame.request);
+                self.saves.insert(caller.connection, answer);
+                self.ask(caller, frame, at)?;
+            }
             Input::Offered { transfer, head, coming } => {
                 self.outputs.streaming.offered(transfer, coming);
                 self.node.handle(Event::SnapshotOffered { transfer, head })?;
@@ -190,13 +201,14 @@ impl Driver {
         self.node.handle(Event::Client { caller, frame })
     }
 
-    /// Whoever waits for a scan hears of nothing else.
+    /// Whoever waits for a scan or a backup hears of nothing else.
     fn reply(&mut self, connection: u64, frame: &ResponseFrame) {
         if let Err(refused) = &frame.result {
             self.outputs.meters.refused(refused);
         }
-        match (self.scans.remove(&connection), &frame.result) {
-            (Some(answer), Err(refused)) => drop(answer.send(Err(refused.clone()))),
+        match (self.scans.remove(&connection), self.saves.remove(&connection), &frame.result) {
+            (Some(answer), _, Err(refused)) => drop(answer.send(Err(refused.clone()))),
+            (_, Some(answer), Err(refused)) => drop(answer.send(Err(refused.clone()))),
             _ => self.clients.reply(connection, frame),
         }
     }
@@ -211,6 +223,11 @@ impl Driver {
                 Action::View { caller, view } => {
                     if let Some(answer) = self.scans.remove(&caller.connection) {
                         let _ = answer.send(Ok(view));
+                    }
+                }
+                Action::Save { caller, sending } => {
+                    if let Some(answer) = self.saves.remove(&caller.connection) {
+                        let _ = answer.send(Ok(sending));
                     }
                 }
                 Action::Flush(flush) => self.store(StoreTask::Flush(flush))?,

@@ -136,6 +136,13 @@ pub enum Action {
         /// The rows at this moment.
         view: Box<View>,
     },
+    /// Hand the state to the client that saves a backup; dropped when it has gone.
+    Save {
+        /// Who asked.
+        caller: Caller,
+        /// The state as it is in its file.
+        sending: Box<Sending>,
+    },
     /// Write the state's frozen overlay on another thread, then [`Event::Flushed`].
     Flush(Flush),
     /// The role or the known leader changed: worth a line in the log.

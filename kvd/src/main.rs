@@ -15,6 +15,7 @@ use kvd::{
     logging::{self, LogFormat},
     pages,
     pki::{self, PkiError},
+    restore::{self, RestoreError},
     run::{self, RunError},
 };
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
 fn command(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run(run) => run_node(&run),
+        Command::Restore(arguments) => restore_node(&arguments),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Pki(command) => make_certificates(command),
         Command::Man(man) => show_pages(&man),
@@ -52,6 +54,17 @@ fn run_node(arguments: &cli::Run) -> Result<ExitCode, Failure> {
     let config = Config::load(&arguments.config)?;
     let launch = bootstrap::prepare(config, arguments.node.as_deref(), None)?;
     run::run(launch, arguments.until_stdin_closes)?;
+    Ok(Exit::Success.into())
+}
+
+fn restore_node(arguments: &cli::Restore) -> Result<ExitCode, Failure> {
+    let config = Config::load(&arguments.config)?;
+    let restored =
+        restore::restore(&config, arguments.node.as_deref(), &arguments.snapshot, &arguments.name)?;
+    let (backup, at) = (&restored.backup, restored.backup.head.at.index.0);
+    println!("✓ {}: {} keys of revision {at} of cluster {}", restored.node, backup.keys, backup.head.cluster);
+    println!("  cluster {}; its revisions go on after {}", restored.cluster, restored.revision);
+    println!("  try: the same on every other server, then `kvd run` on each");
     Ok(Exit::Success.into())
 }
 
@@ -137,6 +150,7 @@ failure! {
     ConfigError => |_| Exit::Usage as u8,
     StartError => |error| error.exit() as u8,
     PkiError => |error| error.exit() as u8,
+    RestoreError => |error| error.exit() as u8,
     RunError => |error| error.exit() as u8,
     DevError => DevError::exit,
 }

@@ -15,6 +15,7 @@ mod figures;
 mod forgetting;
 mod leading;
 mod reading;
+mod saving;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +36,7 @@ use crate::{
 use clock::ReplicatedClock;
 use forgetting::Forgetting;
 use leading::Leading;
+use saving::Saving;
 pub use {figures::Figures, forgetting::Keeping};
 
 /// Longest time a node holds a request, whatever deadline the client sent.
@@ -47,6 +49,7 @@ pub struct Node {
     waiting: Waiting,
     members: Members,
     forgetting: Forgetting,
+    saving: Saving,
     leading: Leading,
     clock: ReplicatedClock,
     standing: Standing,
@@ -69,6 +72,7 @@ impl Node {
             waiting: Waiting::default(),
             members,
             forgetting: Forgetting::default(),
+            saving: Saving::default(),
             leading: Leading::default(),
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
@@ -141,13 +145,15 @@ impl Node {
         self.notice_change();
         self.tell_of_hand_overs();
         self.flush_if_due();
+        self.begin_saves()?;
         self.install_if_ready();
         Ok(std::mem::take(&mut self.actions))
     }
 
     fn flush_if_due(&mut self) {
         let wanted = self.state.flush_due(self.now.monotonic_ms)
-            || self.forgetting.wants_flush(self.state.flushed().index);
+            || self.forgetting.wants_flush(self.state.flushed().index)
+            || self.saving.wants_flush(self.state.flushed().index);
         if wanted
             && !self.forgetting.forbids_flush()
             && let Some(flush) = self.state.begin_flush(self.now.monotonic_ms)
@@ -217,6 +223,7 @@ impl Node {
         self.tick_leading();
         self.raft.tick();
         self.expire_compactions();
+        self.expire_saves();
         for write in self.waiting.expired_writes(now.monotonic_ms) {
             mark(Mark::WriteExpired);
             if mutant(Mutant::NodeForgetsExpired) {
@@ -266,6 +273,7 @@ impl Node {
             Request::Transfer { to } => self.transfer(caller, to, deadline_ms),
             Request::Drain { undo } => self.drain(caller, undo, deadline_ms),
             Request::Scan(scan) => self.scan(caller, &scan, deadline_ms),
+            Request::Save => self.read(WaitingRead { caller, wanted: Wanted::State, deadline_ms }),
             Request::Status => {
                 let status = self.status();
                 self.reply(caller, Ok(Response::Status(Box::new(status))));

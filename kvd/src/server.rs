@@ -30,6 +30,7 @@ use crate::{
     node::Node,
     opening::{self, OpenError, Place},
     peers,
+    saves::Saves,
     scans::{Job, Scans, run_scans},
     state::StateLimits,
     streaming::{Gate, Streaming},
@@ -116,6 +117,7 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         members: Arc::clone(&members),
         numbers: Arc::default(),
         scans: Scans::new(threads.scans),
+        saves: Saves::new(rate),
         meters: Arc::clone(&meters),
     };
     let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters) };

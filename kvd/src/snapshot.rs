@@ -1,17 +1,8 @@
-//! A state as a sequence of bytes: what a follower is sent when its entries were discarded. One format, which says
-//! itself what it is, so that a file of it can be kept.
+//! A state as a sequence of bytes: what a follower is sent when its entries were discarded, and what a backup holds.
 //!
-//! ```text
-//! block   length u32 │ crc32c u32 │ kind u8 │ content …     `length` and the checksum are of kind and content
-//! head    kind 1     "kvd snap" │ format u16 │ state format u16 │ cluster 16 │ index u64 │ term u64
-//! pairs   kind 2     table u8 │ { key length u32 │ value length u32 │ key │ value } …
-//! end     kind 3     blocks before this one u64 │ pairs u64 │ SHA-256 of the bytes of all blocks before
-//! ```
-//!
-//! All numbers are little-endian. The head comes first and the end last; between them stand the tables of the state as
-//! they lie in its file (`store.rs`), each in the order of its keys: 1 its own facts,
-//! 2 the rows, 3 the request memory, 4 the changes that are kept, 5 the tombstones, 6 the spans of the changes. A state without its end is no state, and neither is one whose sum does not match:
-//! nothing of it is ever made current.
+//! The bytes are those of [`protocol::snapshot`]: a head, the tables of the state as they lie in its file (`store.rs`), an
+//! end with the sum of all. A state without its end is no state, and neither is one whose sum does not match: nothing of it
+//! is ever made current.
 //!
 //! [`Sending`] reads a view of the store, which is one commit of it: consistent at one position, and in nobody's way.
 //! [`Receiving`] writes a file under a provisional name. Neither knows who carries the blocks.
@@ -26,37 +17,20 @@
     )
 )]
 
-mod block;
 mod receive;
 mod send;
 
-use protocol::{ClusterId, DecodeError};
+use protocol::{ClusterId, DecodeError, snapshot::BlockError};
 use raft::Position;
 
+pub use protocol::snapshot::Head;
+pub(crate) use protocol::snapshot::Table;
+
 pub use self::{
-    block::Head,
     receive::{Progress, Received, Receiver, Receiving},
     send::Sending,
 };
 use crate::state::StateError;
-
-/// Which table a pair belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Table {
-    /// The store's own facts.
-    Meta = 1,
-    /// The rows.
-    Rows = 2,
-    /// The request memory.
-    Requests = 3,
-    /// The changes that are kept.
-    Changes = 4,
-    /// The tombstones of keys whose removal is kept.
-    Deleted = 5,
-    /// The spans of the changes.
-    Spans = 6,
-}
 
 /// Why a state that comes in is not taken. The old one stays as it was.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +58,16 @@ pub enum SnapshotError {
     /// The disk could not take it.
     #[error(transparent)]
     Disk(#[from] StateError),
+}
+
+impl From<BlockError> for SnapshotError {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::Bytes(error) => Self::Block(error),
+            BlockError::Content(why) => Self::Content(why),
+            BlockError::Format { found, known } => Self::Format { found, known },
+        }
+    }
 }
 
 /// What is said of a state that was made current, or was not.

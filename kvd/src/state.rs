@@ -49,7 +49,6 @@ use crate::{
 
 mod error;
 mod flush;
-mod hash;
 pub(crate) mod history;
 mod merge;
 mod past;
@@ -64,6 +63,7 @@ mod write;
 pub use error::StateError;
 pub use flush::{Flush, Flushed};
 use history::{Before, History, Occasion};
+pub(crate) use protocol::stored::hash;
 pub use received::{Install, Installed};
 use requests::{Requests, Verdict};
 use row::{Meta, Row};

@@ -177,9 +177,7 @@ async fn send(
             written = in_time(writer.write(&block)) => written?,
             answer = reader.next(1) => { answer?; return Err(StreamError::Refused) }
         }
-        let micros = u128::from(sent) * 1_000_000 / u128::from(rate.max(1));
-        let earliest = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        tokio::time::sleep(earliest.saturating_sub(began.elapsed())).await;
+        tokio::time::sleep(earliest(sent, rate).saturating_sub(began.elapsed())).await;
     }
     writer.finish();
     // It may take a while to be made current; the connection itself is watched by QUIC.
@@ -188,12 +186,18 @@ async fn send(
     if answer.is_some_and(|answer| *answer == [TAKEN]) { Ok(sent) } else { Err(StreamError::Refused) }
 }
 
+/// When so many bytes may have been sent at the earliest, from the beginning on.
+pub(crate) fn earliest(sent: u64, rate: u64) -> Duration {
+    let micros = u128::from(sent) * 1_000_000 / u128::from(rate.max(1));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
 async fn in_time<T>(what: impl Future<Output = Result<T, TransportError>>) -> Result<T, StreamError> {
     Ok(tokio::time::timeout(PATIENCE, what).await.map_err(|_| StreamError::Stuck)??)
 }
 
 /// Reads the view until it is at its end or nobody wants more.
-fn read_blocks(mut sending: Sending, blocks: &mpsc::Sender<Result<Vec<u8>, SnapshotError>>) {
+pub(crate) fn read_blocks(mut sending: Sending, blocks: &mpsc::Sender<Result<Vec<u8>, SnapshotError>>) {
     loop {
         let block = match sending.next_block() {
             Ok(Some(block)) => Ok(block),
@@ -258,7 +262,7 @@ async fn take(
     gate: &Gate,
 ) -> Result<(), StreamError> {
     let first = in_time(reader.next(SNAPSHOT_BLOCK_BYTES)).await?.ok_or(StreamError::Cut)?;
-    let head = Head::decode(&first)?;
+    let head = Head::decode(&first).map_err(SnapshotError::from)?;
     let number = gate.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let transfer = Transfer(number);
     let (receive, receiving) = oneshot::channel();

@@ -46,6 +46,8 @@ pub(crate) enum Wanted {
     },
     /// A view of all rows, for a scan.
     View,
+    /// The whole state, for a backup.
+    State,
 }
 
 /// All waiting clients of a node.

@@ -244,6 +244,58 @@ fn a_wiped_node_does_not_start_again() {
     assert_eq!(names(home.path()), ["kv-pki", "servers.json"]);
 }
 
+/// The backup that the golden file shows: one key, at revision 3.
+fn backup(home: &Path) -> Vec<u8> {
+    let hex = include_str!("golden/backup.txt").split_whitespace();
+    let bytes: Vec<u8> = hex.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    fs::write(home.join("b.kvsnap"), &bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_backup_makes_a_server_once_and_a_damaged_one_makes_nothing() {
+    let home = home_with("kvd.toml", &loopback(1));
+    let mut bytes = backup(home.path());
+    let restore = || kvd(home.path(), &["restore", "b.kvsnap", "--config", "kvd.toml"]);
+    bytes[99] ^= 1;
+    fs::write(home.path().join("b.kvsnap"), &bytes).unwrap();
+    let damaged = restore();
+    let said = String::from_utf8_lossy(&damaged.stderr);
+    assert!(
+        damaged.status.code() == Some(9) && said.contains("b.kvsnap: no sound backup: at byte 53: "),
+        "{said}"
+    );
+    fs::remove_file(home.path().join("b.kvsnap")).unwrap();
+    assert_eq!(restore().status.code(), Some(12));
+    assert_eq!(names(home.path()), ["kvd.toml"], "nothing was made");
+
+    backup(home.path());
+    let restored = restore();
+    let said = String::from_utf8_lossy(&restored.stdout);
+    assert_eq!(restored.status.code(), Some(0), "{restored:?}");
+    assert!(
+        said.contains("n1: 1 keys of revision 3 of cluster 0707") && said.contains("after 1000000003"),
+        "{said}"
+    );
+    refused(&restore(), &["this server has run already", "started-1"]);
+
+    let mut node = Running::start(command(home.path(), &["run", "--config", "kvd.toml"]));
+    assert!(node.until("opened log and state").contains("applied=1000000003"));
+    node.until("became leader");
+    node.signal("-TERM");
+    assert_eq!(node.ended(), Some(0));
+
+    // One that died is no node.
+    let mark = home.path().join("kv-pki/started-1");
+    let text = fs::read_to_string(&mark).unwrap().replace("\"started\"", "\"restoring\"");
+    fs::write(&mark, text).unwrap();
+    refused(
+        &kvd(home.path(), &["run", "--config", "kvd.toml"]),
+        &["a restore from a backup was begun and did not end"],
+    );
+    assert_eq!(restore().status.code(), Some(0), "and is begun anew");
+}
+
 #[test]
 fn three_processes_at_once_make_one_cluster() {
     let home = home_with("kvd.toml", &loopback(3));

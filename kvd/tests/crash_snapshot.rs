@@ -12,7 +12,9 @@ use kvd::{
     snapshot::{Progress, Received, Sending, SnapshotError},
     state::{Install, Outcome, State, StateLimits, WriteOutcome, view::PageLimits},
 };
-use protocol::{ClusterId, Command, Operation, RequestId, Scan, ScanFrame, history::WindowChange};
+use protocol::{
+    ClusterId, Command, Operation, RequestId, Scan, ScanFrame, history::WindowChange, snapshot::Reader,
+};
 use raft::{Entry, HardState, NodeId, Payload, Persist, Position, Term, Ticket};
 use testkit::disk::SimDisk;
 
@@ -124,6 +126,11 @@ fn what_is_received_is_what_was_sent() {
         let old = filled(&disk, OLD, 40);
         let received = receive(&old, &sent).unwrap().expect("a whole state");
         assert_eq!(received.position(), sender.applied());
+        // Whoever reads it as a backup finds the same.
+        let summary = Reader::new(sent.concat().as_slice()).read_all().unwrap();
+        assert_eq!(summary.head.at, sender.applied());
+        assert_eq!(summary.facts.oldest, sender.kept_history().oldest);
+        assert_eq!(summary.changes, sender.kept_history().changes);
         let mut new = Install::new(received).run().unwrap().into_state();
         assert_eq!((new.applied(), new.received()), (sender.applied(), sender.applied()));
         assert_eq!((new.hash(), new.stamp_ms()), (sender.hash(), sender.stamp_ms()));
@@ -210,6 +217,18 @@ fn a_state_of_another_cluster_is_refused() {
     assert!(matches!(receive(&other, &sent), Err(SnapshotError::OtherCluster { found: CLUSTER })));
 }
 
+fn shown(blocks: &[Vec<u8>]) -> String {
+    let mut shown = String::new();
+    for block in blocks {
+        for line in block.chunks(16) {
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(shown, "{}", hex.join(" ")).unwrap();
+        }
+        shown.push('\n');
+    }
+    shown
+}
+
 #[test]
 fn the_bytes_of_a_state_are_a_promise() {
     let mut sender = state(&made());
@@ -225,15 +244,12 @@ fn the_bytes_of_a_state_are_a_promise() {
     sender.apply(&write(3, Operation::Delete { key: "bye".into() })).unwrap();
     let flushed = sender.begin_flush(0).unwrap().run().unwrap();
     sender.finish_flush(flushed);
-    let mut shown = String::new();
-    for block in blocks(sender.sending().unwrap()) {
-        for line in block.chunks(16) {
-            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(shown, "{}", hex.join(" ")).unwrap();
-        }
-        shown.push('\n');
-    }
-    assert_eq!(shown, include_str!("golden/snapshot.txt"), "\n{shown}");
+    let stream = shown(&blocks(sender.sending().unwrap()));
+    assert_eq!(stream, include_str!("golden/snapshot.txt"), "\n{stream}");
+    let backup = blocks(sender.sending().unwrap().saved_at(1_700_000_000_123));
+    let summary = Reader::new(backup.concat().as_slice()).read_all().unwrap();
+    assert_eq!((summary.keys, summary.changes, summary.facts.saved_ms), (1, 3, Some(1_700_000_000_123)));
+    assert_eq!(shown(&backup), include_str!("golden/backup.txt"), "\n{}", shown(&backup));
 }
 
 fn settings(seed: u64) -> Settings {

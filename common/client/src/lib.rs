@@ -31,6 +31,7 @@ mod nodes;
 mod probe;
 mod race;
 pub mod retry;
+mod save;
 mod scan;
 mod status;
 mod writes;
@@ -51,6 +52,7 @@ use tokio::time::Instant;
 use crate::{call::Call, nodes::Nodes};
 
 pub use error::{EndpointError, EndpointFailure, Error, Outcome};
+pub use save::Saving;
 pub use scan::Pages;
 pub use status::NodeView;
 pub use writes::{Judged, Written};
@@ -150,6 +152,14 @@ impl Client {
     /// the same revision.
     pub fn scan(&self, scan: Scan) -> Pages {
         Pages::new(&self.nodes, scan, self.timeout, self.seed.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The whole state at one revision, as blocks of a backup, which are checked as they come. Nothing is asked before the
+    /// first [`Saving::next`]; memory is bounded by a block.
+    ///
+    /// The budget of a call is for the first block, before which the node writes its state, and again for each further one.
+    pub fn save(&self) -> Saving {
+        Saving::new(&self.nodes, self.timeout, self.seed.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Every endpoint and every member learned of, each with its own view of itself, asked in parallel. A node that

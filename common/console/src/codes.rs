@@ -288,6 +288,14 @@ pub const CODES: &[Code] = &[
         "The message names the line. A row is an object with key or key_b64, and value or value_b64.",
     ),
     code(
+        "KV-0903",
+        "damaged",
+        Exit::Integrity,
+        "A file is no sound backup: a checksum does not match, it was cut off, what it holds contradicts itself, or it never \
+         was one. The message says at which byte and what is wrong.",
+        "Look at another copy with `kvctl snapshot verify`, or save again. Nothing is restored from a damaged one.",
+    ),
+    code(
         "KV-1001",
         "cut_off",
         Exit::Partial,
@@ -296,6 +304,14 @@ pub const CODES: &[Code] = &[
          right; there are more.",
         "Run it again, or go on with --after and the last key, at another revision. A reader that is slow should write to a \
          file first.",
+    ),
+    code(
+        "KV-1002",
+        "save_cut",
+        Exit::Partial,
+        "A backup ended before its end: its connection or its node went, it took longer than a node allows, or it was damaged \
+         on the way. No file was written; what went to stdout has no end and is taken for a backup by nobody.",
+        "Run it again. A reader that is slow should write to a file first: a node waits a minute for each block, an hour for all.",
     ),
     code(
         "KV-1120",
@@ -325,6 +341,13 @@ pub const CODES: &[Code] = &[
         "Standard output or input failed, or a local command could not be run. What the command did on the cluster is \
          done.",
         "Is the disk full that the output goes to?",
+    ),
+    code(
+        "KV-1203",
+        "file_exists",
+        Exit::File,
+        "There is a file at the place of the backup already, or something that is no file. Nothing was asked for.",
+        "Name another file, or replace the one that is there with --force.",
     ),
     code(
         "KV-1301",

@@ -35,6 +35,7 @@ mod ping;
 mod remove;
 mod retention;
 mod revert;
+mod snapshot;
 mod top;
 mod transact;
 mod transfer;
@@ -210,6 +211,8 @@ pub enum Command {
     Export(transfer::Export),
     /// Write the keys and values of a file to the cluster
     Import(transfer::Import),
+    /// Save a backup of the whole state, or look at one
+    Snapshot(snapshot::Snapshot),
     /// Ask every node how it is
     Status(cluster::Status),
     /// Show what the nodes do now, again and again
@@ -264,6 +267,7 @@ impl Command {
             Self::Check(check) => check.prepare(),
             Self::Wait(wait) => wait.prepare(),
             Self::Top(top) => top.prepare(),
+            Self::Snapshot(snapshot) => snapshot.prepare(),
             Self::Context(_)
             | Self::Config(_)
             | Self::Ls(_)
@@ -294,6 +298,7 @@ impl Command {
             Self::Tree(tree) => tree.run(session, out).await,
             Self::Export(export) => export.run(session, out).await,
             Self::Import(import) => import.run(session).await,
+            Self::Snapshot(snapshot) => snapshot.run(session, out).await,
             Self::Del(del) => del.run(session).await,
             Self::Incr(incr) => incr.run(session).await,
             Self::Txn(txn) => txn.run(session).await,
@@ -342,6 +347,7 @@ impl Command {
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
+            | Self::Snapshot(_)
             | Self::Status(_)
             | Self::Top(_)
             | Self::Ping(_)
@@ -368,6 +374,7 @@ impl Command {
             | Self::Tree(_)
             | Self::Export(_)
             | Self::Import(_)
+            | Self::Snapshot(_)
             | Self::Top(_) => true,
             _ => false,
         }
@@ -380,6 +387,7 @@ impl Command {
             Self::Check(check) => check.format(),
             // Its lines are the file.
             Self::Export(export) if export.is_stdout() => Some(Format::Ndjson),
+            Self::Snapshot(snapshot) if snapshot.is_stdout() => Some(Format::Plain),
             // It is JSON in every format.
             Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
             Self::Context(context) if context.is_file() => Some(Format::Plain),
@@ -395,7 +403,8 @@ impl Command {
         match self {
             Self::Check(_) => Some(CHECK_TIMEOUT),
             Self::Wait(_) => Some(WAIT_TIMEOUT),
-            Self::Compact(_) => Some(COMPACT_TIMEOUT),
+            // A save begins with that as well.
+            Self::Compact(_) | Self::Snapshot(_) => Some(COMPACT_TIMEOUT),
             _ => None,
         }
     }
@@ -413,6 +422,7 @@ impl Command {
             Self::Completion(completion) => Some(Ok(completion.report())),
             Self::Man(man) => Some(man.report()),
             Self::Generate(generate) => Some(Ok(generate.report())),
+            Self::Snapshot(snapshot) => snapshot.run_alone(),
             _ => None,
         }
     }

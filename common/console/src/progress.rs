@@ -33,12 +33,24 @@ impl Progress {
         self.rows = self.rows.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes as u64);
         // The clock is not looked at for every row.
-        if self.shown && self.rows.is_multiple_of(64) && self.drawn.elapsed() >= PAUSE {
+        if self.rows.is_multiple_of(64) {
+            self.draw();
+        }
+    }
+
+    fn draw(&mut self) {
+        if self.shown && self.drawn.elapsed() >= PAUSE {
             self.drawn = Instant::now();
             let line = line(self.what, self.rows, self.bytes, self.began.elapsed());
             // Where stderr is gone nobody misses it.
             let _ = write!(io::stderr(), "\r{line}\x1b[K");
         }
+    }
+
+    /// So many rows and bytes by now.
+    pub(crate) fn reached(&mut self, rows: u64, bytes: u64) {
+        (self.rows, self.bytes) = (rows, bytes);
+        self.draw();
     }
 
     /// Takes the line away.

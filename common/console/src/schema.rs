@@ -37,6 +37,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("row", include_str!("schema/row.json")),
     ("schemas", include_str!("schema/schemas.json")),
     ("set", include_str!("schema/set.json")),
+    ("snapshot", include_str!("schema/snapshot.json")),
     ("status", include_str!("schema/status.json")),
     ("top", include_str!("schema/top.json")),
     ("transfer", include_str!("schema/transfer.json")),

@@ -2,7 +2,10 @@
 
 use std::fmt::Debug;
 
-use protocol::{Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, Welcome};
+use protocol::{
+    Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, Welcome,
+    snapshot::SaveFrame,
+};
 
 pub(crate) fn run(bytes: &[u8]) {
     if let Ok(frame) = RequestFrame::decode(bytes) {
@@ -23,6 +26,9 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     if let Ok(frame) = ScanFrame::decode(bytes) {
         survives(&frame, |frame| frame.clone().encode(), ScanFrame::decode);
+    }
+    if let Ok(frame) = SaveFrame::decode(bytes) {
+        survives(&frame, |frame| frame.clone().encode(), SaveFrame::decode);
     }
     if let Ok(frame) = ResponseFrame::decode(bytes) {
         if let Err(refused) = &frame.result {

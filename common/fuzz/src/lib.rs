@@ -11,6 +11,7 @@
 //! | `command` | words for `kvctl`, `kvd`, and a line for `kvshell` | a value or a message |
 //! | `http` | a request for metrics, whole and piece by piece | an answer or a refusal, the same either way |
 //! | `state` | the blocks of a state that a peer sends | it is refused, or whole and opens |
+//! | `backup` | a file of a backup | it is no backup, or can be restored or is refused |
 //! | `rows` | a line of an import, a pattern of keys | exported and read again it is the same |
 //! | `stored` | rows, request ids, identity records | encoded and decoded again they are the same |
 //!
@@ -21,6 +22,7 @@
 //!
 //! A target is a function of its input alone: no clock, no randomness, nothing kept from one input to the next.
 
+mod backup;
 mod client;
 mod command;
 mod config;
@@ -57,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "command", run: command::run },
     Target { name: "http", run: http::run },
     Target { name: "state", run: state::run },
+    Target { name: "backup", run: backup::run },
     Target { name: "rows", run: rows::run },
     Target { name: "stored", run: stored::run },
 ];

@@ -26,6 +26,26 @@ pub(crate) fn block(bytes: &mut [u8]) {
     }
 }
 
+/// Mends the checksum of each block of a backup, as far as their lengths lead, and the sum in the last.
+pub(crate) fn backup(bytes: &mut [u8]) {
+    const END: u8 = 3;
+    let mut at = 0;
+    while let Some(prefix) = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+        let length = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
+        let Some(end) = length.checked_add(8).and_then(|whole| at.checked_add(whole)) else { return };
+        let (before, rest) = bytes.split_at_mut(at);
+        let Some(this) = rest.get_mut(..end - at) else { return };
+        if let Some([_, _, _, _, _, _, _, _, END, counts_and_sum @ ..]) = this.get_mut(..)
+            && counts_and_sum.len() == 48
+        {
+            counts_and_sum[16..]
+                .copy_from_slice(ring::digest::digest(&ring::digest::SHA256, before).as_ref());
+        }
+        block(this);
+        at = end;
+    }
+}
+
 /// Mends the checksums of the entries behind a peer frame's fields.
 pub(crate) fn peer_frame(bytes: &mut [u8]) {
     const ENVELOPE: usize = 48;

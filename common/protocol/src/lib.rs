@@ -9,6 +9,8 @@
 //! | [`request`], [`response`] | client frames |
 //! | [`history`] | how much of the past is kept, and what is shown of it |
 //! | [`scan`] | many rows of one revision, on a stream of their own |
+//! | [`snapshot`] | a whole state as bytes, sent to a follower or saved as a backup |
+//! | [`stored`] | what stands in rows and changes, and the hashes of it |
 //! | [`frame`] | the record of one entry: the same bytes between servers and in the log |
 //! | [`peer`] | frames between servers |
 //! | [`error`] | the refusals a server can answer with |
@@ -38,6 +40,8 @@ mod read;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod snapshot;
+pub mod stored;
 #[cfg(test)]
 mod testing;
 pub mod version;

@@ -42,6 +42,8 @@ pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
 pub const PEER_FRAME_BYTES: usize = 2 * 1024 * 1024;
 /// Longest block of a state that is sent: its largest row, with room.
 pub const SNAPSHOT_BLOCK_BYTES: usize = 1024 * 1024;
+/// Longest frame of a save, length prefix not counted: a block, and what says that it is one.
+pub const SAVE_FRAME_BYTES: usize = SNAPSHOT_BLOCK_BYTES + 16;
 /// Most unary requests one client connection may have unanswered.
 pub const REQUESTS_PER_CONNECTION: usize = 1024;
 /// Longest server name.

@@ -1,5 +1,5 @@
 //! What a client asks. Unary requests share one stream of a connection and are told apart by `id`; a scan has a stream
-//! of its own.
+//! of its own, and so has a save.
 //!
 //! On the stream a frame is a big-endian `u32` length, at most [`limits::CLIENT_FRAME_BYTES`](crate::limits), and
 //! that many bytes of [`RequestFrame`].
@@ -46,6 +46,9 @@ pub enum Request {
     /// Read many keys; it is the only request of its stream, which carries a [`ScanFrame`](crate::ScanFrame) after the
     /// other.
     Scan(Scan),
+    /// The whole state at one revision, as a backup; it is the only request of its stream, which carries a
+    /// [`SaveFrame`](crate::snapshot::SaveFrame) after the other.
+    Save,
     /// What the node asked knows of itself; answered without a quorum. The answer is
     /// [`Response::Status`](crate::Response::Status).
     Status,
@@ -88,6 +91,7 @@ impl RequestFrame {
                 Kind::Get(GetWire { key, stale: consistency == Consistency::Stale, without_value })
             }
             Request::Scan(scan) => Kind::Scan(scan.into()),
+            Request::Save => Kind::Save(SaveWire {}),
             Request::Status => Kind::Status(StatusWire {}),
             Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
             Request::Transfer { to } => Kind::Transfer(TransferWire { to }),
@@ -113,6 +117,7 @@ impl RequestFrame {
                 without_value: get.without_value,
             },
             Kind::Scan(scan) => Request::Scan(scan.try_into()?),
+            Kind::Save(SaveWire {}) => Request::Save,
             Kind::Status(StatusWire {}) => Request::Status,
             Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
             Kind::Transfer(TransferWire { to }) => Request::Transfer { to },
@@ -128,7 +133,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 20, 21, 22")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 20, 21, 22, 23")]
     kind: Option<Kind>,
 }
 
@@ -148,6 +153,8 @@ enum Kind {
     Transfer(TransferWire),
     #[prost(message, tag = "22")]
     Drain(DrainWire),
+    #[prost(message, tag = "23")]
+    Save(SaveWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -170,6 +177,9 @@ struct GetWire {
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct StatusWire {}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct SaveWire {}
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct CompactLogWire {}

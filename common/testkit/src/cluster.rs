@@ -48,6 +48,29 @@ impl Cluster {
         Self::configured(program.into(), addresses, None, tables)
     }
 
+    /// A new cluster whose servers are restored from a backup before their first start, with more arguments for that.
+    ///
+    /// # Panics
+    /// When a server cannot be restored or a process cannot be started.
+    pub fn restored(program: impl Into<PathBuf>, size: usize, backup: &Path, arguments: &[&str]) -> Self {
+        let addresses = (0..size).map(|_| format!("127.0.0.1:{}", free_port()));
+        let addresses = addresses.map(|address| (address.clone(), address)).collect();
+        let mut cluster = Self::laid_out(program.into(), addresses, None, "");
+        for id in 1..=size {
+            let restored = Command::new(&cluster.program)
+                .arg("restore")
+                .arg(backup)
+                .args(["--node", &format!("n{id}"), "--config"])
+                .arg(cluster.folder.path().join("kvd.toml"))
+                .args(arguments)
+                .output()
+                .expect("kvd can be started");
+            assert!(restored.status.success(), "node {id}: {restored:?}");
+        }
+        cluster.revive();
+        cluster
+    }
+
     /// The same behind a proxy, which has a wire for each directed pair of them and of clients; its chances come from
     /// the seed.
     ///
@@ -68,6 +91,18 @@ impl Cluster {
         proxy: Option<Proxy>,
         tables: &str,
     ) -> Self {
+        let mut cluster = Self::laid_out(program, addresses, proxy, tables);
+        cluster.revive();
+        cluster
+    }
+
+    /// The same before any of them runs.
+    fn laid_out(
+        program: PathBuf,
+        addresses: Vec<(String, String)>,
+        proxy: Option<Proxy>,
+        tables: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = format!("[cluster]\nname = \"test\"\n{tables}");
         for ((address, listen), id) in addresses.iter().zip(1..) {
@@ -76,9 +111,7 @@ impl Cluster {
         }
         fs::write(folder.path().join("kvd.toml"), config).expect("the configuration can be written");
         let nodes = addresses.into_iter().map(|(address, _)| Node { address, process: None }).collect();
-        let mut cluster = Self { program, folder, nodes, proxy };
-        cluster.revive();
-        cluster
+        Self { program, folder, nodes, proxy }
     }
 
     /// Starts node `id`, which is down.

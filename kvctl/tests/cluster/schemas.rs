@@ -140,6 +140,9 @@ fn every_document_is_as_its_schema_says() {
     let exported = trial.home().join("all.ndjson");
     golden.holds("export", &["export", exported.to_str().unwrap()]);
     golden.holds("import", &["import", exported.to_str().unwrap()]);
+    let backup = trial.home().join("b.kvsnap");
+    golden.holds("snapshot", &["snapshot", "save", backup.to_str().unwrap()]);
+    golden.holds("snapshot", &["snapshot", "inspect", backup.to_str().unwrap()]);
     golden.holds("exists", &["exists", "k"]);
     golden.holds("get", &["get", "k", "--rev", "0"]);
     golden.holds("history", &["history", "k"]);

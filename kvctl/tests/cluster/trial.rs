@@ -36,7 +36,15 @@ impl Trial {
 
     /// The same with more tables in the configuration.
     pub(crate) fn start_with(size: usize, tables: &str) -> Self {
-        let cluster = Cluster::start_with(programs::path("kvd"), size, tables);
+        Self::over(Cluster::start_with(programs::path("kvd"), size, tables))
+    }
+
+    /// A new cluster out of a backup, that has a leader.
+    pub(crate) fn restored(size: usize, backup: &Path) -> Self {
+        Self::over(Cluster::restored(programs::path("kvd"), size, backup, &[]))
+    }
+
+    fn over(cluster: Cluster) -> Self {
         let trial = Self { cluster, home: tempfile::tempdir().unwrap() };
         trial.eventually("leader", |trial| (trial.kvctl(&["leader"]).code == Some(0)).then_some(()));
         trial

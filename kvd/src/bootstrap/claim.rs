@@ -14,6 +14,7 @@
 //! | none     | both hold the same record    | the mark is written again (certificates moved)|
 //! | starting | each empty or of this start  | the first start is finished                   |
 //! | started  | both hold its record         | start                                         |
+//! | restoring| any                          | refused: the restore is to be done again      |
 //! | any      | anything else                | refused: exit 2, and what to do               |
 //!
 //! A crash between two steps leaves one of the first four rows, so the next start finishes it (docs/bugs.md, 46). Both
@@ -33,9 +34,9 @@ use super::{
 };
 
 /// The record's name in a directory.
-const IDENTITY: &str = "identity";
+pub(super) const IDENTITY: &str = "identity";
 /// The file that is locked.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// The three places.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub(crate) struct Places {
 /// What the configuration says this node is.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
+    /// Its id, unless it was restored from a backup: then a record says so, and its id is derived from this one.
     pub(crate) cluster: ClusterId,
     pub(crate) node: u64,
     /// Sorted.
@@ -57,8 +59,8 @@ pub(crate) struct Wanted {
 /// Keeps other processes out of both directories while it lives.
 #[derive(Debug)]
 pub struct Locks {
-    _log: File,
-    _state: File,
+    pub(super) _log: File,
+    pub(super) _state: File,
 }
 
 /// Changes to the disk are counted here, so that a test can end the process before any of them.
@@ -76,7 +78,11 @@ impl Steps {
         Self { left }
     }
 
-    fn take(&mut self, path: &Path, change: impl FnOnce() -> io::Result<()>) -> Result<(), StartError> {
+    pub(super) fn take(
+        &mut self,
+        path: &Path,
+        change: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), StartError> {
         let done = match self.left.checked_sub(1) {
             Some(left) => {
                 self.left = left;
@@ -121,6 +127,9 @@ fn settle(places: &Places, wanted: &Wanted, steps: &mut Steps) -> Result<Record,
     let written = [(&places.mark, &mark), (&places.log, &log), (&places.state, &state)];
     for (place, record) in written {
         if let Some(record) = record {
+            if record.phase == Phase::Restoring {
+                return Err(StartError::Unrestored(place.clone()));
+            }
             compare(place, record, wanted)?;
         }
     }
@@ -172,7 +181,7 @@ fn finish(places: &Places, record: &Record, steps: &mut Steps) -> Result<Record,
     Ok(started)
 }
 
-fn read(path: &Path) -> Result<Option<Record>, StartError> {
+pub(super) fn read(path: &Path) -> Result<Option<Record>, StartError> {
     let text = files::read_small(path).map_err(|error| StartError::disk(path, &error))?;
     text.map(|text| Record::decode(&text))
         .transpose()
@@ -188,13 +197,14 @@ fn compare(place: &Path, record: &Record, wanted: &Wanted) -> Result<(), StartEr
         let (found, wanted) = (record.voters.clone(), wanted.voters.clone());
         return Err(StartError::OtherVoters { place, found, wanted });
     }
-    if record.cluster != wanted.cluster {
-        return Err(StartError::AnotherCluster { place, found: record.cluster, wanted: wanted.cluster });
+    let expected = record.origin.map_or(wanted.cluster, |origin| origin.cluster(wanted.cluster));
+    if record.cluster != expected {
+        return Err(StartError::AnotherCluster { place, found: record.cluster, wanted: expected });
     }
     Ok(())
 }
 
-fn same(dir: &Path, record: &Record, first: &Record) -> Result<(), StartError> {
+pub(super) fn same(dir: &Path, record: &Record, first: &Record) -> Result<(), StartError> {
     if record.same_start(first) { Ok(()) } else { Err(StartError::AnotherStart(dir.to_owned())) }
 }
 
@@ -205,7 +215,7 @@ fn needed(dir: &Path) -> Result<(), StartError> {
 
 /// A directory for a first start: nothing in it but what an interrupted first start left. A lax mode is mended,
 /// because nothing has been entrusted to it.
-fn unused(dir: &Path) -> Result<(), StartError> {
+pub(super) fn unused(dir: &Path) -> Result<(), StartError> {
     let failed = |error: io::Error| StartError::disk(dir, &error);
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -230,14 +240,14 @@ fn private(dir: &Path) -> Result<(), StartError> {
 }
 
 /// One directory cannot be both, nor lie in the other.
-fn apart(places: &Places) -> Result<(), StartError> {
+pub(super) fn apart(places: &Places) -> Result<(), StartError> {
     if places.log.starts_with(&places.state) || places.state.starts_with(&places.log) {
         return Err(StartError::OneDirectory(places.log.clone()));
     }
     Ok(())
 }
 
-fn lock(dir: &Path) -> Result<File, StartError> {
+pub(super) fn lock(dir: &Path) -> Result<File, StartError> {
     let path = dir.join(LOCK);
     let file = files::open_lock(&path).map_err(|error| StartError::disk(&path, &error))?;
     match file.try_lock() {

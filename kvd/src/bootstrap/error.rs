@@ -60,6 +60,19 @@ pub enum StartError {
          try: mount or restore the directory as it was; if it is lost, the others go on without this node", .0.display()
     )]
     Wiped(PathBuf),
+    /// A restore did not end.
+    #[error(
+        "{}: a restore from a backup was begun and did not end, so what is here is not whole\n  \
+         try: kvd restore again, with the same configuration", .0.display()
+    )]
+    Unrestored(PathBuf),
+    /// A restore over a node that has run.
+    #[error(
+        "{mark}: this server has run already, and a restore makes a new one\n  \
+         try: new directories and a key in another folder; or, if the old cluster is given up for good, move this file and its directories away",
+        mark = .0.display()
+    )]
+    HasRun(PathBuf),
     /// Another server's.
     #[error("{}: belongs to server {found}, not to server {wanted}\n  try: correct --node, the ids or the directories", place.display())]
     AnotherNode {

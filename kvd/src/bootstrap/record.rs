@@ -19,11 +19,15 @@ use serde::Deserialize;
 
 /// Format of the record. A newer one is refused by name.
 const FORMAT: u32 = 1;
+/// Format of the record of a node that was restored from a backup, so that a version that knows nothing of it refuses.
+const FORMAT_RESTORED: u32 = 2;
 
 /// How far the first start came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {
+    /// A restore from a backup is under way: what the directories hold is not whole.
+    Restoring,
     /// The first start is under way; this node has not voted.
     Starting,
     /// The node may have voted: its directories are needed from now on.
@@ -41,6 +45,35 @@ pub(crate) struct Record {
     pub(crate) voters: Vec<u64>,
     /// Makes QUIC's stateless resets recognisable after a restart.
     pub(crate) reset_key: [u8; 64],
+    /// What it was restored from, where it was: part of what makes the cluster's id.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// What a cluster was restored from: a digest of the backup's sum and of the name that was given to the restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin(pub(crate) [u8; 32]);
+
+impl Origin {
+    /// Of a backup with this sum.
+    pub(crate) fn new(sum: &[u8; 32], name: &str) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"kvd origin 1\0");
+        context.update(sum);
+        context.update(name.as_bytes());
+        let mut origin = [0; 32];
+        origin.iter_mut().zip(context.finish().as_ref()).for_each(|(byte, digested)| *byte = *digested);
+        Self(origin)
+    }
+
+    /// The id of the cluster that is restored from it where a new one would have the id `plain`: the same on every server,
+    /// and another for another backup, name, CA or list of servers.
+    pub(crate) fn cluster(self, plain: ClusterId) -> ClusterId {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"kvd restored cluster 1\0");
+        context.update(&plain.0);
+        context.update(&self.0);
+        first_16(context)
+    }
 }
 
 #[derive(Deserialize)]
@@ -53,6 +86,7 @@ struct Text {
     incarnation: String,
     voters: Vec<u64>,
     reset_key: String,
+    origin: Option<String>,
 }
 
 /// The cluster's id: the same on every node that has the same CA and the same first voters. Addresses may change and
@@ -66,6 +100,10 @@ pub(crate) fn cluster_id(ca_fingerprint: &[u8; 32], voters: &[u64]) -> ClusterId
     for id in sorted {
         context.update(&id.to_be_bytes());
     }
+    first_16(context)
+}
+
+fn first_16(context: digest::Context) -> ClusterId {
     let mut id = [0; 16];
     for (byte, digested) in id.iter_mut().zip(context.finish().as_ref()) {
         *byte = *digested;
@@ -79,7 +117,7 @@ impl Record {
         let (mut incarnation, mut reset_key) = ([0; 16], [0; 64]);
         getrandom::fill(&mut incarnation)?;
         getrandom::fill(&mut reset_key)?;
-        Ok(Self { phase: Phase::Starting, cluster, node, incarnation, voters, reset_key })
+        Ok(Self { phase: Phase::Starting, cluster, node, incarnation, voters, reset_key, origin: None })
     }
 
     pub(crate) fn with(&self, phase: Phase) -> Self {
@@ -92,14 +130,18 @@ impl Record {
     }
 
     pub(crate) fn encode(&self) -> String {
+        let format = if self.origin.is_some() { FORMAT_RESTORED } else { FORMAT };
+        let origin =
+            self.origin.map(|origin| format!("origin = \"{}\"\n", hex(&origin.0))).unwrap_or_default();
         let phase = match self.phase {
+            Phase::Restoring => "restoring",
             Phase::Starting => "starting",
             Phase::Started => "started",
         };
         format!(
             "# Written by kvd at the first start of this node. Do not edit, copy or remove.\n\
-             format = {FORMAT}\nphase = \"{phase}\"\ncluster = \"{}\"\nnode = {}\nincarnation = \"{}\"\n\
-             voters = {:?}\nreset_key = \"{}\"\n",
+             format = {format}\nphase = \"{phase}\"\ncluster = \"{}\"\nnode = {}\nincarnation = \"{}\"\n\
+             voters = {:?}\nreset_key = \"{}\"\n{origin}",
             self.cluster,
             self.node,
             hex(&self.incarnation),
@@ -111,9 +153,10 @@ impl Record {
     /// Reads a record; the error says what is wrong with it.
     pub(crate) fn decode(text: &str) -> Result<Self, String> {
         let text: Text = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        if text.format != FORMAT {
-            return Err(format!("its format is {}, this kvd knows {FORMAT}", text.format));
+        if text.format != if text.origin.is_some() { FORMAT_RESTORED } else { FORMAT } {
+            return Err(format!("its format is {}, this kvd knows {FORMAT_RESTORED}", text.format));
         }
+        let origin = text.origin.map(|origin| unhex(&origin).ok_or("its origin is damaged")).transpose()?;
         Ok(Self {
             phase: text.phase,
             cluster: text.cluster.parse().map_err(|_| "its cluster id is damaged")?,
@@ -121,6 +164,7 @@ impl Record {
             incarnation: unhex(&text.incarnation).ok_or("its incarnation is damaged")?,
             voters: text.voters,
             reset_key: unhex(&text.reset_key).ok_or("its reset key is damaged")?,
+            origin: origin.map(Origin),
         })
     }
 }
@@ -160,6 +204,28 @@ mod tests {
         assert!(!Record::fresh(ClusterId([7; 16]), 3, vec![1, 2, 3]).unwrap().same_start(&record));
         assert!(Record::decode(&record.encode().replace("format = 1", "format = 2")).is_err());
         assert!(Record::decode("").is_err());
+    }
+
+    #[test]
+    fn the_record_of_a_restored_node_survives_its_text_and_has_a_format_of_its_own() {
+        let mut record = Record::fresh(ClusterId([7; 16]), 3, vec![1, 2, 3]).unwrap();
+        record.origin = Some(Origin([0xab; 32]));
+        let text = record.with(Phase::Restoring).encode();
+        assert!(text.contains("format = 2") && text.contains("phase = \"restoring\""), "{text}");
+        assert_eq!(Record::decode(&text), Ok(record.with(Phase::Restoring)));
+        assert!(Record::decode(&text.replace("format = 2", "format = 1")).is_err());
+        assert!(Record::decode(&text.replace("abab", "ab")).is_err());
+    }
+
+    #[test]
+    fn a_restored_cluster_is_its_backup_its_name_and_what_any_cluster_is() {
+        let plain = ClusterId([7; 16]);
+        let id = Origin::new(&[1; 32], "").cluster(plain);
+        assert_eq!(id.to_string(), "a061137a19175a3779a2d7220e3bf2df");
+        assert_ne!(id, plain);
+        assert_ne!(id, Origin::new(&[2; 32], "").cluster(plain), "another backup");
+        assert_ne!(id, Origin::new(&[1; 32], "drill").cluster(plain), "another name");
+        assert_ne!(id, Origin::new(&[1; 32], "").cluster(ClusterId([8; 16])), "another CA or other servers");
     }
 
     #[test]

@@ -47,10 +47,13 @@ impl Node {
 
     pub(super) fn serve_reads(&mut self, ids: &[ReadId]) -> Result<(), StateError> {
         for id in ids {
-            let Some(WaitingRead { caller, wanted, .. }) = self.waiting.take_read(*id) else { continue };
+            let Some(WaitingRead { caller, wanted, deadline_ms }) = self.waiting.take_read(*id) else {
+                continue;
+            };
             match wanted {
                 Wanted::Key { key, without_value } => self.look_up(caller, &key, without_value)?,
                 Wanted::View => self.view(caller),
+                Wanted::State => self.save(caller, deadline_ms),
             }
         }
         Ok(())

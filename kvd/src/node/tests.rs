@@ -2,6 +2,7 @@
 
 mod forgetting;
 mod leading;
+mod saving;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -29,6 +30,8 @@ struct Nodes {
     /// What the log was told to discard, and which states that come in are taken or answered at once.
     discards: Vec<crate::log::Discard>,
     taken: Vec<(u64, bool)>,
+    /// How far the backups go that were handed out.
+    saved: Vec<u64>,
     now: Time,
     _folder: tempfile::TempDir,
 }
@@ -60,6 +63,7 @@ impl Nodes {
             slow_disk: None,
             flushes: None,
             discards: Vec::new(),
+            saved: Vec::new(),
             taken: Vec::new(),
             now: Time::default(),
             _folder: folder,
@@ -104,6 +108,7 @@ impl Nodes {
                 self.list[at].handle(Event::Flushed(flushed)).unwrap();
             }
             Action::View { view, .. } => self.views.push(*view),
+            Action::Save { sending, .. } => self.saved.push(sending.head().at.index.0),
             Action::Discard(discard) => self.discards.push(discard),
             Action::ReceiveSnapshot { transfer, .. } => self.taken.push((transfer.0, true)),
             Action::AnswerSnapshot { transfer, .. } => self.taken.push((transfer.0, false)),

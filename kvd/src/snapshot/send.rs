@@ -1,11 +1,9 @@
 //! A view of the store as blocks.
 
+use protocol::snapshot::{End, Filling, Head, SAVED};
 use ring::digest::{Context, SHA256};
 
-use super::{
-    Table,
-    block::{End, Filling, Head},
-};
+use super::Table;
 use crate::{
     instruments::{Mutant, mutant},
     state::StateError,
@@ -22,6 +20,7 @@ pub struct Sending {
     digest: Context,
     blocks: u64,
     pairs: u64,
+    saved_ms: Option<u64>,
 }
 
 enum Stage {
@@ -34,7 +33,15 @@ enum Stage {
 
 impl Sending {
     pub(crate) fn new(view: View) -> Self {
-        Self { view, stage: Stage::Head, digest: Context::new(&SHA256), blocks: 0, pairs: 0 }
+        let digest = Context::new(&SHA256);
+        Self { view, stage: Stage::Head, digest, blocks: 0, pairs: 0, saved_ms: None }
+    }
+
+    /// The same as a backup, which says when it was begun.
+    #[must_use]
+    pub fn saved_at(mut self, wall_ms: u64) -> Self {
+        self.saved_ms = Some(wall_ms);
+        self
     }
 
     /// What it begins with.
@@ -92,7 +99,13 @@ impl Sending {
             return Ok(None);
         }
         let pairs = &mut self.pairs;
+        let mut saved = self.saved_ms.filter(|_| table == Table::Meta);
         self.view.visit(table, after, |key, value| {
+            // In its place among the facts, which have an order.
+            if let Some(wall_ms) = saved.take_if(|_| key > SAVED.as_bytes()) {
+                filling.push(SAVED.as_bytes(), &u128::from(wall_ms).to_le_bytes());
+                *pairs = pairs.saturating_add(1);
+            }
             filling.push(key, value);
             *pairs = pairs.saturating_add(1);
             filling.len() < BLOCK

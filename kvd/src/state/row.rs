@@ -10,53 +10,13 @@
     )
 )]
 
-use protocol::response::Found;
-
-use super::hash;
-
-/// What a row says beside its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Meta {
-    /// The revision that wrote it last.
-    pub(crate) revision: u64,
-    /// The revision that created it.
-    pub(crate) created: u64,
-    /// How often it was written since, from 1.
-    pub(crate) version: u64,
-    /// Hash of key and value ([`hash::operation`] of the set), kept so that an overwrite can take the row out of the
-    /// state's hash without reading the value.
-    pub(crate) content: u64,
-}
+pub(crate) use protocol::stored::Meta;
 
 /// A key's row in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) meta: Meta,
     pub(crate) value: Vec<u8>,
-}
-
-impl Meta {
-    /// Its share of the state's hash.
-    pub(crate) fn element(&self) -> u64 {
-        hash::element(&[self.content, self.revision, self.created, self.version])
-    }
-
-    /// The row as a reader sees it.
-    pub(crate) fn found(&self, value: &[u8]) -> Found {
-        Found { value: value.to_vec(), revision: self.revision, created: self.created, version: self.version }
-    }
-
-    /// Reads the front of a stored row; the rest is the value. `None` when there are too few bytes.
-    pub(crate) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let mut rest = bytes;
-        let mut word = || {
-            let (word, after) = rest.split_first_chunk()?;
-            rest = after;
-            Some(u64::from_le_bytes(*word))
-        };
-        let meta = Self { revision: word()?, created: word()?, version: word()?, content: word()? };
-        Some((meta, rest))
-    }
 }
 
 impl Row {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use client::Settings;
 use protocol::{
     ClusterId, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame, Scan, ScanFrame, Welcome,
-    limits, response::Member,
+    limits, response::Member, snapshot::SaveFrame,
 };
 use transport::{Authority, Connection, Endpoint, FrameReader, FrameWriter, Identity};
 
@@ -37,6 +37,8 @@ pub enum Reaction {
     Drop,
     /// Answers a scan with these and ends its stream.
     Frames(Vec<ScanFrame>),
+    /// Answer to a save: these, and the end of the stream.
+    Blocks(Vec<SaveFrame>),
 }
 
 /// Identities of one CA.
@@ -203,6 +205,12 @@ async fn answer(
             Reaction::Ignore => {}
             Reaction::Drop => {
                 connection.close(transport::CloseCode::Done, "test");
+                return None;
+            }
+            Reaction::Blocks(frames) => {
+                let frames: Vec<_> = frames.into_iter().map(|frame| Bytes::from(frame.encode())).collect();
+                writer.write(&frames).await.ok()?;
+                writer.finish();
                 return None;
             }
             Reaction::Frames(frames) => {

@@ -120,6 +120,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "tree",
             "export",
             "import",
+            "snapshot",
             "status",
             "top",
             "leader",
@@ -192,9 +193,14 @@ fn what_changes_something_is_told_from_what_does_not() {
     ] {
         assert!(changes(line), "{line:?}");
     }
-    for line in
-        [&["get", "k"][..], &["txn", "--then", "get k"], &["export", "f"], &["status"], &["context", "ls"]]
-    {
+    for line in [
+        &["get", "k"][..],
+        &["txn", "--then", "get k"],
+        &["export", "f"],
+        &["snapshot", "save", "/none/f"],
+        &["status"],
+        &["context", "ls"],
+    ] {
         assert!(!changes(line), "{line:?}");
     }
 }

@@ -42,6 +42,7 @@ fn golden() -> Vec<(Request, String)> {
         (Request::Transfer { to: None }, "aa0100".into()),
         (Request::Drain { undo: true }, "b201020801".into()),
         (Request::Drain { undo: false }, "b20100".into()),
+        (Request::Save, "ba0100".into()),
         (Request::Scan(Scan::default()), "3200".into()),
         (Request::Scan(scan), "320e0a01611201621803200128013009".into()),
         (Request::Scan(versions), "32110a016112016218032003280138ac024009".into()),

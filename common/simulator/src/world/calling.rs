@@ -370,7 +370,7 @@ impl World {
                     }
                     return;
                 }
-                Request::Scan(_) | Request::Status | Request::CompactLog => return,
+                Request::Scan(_) | Request::Save | Request::Status | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
         }

@@ -233,6 +233,8 @@ impl World {
             Action::Send(envelope) => self.send(target, envelope),
             Action::Reply { connection, frame } => self.reply(me, connection, frame),
             Action::View { caller, view } => self.begin_scan(target, caller.request, *view),
+            // No client of the simulator asks for a backup.
+            Action::Save { caller: _, sending } => drop(sending),
             Action::Flush(flush) => self.queue_store(target, StoreTask::Flush(flush)),
             Action::Install(install) => self.queue_store(target, StoreTask::Install(install)),
             Action::Retire(state) => drop(state),

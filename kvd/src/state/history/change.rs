@@ -21,15 +21,13 @@
 
 use std::sync::Arc;
 
-use protocol::limits::CHANGE_BYTES;
-
-use crate::state::{
-    hash,
-    row::{Meta, Row},
+pub(crate) use protocol::stored::Replaced;
+use protocol::{
+    limits::CHANGE_BYTES,
+    stored::{DELETED, THERE, change_element as element},
 };
 
-const DELETED: u8 = 1;
-const THERE: u8 = 2;
+use crate::state::row::{Meta, Row};
 
 /// One key written or removed at one revision.
 #[derive(Clone, Debug)]
@@ -127,72 +125,8 @@ impl Change {
     }
 }
 
-/// A change as it lies in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Replaced<'a> {
-    /// Whether it removed the key.
-    pub(crate) deleted: bool,
-    /// The leader's stamp.
-    pub(crate) stamp_ms: u64,
-    /// The leader's clock on the wall.
-    pub(crate) wall_ms: u64,
-    /// The row before, or the revision that had removed the key.
-    pub(crate) before: Result<(Meta, &'a [u8]), u64>,
-}
-
-impl<'a> Replaced<'a> {
-    /// Reads it. `None` when it is no change.
-    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let mut rest = bytes;
-        let [flags] = take(&mut rest)?;
-        let stamp_ms = u64::from_le_bytes(take(&mut rest)?);
-        let wall_ms = u64::from_le_bytes(take(&mut rest)?);
-        let before = if flags & THERE == 0 {
-            let deleted = u64::from_le_bytes(take(&mut rest)?);
-            rest.is_empty().then_some(Err(deleted))?
-        } else {
-            Ok(Meta::split(rest)?)
-        };
-        let known = flags & !(DELETED | THERE) == 0;
-        known.then_some(Self { deleted: flags & DELETED != 0, stamp_ms, wall_ms, before })
-    }
-
-    /// Revision and key of a change, from its place in the store.
-    pub(crate) fn split(place: &[u8]) -> Option<(u64, &[u8])> {
-        let (revision, key) = place.split_first_chunk()?;
-        (!key.is_empty()).then_some((u64::from_be_bytes(*revision), key))
-    }
-
-    /// Its share of the state's hash.
-    pub(crate) fn element(&self, revision: u64, key: &[u8]) -> u64 {
-        let before = self.before.map(|(meta, _)| meta);
-        element(revision, key, self.deleted, (self.stamp_ms, self.wall_ms), before)
-    }
-}
-
 fn counted(key: usize, value: usize) -> u64 {
     u64::try_from(CHANGE_BYTES.saturating_add(key).saturating_add(value)).unwrap_or(u64::MAX)
-}
-
-fn element(
-    revision: u64,
-    key: &[u8],
-    deleted: bool,
-    (stamp, wall): (u64, u64),
-    before: Result<Meta, u64>,
-) -> u64 {
-    let (there, before) = match before {
-        Ok(meta) => (true, meta.element()),
-        Err(deleted) => (false, deleted),
-    };
-    let flags = u64::from(deleted) | u64::from(there) << 1;
-    hash::element(&[revision, hash::words(key), flags, stamp, wall, before])
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*taken)
 }
 
 #[cfg(test)]

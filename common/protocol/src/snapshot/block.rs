@@ -1,17 +1,17 @@
 //! One block: bytes to content and back.
 
-use protocol::{
-    ClusterId, DecodeError,
-    limits::{NUMBER, SNAPSHOT_BLOCK_BYTES},
-    version::SNAPSHOT_FORMAT,
-};
 use raft::{Index, Position, Term};
 
-use super::{SnapshotError, Table};
-use crate::instruments::{Mutant, mutant};
+use super::{BlockError, Table};
+use crate::{
+    ClusterId, DecodeError,
+    limits::{NUMBER, SNAPSHOT_BLOCK_BYTES},
+    version::{SNAPSHOT_FORMAT, STATE_FORMAT},
+};
 
 const MAGIC: &[u8; 8] = b"kvd snap";
-const PREFIX: usize = 8;
+/// What stands before what is covered: its length and its checksum.
+pub(super) const PREFIX: usize = 8;
 const HEAD: u8 = 1;
 const PAIRS: u8 = 2;
 const END: u8 = 3;
@@ -29,23 +29,34 @@ pub struct Head {
 
 /// A block, read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Block<'a> {
+pub enum Block<'a> {
+    /// The first.
     Head(Head),
+    /// Pairs of one table.
     Pairs(Table, Pairs<'a>),
+    /// The last.
     End(End),
 }
 
 /// What stands at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
-    pub(super) blocks: u64,
-    pub(super) pairs: u64,
-    pub(super) sum: [u8; 32],
+pub struct End {
+    /// Blocks before this one.
+    pub blocks: u64,
+    /// Pairs in them.
+    pub pairs: u64,
+    /// SHA-256 of their bytes.
+    pub sum: [u8; 32],
 }
 
 impl Head {
+    /// Of a state in the format of this version, whose last entry is so.
+    pub fn new(cluster: ClusterId, index: u64, term: u64) -> Self {
+        Self { state_format: STATE_FORMAT, cluster, at: Position { index: Index(index), term: Term(term) } }
+    }
+
     /// The block.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut block = begin(HEAD);
         block.extend_from_slice(MAGIC);
         block.extend_from_slice(&SNAPSHOT_FORMAT.to_le_bytes());
@@ -57,16 +68,17 @@ impl Head {
     }
 
     /// Reads the first block of a state.
-    pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
         match Block::decode(bytes)? {
             Block::Head(head) => Ok(head),
-            _ => Err(SnapshotError::Content("the first block is not a head")),
+            _ => Err(BlockError::Content("the first block is not a head")),
         }
     }
 }
 
 impl End {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The block.
+    pub fn encode(&self) -> Vec<u8> {
         let mut block = begin(END);
         block.extend_from_slice(&self.blocks.to_le_bytes());
         block.extend_from_slice(&self.pairs.to_le_bytes());
@@ -76,20 +88,24 @@ impl End {
 }
 
 /// A block of pairs that is being filled.
-pub(super) struct Filling(Vec<u8>);
+pub struct Filling(Vec<u8>);
 
 impl Filling {
-    pub(super) fn new(table: Table) -> Self {
+    /// Of this table.
+    pub fn new(table: Table) -> Self {
         let mut block = begin(PAIRS);
         block.push(table as u8);
         Self(block)
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Its bytes so far; never none, for it has a beginning.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
+    /// Adds a pair.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) {
         for length in [key.len(), value.len()] {
             let length = u32::try_from(length).unwrap_or(u32::MAX);
             self.0.extend_from_slice(&length.to_le_bytes());
@@ -98,7 +114,8 @@ impl Filling {
         self.0.extend_from_slice(value);
     }
 
-    pub(super) fn seal(self) -> Vec<u8> {
+    /// The block.
+    pub fn seal(self) -> Vec<u8> {
         seal(self.0)
     }
 }
@@ -109,7 +126,8 @@ fn begin(kind: u8) -> Vec<u8> {
     block
 }
 
-fn seal(mut block: Vec<u8>) -> Vec<u8> {
+/// Gives a block the length and the checksum of what it holds.
+pub fn seal(mut block: Vec<u8>) -> Vec<u8> {
     let covered = block.get(PREFIX..).unwrap_or_default();
     let length = u32::try_from(covered.len()).unwrap_or(u32::MAX).to_le_bytes();
     let checksum = crc32c::crc32c(covered).to_le_bytes();
@@ -121,7 +139,7 @@ fn seal(mut block: Vec<u8>) -> Vec<u8> {
 
 impl<'a> Block<'a> {
     /// Reads exactly one block.
-    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, SnapshotError> {
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, BlockError> {
         if bytes.len() > SNAPSHOT_BLOCK_BYTES {
             let (size, limit) = (bytes.len(), SNAPSHOT_BLOCK_BYTES);
             return Err(DecodeError::TooLarge { what: "block of a state", size, limit }.into());
@@ -133,7 +151,7 @@ impl<'a> Block<'a> {
         if usize::try_from(length).ok() != Some(rest.len()) {
             return Err(DecodeError::Malformed("length of a block of a state").into());
         }
-        if crc32c::crc32c(rest) != checksum && !mutant(Mutant::SnapshotUnchecked) {
+        if crc32c::crc32c(rest) != checksum {
             return Err(DecodeError::Malformed("checksum of a block of a state").into());
         }
         let [kind] = take(&mut rest).ok_or_else(short)?;
@@ -149,7 +167,7 @@ impl<'a> Block<'a> {
                     5 => Table::Deleted,
                     6 => Table::Spans,
                     _ => {
-                        return Err(SnapshotError::Content("it has a table that this version does not know"));
+                        return Err(BlockError::Content("it has a table that this version does not know"));
                     }
                 };
                 Ok(Block::Pairs(table, Pairs(rest)))
@@ -160,14 +178,14 @@ impl<'a> Block<'a> {
     }
 }
 
-fn head(mut rest: &[u8]) -> Result<Head, SnapshotError> {
+fn head(mut rest: &[u8]) -> Result<Head, BlockError> {
     let short = || DecodeError::Truncated("head of a state");
     if take(&mut rest).ok_or_else(short)? != *MAGIC {
         return Err(DecodeError::Malformed("head of a state").into());
     }
     let found = u16::from_le_bytes(take(&mut rest).ok_or_else(short)?);
     if found != SNAPSHOT_FORMAT {
-        return Err(SnapshotError::Format { found, known: SNAPSHOT_FORMAT });
+        return Err(BlockError::Format { found, known: SNAPSHOT_FORMAT });
     }
     let state_format = u16::from_le_bytes(take(&mut rest).ok_or_else(short)?);
     let cluster = ClusterId(take(&mut rest).ok_or_else(short)?);
@@ -191,10 +209,10 @@ fn end(mut rest: &[u8]) -> Option<End> {
 
 /// The pairs of a block. What is wrong with the bytes is the last item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pairs<'a>(&'a [u8]);
+pub struct Pairs<'a>(&'a [u8]);
 
 impl<'a> Iterator for Pairs<'a> {
-    type Item = Result<(&'a [u8], &'a [u8]), SnapshotError>;
+    type Item = Result<(&'a [u8], &'a [u8]), BlockError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -282,7 +300,7 @@ mod tests {
         };
         assert!(Block::decode(&block(SNAPSHOT_BLOCK_BYTES)).is_ok());
         let over = Block::decode(&block(SNAPSHOT_BLOCK_BYTES + 1)).unwrap_err();
-        assert!(matches!(over, SnapshotError::Block(DecodeError::TooLarge { .. })), "{over}");
+        assert!(matches!(over, BlockError::Bytes(DecodeError::TooLarge { .. })), "{over}");
     }
 
     #[test]

@@ -6,11 +6,12 @@
 //! taken out again, so the hash follows each write at the price of that write. It tells nodes that diverged by
 //! accident apart; it is no defence against somebody who constructs collisions.
 
-use protocol::Operation;
 use ring::digest::{Context, SHA256};
 
+use crate::Operation;
+
 /// Hash of what an operation does. For a set it covers key and value, so it also serves as the row's content hash.
-pub(crate) fn operation(operation: &Operation) -> u64 {
+pub fn operation(operation: &Operation) -> u64 {
     match operation {
         Operation::Set { key, value } => content(key, value),
         Operation::Delete { key } => digest(2, key, &[]),
@@ -19,7 +20,7 @@ pub(crate) fn operation(operation: &Operation) -> u64 {
 }
 
 /// Hash of a row's key and value.
-pub(crate) fn content(key: &[u8], value: &[u8]) -> u64 {
+pub fn content(key: &[u8], value: &[u8]) -> u64 {
     digest(1, key, value)
 }
 
@@ -30,21 +31,20 @@ fn digest(kind: u8, key: &[u8], value: &[u8]) -> u64 {
     context.update(&(key.len() as u64).to_le_bytes());
     context.update(key);
     context.update(value);
-    let mut first = [0; 8];
-    first.copy_from_slice(&context.finish().as_ref()[..8]);
-    u64::from_le_bytes(first)
+    // A digest has 32 bytes.
+    context.finish().as_ref().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 /// Folds the words of one element into the number that is added to the state's hash.
-pub(crate) fn element(words: &[u64]) -> u64 {
+pub fn element(words: &[u64]) -> u64 {
     words.iter().fold(0x6b76_645f_7374_6174, |hash, word| scramble(hash ^ word))
 }
 
 /// Folds bytes into one number, in which their length counts. Like [`element`] it tells apart by accident only.
-pub(crate) fn words(bytes: &[u8]) -> u64 {
+pub fn words(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
+    last.iter_mut().zip(rest).for_each(|(byte, given)| *byte = *given);
     let hash = words.iter().fold(bytes.len() as u64, |hash, word| scramble(hash ^ u64::from_le_bytes(*word)));
     scramble(hash ^ u64::from_le_bytes(last))
 }
