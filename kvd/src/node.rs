@@ -266,6 +266,7 @@ impl Node {
             Request::Transfer { to } => self.transfer(caller, to, deadline_ms),
             Request::Drain { undo } => self.drain(caller, undo, deadline_ms),
             Request::Scan(scan) => self.scan(caller, &scan, deadline_ms),
+            Request::Watch(watch) => self.watch(caller, &watch, deadline_ms),
             Request::Status => {
                 let status = self.status();
                 self.reply(caller, Ok(Response::Status(Box::new(status))));

@@ -47,6 +47,7 @@ use crate::{
     },
 };
 
+pub mod changes;
 mod error;
 mod flush;
 mod hash;

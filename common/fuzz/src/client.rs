@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use protocol::{Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, Welcome};
+use protocol::{Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, WatchFrame, Welcome};
 
 pub(crate) fn run(bytes: &[u8]) {
     if let Ok(frame) = RequestFrame::decode(bytes) {
@@ -19,10 +19,16 @@ pub(crate) fn run(bytes: &[u8]) {
                 "what comes after a key leaves it out"
             );
         }
+        if let Request::Watch(watch) = &frame.request {
+            drop(watch.check().map_err(|error| error.to_string()));
+        }
         survives(&frame, RequestFrame::encode, RequestFrame::decode);
     }
     if let Ok(frame) = ScanFrame::decode(bytes) {
         survives(&frame, |frame| frame.clone().encode(), ScanFrame::decode);
+    }
+    if let Ok(frame) = WatchFrame::decode(bytes) {
+        survives(&frame, |frame| frame.clone().encode(), WatchFrame::decode);
     }
     if let Ok(frame) = ResponseFrame::decode(bytes) {
         if let Err(refused) = &frame.result {

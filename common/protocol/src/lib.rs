@@ -9,6 +9,7 @@
 //! | [`request`], [`response`] | client frames |
 //! | [`history`] | how much of the past is kept, and what is shown of it |
 //! | [`scan`] | many rows of one revision, on a stream of their own |
+//! | [`watch`] | what happens to the keys of a range, on a stream of its own |
 //! | [`frame`] | the record of one entry: the same bytes between servers and in the log |
 //! | [`peer`] | frames between servers |
 //! | [`error`] | the refusals a server can answer with |
@@ -41,6 +42,7 @@ pub mod scan;
 #[cfg(test)]
 mod testing;
 pub mod version;
+pub mod watch;
 
 pub use command::Command;
 pub use error::{DecodeError, Refused};
@@ -50,3 +52,4 @@ pub use peer::PeerFrame;
 pub use request::{Consistency, Request, RequestFrame};
 pub use response::{Decided, NodeStatus, Response, ResponseFrame, Role, Welcome};
 pub use scan::{Scan, ScanFrame};
+pub use watch::{Watch, WatchFrame};

@@ -1,5 +1,5 @@
 //! What a client asks. Unary requests share one stream of a connection and are told apart by `id`; a scan has a stream
-//! of its own.
+//! of its own, and so has a watch.
 //!
 //! On the stream a frame is a big-endian `u32` length, at most [`limits::CLIENT_FRAME_BYTES`](crate::limits), and
 //! that many bytes of [`RequestFrame`].
@@ -10,6 +10,7 @@ use crate::{
     DecodeError, RequestId,
     operation::{Operation, OperationWire},
     scan::{Scan, ScanWire},
+    watch::{Watch, WatchWire},
 };
 
 /// One request with the number its answer will carry and the time the client is prepared to wait.
@@ -46,6 +47,9 @@ pub enum Request {
     /// Read many keys; it is the only request of its stream, which carries a [`ScanFrame`](crate::ScanFrame) after the
     /// other.
     Scan(Scan),
+    /// Be told what happens; it is the only request of its stream, which carries a [`WatchFrame`](crate::WatchFrame) after
+    /// the other.
+    Watch(Watch),
     /// What the node asked knows of itself; answered without a quorum. The answer is
     /// [`Response::Status`](crate::Response::Status).
     Status,
@@ -88,6 +92,7 @@ impl RequestFrame {
                 Kind::Get(GetWire { key, stale: consistency == Consistency::Stale, without_value })
             }
             Request::Scan(scan) => Kind::Scan(scan.into()),
+            Request::Watch(watch) => Kind::Watch(watch.into()),
             Request::Status => Kind::Status(StatusWire {}),
             Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
             Request::Transfer { to } => Kind::Transfer(TransferWire { to }),
@@ -113,6 +118,7 @@ impl RequestFrame {
                 without_value: get.without_value,
             },
             Kind::Scan(scan) => Request::Scan(scan.try_into()?),
+            Kind::Watch(watch) => Request::Watch(watch.into()),
             Kind::Status(StatusWire {}) => Request::Status,
             Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
             Kind::Transfer(TransferWire { to }) => Request::Transfer { to },
@@ -128,7 +134,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 20, 21, 22")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22")]
     kind: Option<Kind>,
 }
 
@@ -142,6 +148,8 @@ enum Kind {
     Status(StatusWire),
     #[prost(message, tag = "6")]
     Scan(ScanWire),
+    #[prost(message, tag = "7")]
+    Watch(WatchWire),
     #[prost(message, tag = "20")]
     CompactLog(CompactLogWire),
     #[prost(message, tag = "21")]

@@ -368,7 +368,7 @@ impl World {
                     }
                     return;
                 }
-                Request::Scan(_) | Request::Status | Request::CompactLog => return,
+                Request::Scan(_) | Request::Watch(_) | Request::Status | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
         }

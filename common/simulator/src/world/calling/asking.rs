@@ -308,6 +308,7 @@ pub(super) fn told(request: &Request) -> String {
             format!("get {} {consistency:?}", String::from_utf8_lossy(key))
         }
         Request::Scan(scan) => format!("scan {scan:?}"),
+        Request::Watch(watch) => format!("watch {watch:?}"),
         Request::Status => "status".to_owned(),
         Request::CompactLog => "compact log".to_owned(),
         Request::Transfer { to } => format!("transfer to {to:?}"),
