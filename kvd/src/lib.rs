@@ -28,3 +28,4 @@ pub mod state;
 mod store;
 mod streaming;
 mod waiting;
+mod watches;
