@@ -15,8 +15,8 @@ use std::{
 use bytes::Bytes;
 use client::Settings;
 use protocol::{
-    ClusterId, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame, Scan, ScanFrame, Welcome,
-    limits, response::Member,
+    ClusterId, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame, Scan, ScanFrame, Watch,
+    WatchFrame, Welcome, limits, response::Member,
 };
 use transport::{Authority, Connection, Endpoint, FrameReader, FrameWriter, Identity};
 
@@ -37,6 +37,8 @@ pub enum Reaction {
     Drop,
     /// Answers a scan with these and ends its stream.
     Frames(Vec<ScanFrame>),
+    /// The same of a watch.
+    Told(Vec<WatchFrame>),
 }
 
 /// Identities of one CA.
@@ -132,6 +134,16 @@ impl Fake {
         seen.iter().filter_map(scan).collect()
     }
 
+    /// The watches that it was asked for.
+    pub fn watches(&self) -> Vec<Watch> {
+        let seen = self.seen.lock().unwrap();
+        let watch = |frame: &RequestFrame| match &frame.request {
+            Request::Watch(watch) => Some(watch.clone()),
+            _ => None,
+        };
+        seen.iter().filter_map(watch).collect()
+    }
+
     /// How many connections it accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -206,6 +218,12 @@ async fn answer(
                 return None;
             }
             Reaction::Frames(frames) => {
+                let frames: Vec<_> = frames.into_iter().map(|frame| Bytes::from(frame.encode())).collect();
+                writer.write(&frames).await.ok()?;
+                writer.finish();
+                return None;
+            }
+            Reaction::Told(frames) => {
                 let frames: Vec<_> = frames.into_iter().map(|frame| Bytes::from(frame.encode())).collect();
                 writer.write(&frames).await.ok()?;
                 writer.finish();
