@@ -21,6 +21,8 @@ mod schemas;
 mod trial;
 #[path = "cluster/waits.rs"]
 mod waits;
+#[path = "cluster/watches.rs"]
+mod watches;
 #[path = "cluster/writes.rs"]
 mod writes;
 

@@ -38,6 +38,7 @@ mod transact;
 mod transfer;
 mod tree;
 mod wait;
+mod watch;
 mod write;
 
 pub use install::contexts::CONTEXT_NAME;
@@ -175,6 +176,7 @@ impl Line {
     pub fn conclude(&self, result: Result<Report, Failure>) -> Result<Report, Failure> {
         match &self.command {
             Command::Check(check) => check.conclude(result),
+            Command::Watch(watch) => watch.conclude(result),
             _ => result,
         }
     }
@@ -200,6 +202,8 @@ pub enum Command {
     History(history::History),
     /// Give a key what it held earlier
     Revert(revert::Revert),
+    /// Show what happens to keys as it happens, or run a command for it
+    Watch(Box<watch::Watch>),
     /// List keys and folders below a prefix
     Ls(tree::Ls),
     /// Draw keys as a tree of folders
@@ -255,6 +259,7 @@ impl Command {
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::History(history) => history.prepare(),
             Self::Revert(revert) => revert.prepare(),
+            Self::Watch(watch) => watch.prepare(),
             Self::Retention(retention) => retention.prepare(),
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
@@ -295,6 +300,7 @@ impl Command {
             Self::Exists(exists) => exists.run(session).await,
             Self::History(history) => history.run(session, out).await,
             Self::Revert(revert) => revert.run(session).await,
+            Self::Watch(watch) => watch.run(session, out).await,
             Self::Retention(retention) => retention.run(session).await,
             Self::Status(status) => status.run(session).await,
             Self::Leader(leader) => leader.run(session).await,
@@ -333,6 +339,7 @@ impl Command {
             Self::Get(_)
             | Self::Exists(_)
             | Self::History(_)
+            | Self::Watch(_)
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
@@ -355,7 +362,12 @@ impl Command {
     pub fn streams(&self) -> bool {
         match self {
             Self::Get(get) => get.streams(),
-            Self::History(_) | Self::Ls(_) | Self::Tree(_) | Self::Export(_) | Self::Import(_) => true,
+            Self::History(_)
+            | Self::Watch(_)
+            | Self::Ls(_)
+            | Self::Tree(_)
+            | Self::Export(_)
+            | Self::Import(_) => true,
             _ => false,
         }
     }

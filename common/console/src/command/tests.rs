@@ -116,6 +116,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "exists",
             "history",
             "revert",
+            "watch",
             "ls",
             "tree",
             "export",
@@ -191,9 +192,14 @@ fn what_changes_something_is_told_from_what_does_not() {
     ] {
         assert!(changes(line), "{line:?}");
     }
-    for line in
-        [&["get", "k"][..], &["txn", "--then", "get k"], &["export", "f"], &["status"], &["context", "ls"]]
-    {
+    for line in [
+        &["get", "k"][..],
+        &["watch", "k"],
+        &["txn", "--then", "get k"],
+        &["export", "f"],
+        &["status"],
+        &["context", "ls"],
+    ] {
         assert!(!changes(line), "{line:?}");
     }
 }
