@@ -10,7 +10,8 @@
 //!            └─ put: what (9, k) replaced
 //! ```
 //!
-//! A [`Stretch`] is of whole revisions and bounded: so many changes are looked at, and the rest of the last revision. Its
+//! A [`Stretch`] is of whole revisions and bounded: so many changes are looked at and so many taken, and the rest of the last
+//! revision. Its
 //! changes are kept in the order of their keys as well, so that many watches find theirs in it without looking at all of
 //! them. How far a watch has come is a [`Place`]: a revision, and how much of the next it has been told already where that
 //! did not fit into a frame.
@@ -72,6 +73,15 @@ impl Place {
     }
 }
 
+/// Bounds of a stretch.
+#[derive(Clone, Copy, Debug)]
+pub struct StretchLimits {
+    /// It ends with the revision with which so many changes were looked at.
+    pub looked: usize,
+    /// It ends with the revision with which so many of them were wanted.
+    pub taken: usize,
+}
+
 /// Bounds of a frame.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameLimits {
@@ -102,7 +112,7 @@ impl View {
         self.history.floor
     }
 
-    /// The changes after a revision of the keys that are `wanted`. Whole revisions, until `most` changes were looked at.
+    /// The changes after a revision of the keys that are `wanted`, whole revisions until a limit is reached.
     ///
     /// # Errors
     /// The store cannot be read, or is not what it was.
@@ -112,11 +122,11 @@ impl View {
     pub fn changes_after(
         &self,
         after: u64,
-        most: usize,
+        limits: StretchLimits,
         wanted: impl Fn(&[u8]) -> bool,
     ) -> Result<Stretch<'_>, StateError> {
         debug_assert!(after >= self.oldest(), "what is trimmed cannot be told");
-        let mut taken = Taken { changes: Vec::new(), looked: 0, most, last: after };
+        let mut taken = Taken { changes: Vec::new(), looked: 0, limits, last: after };
         let through = if self.take_changes(&mut taken, &wanted)? { self.revision } else { taken.last };
         let mut changes = taken.changes;
         let mut by_key: Vec<usize> = (0..changes.len()).collect();
@@ -160,7 +170,7 @@ impl View {
 struct Taken {
     changes: Vec<Changed>,
     looked: usize,
-    most: usize,
+    limits: StretchLimits,
     /// The revision of the change that was looked at last.
     last: u64,
 }
@@ -168,7 +178,8 @@ struct Taken {
 impl Taken {
     /// Looks at one more, unless there were enough and a new revision begins.
     fn has_room(&mut self, revision: u64) -> bool {
-        if self.looked >= self.most && revision != self.last {
+        let full = self.looked >= self.limits.looked || self.changes.len() >= self.limits.taken;
+        if full && revision != self.last {
             return false;
         }
         self.looked += 1;

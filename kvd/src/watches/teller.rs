@@ -25,7 +25,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use protocol::{Watch, WatchFrame, limits::WATCH_SILENCE_MS, watch::Events};
+use protocol::{
+    Watch, WatchFrame,
+    limits::{PAGE_ROWS, WATCH_SILENCE_MS},
+    watch::Events,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -33,13 +37,17 @@ use crate::{
     driver::Input,
     state::{
         StateError,
-        changes::{FrameLimits, Place, Stretch},
+        changes::{FrameLimits, Place, Stretch, StretchLimits},
         view::View,
     },
 };
 
 /// So many changes are looked at in one stretch, and the rest of the last revision.
-const STRETCH: usize = 4096;
+const LOOKED: usize = 4096;
+/// For all who wait: which of them they want is found out then.
+const TURN: StretchLimits = StretchLimits { looked: LOOKED, taken: LOOKED };
+/// For one who is behind: what fits into a frame.
+const OWN: StretchLimits = StretchLimits { looked: LOOKED, taken: PAGE_ROWS };
 /// How long those who are behind are served from one view before those who wait have their turn.
 const ROUNDS: Duration = Duration::from_millis(10);
 /// How often it is looked who has not been told anything for long.
@@ -225,7 +233,7 @@ impl Teller {
             self.seen = view.oldest();
         }
         while self.seen < view.revision() && !self.waiting.is_empty() {
-            let stretch = view.changes_after(self.seen, STRETCH, |_| true)?;
+            let stretch = view.changes_after(self.seen, TURN, |_| true)?;
             let limits = self.limits;
             let concerned = |waiter: &mut Waiter| stretch.concerns(&waiter.watch, waiter.place);
             let concerned: Vec<_> = self.waiting.extract_if(.., concerned).collect();
@@ -256,7 +264,7 @@ impl Teller {
                 continue;
             }
             let watch = &waiter.watch;
-            let stretch = view.changes_after(waiter.place.after, STRETCH, |key| watch.covers(key))?;
+            let stretch = view.changes_after(waiter.place.after, OWN, |key| watch.covers(key))?;
             if stretch.concerns(watch, waiter.place) {
                 tell(&stretch, waiter, &self.limits)?;
                 continue;

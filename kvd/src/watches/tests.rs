@@ -261,3 +261,21 @@ fn those_whose_clients_have_gone_are_forgotten() {
     bench.work(vec![]);
     assert_eq!(bench.heard(&mut kept), (changes(&[("a", 2)]), 2));
 }
+
+#[test]
+fn ten_thousand_watches_share_one_turn_and_only_those_concerned_are_told() {
+    let mut bench = Bench::new();
+    bench.set(&["p0000/first"]);
+    let mut clients: Vec<Client> =
+        (0..WATCHES).map(|at| bench.begin(Watch::prefix(format!("p{at:04}/").as_bytes()))).collect();
+    for client in &mut clients {
+        assert_eq!(bench.heard(client).1, 1);
+    }
+    let keys: Vec<String> = (0..20).map(|at| format!("p{:04}/k", at * 500)).collect();
+    bench.set(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let began = Instant::now();
+    bench.work(vec![]);
+    println!("a turn of 20 changes for {WATCHES} watches: {:?}", began.elapsed());
+    let told = clients.iter_mut().filter_map(|client| client.heard.try_recv().ok()).count();
+    assert_eq!(told, 20);
+}

@@ -7,17 +7,21 @@ use protocol::{
 
 use super::{past::window, *};
 use crate::state::{
-    changes::{FrameLimits, Place},
+    changes::{FrameLimits, Place, StretchLimits},
     view::View,
 };
 
 type Rows = BTreeMap<Vec<u8>, Found>;
 
-const ALL: usize = usize::MAX;
+const ALL: StretchLimits = few(usize::MAX);
 const TINY: FrameLimits = FrameLimits { bytes: 200, events: 2, event: 100_000, previous: 100_000 };
 
+const fn few(looked: usize) -> StretchLimits {
+    StretchLimits { looked, taken: usize::MAX }
+}
+
 /// All that a watch is told, in stretches of so many changes and frames of these limits, with what must hold of each.
-fn told(view: &View, watch: &Watch, after: u64, most: usize, limits: &FrameLimits) -> Vec<Event> {
+fn told(view: &View, watch: &Watch, after: u64, most: StretchLimits, limits: &FrameLimits) -> Vec<Event> {
     let (mut place, mut all) = (Place::after(after), Vec::<Event>::new());
     let mut part = None;
     loop {
@@ -87,7 +91,9 @@ pub(super) fn check(state: &State, states: &[(u64, Rows)], floor: u64) {
             Watch { previous: true, ..Watch::range(b"b", b"e") },
         ] {
             let want = expected(states, &watch, after);
-            for (most, limits) in [(ALL, FrameLimits::default()), (1, TINY), (3, TINY)] {
+            for (most, limits) in
+                [(ALL, FrameLimits::default()), (few(1), TINY), (StretchLimits { taken: 2, ..few(9) }, TINY)]
+            {
                 assert_eq!(
                     told(&state.view(), &watch, after, most, &limits),
                     want,
@@ -167,11 +173,17 @@ fn a_stretch_is_of_whole_revisions_and_bounded() {
     bench.decide(transaction(&["c", "d", "e"], 1));
     bench.set_all(&["f"], "1");
     let view = bench.state.view();
-    let through = |after, most| view.changes_after(after, most, |_| true).unwrap().through();
+    let through = |after, looked| view.changes_after(after, few(looked), |_| true).unwrap().through();
     assert_eq!([through(0, 1), through(0, 2), through(0, 3), through(0, 5)], [1, 2, 3, 3]);
     assert_eq!((through(0, 6), through(3, 1), through(4, 1)), (4, 4, 4));
     // What nobody wants counts as looked at.
-    assert_eq!(view.changes_after(0, 2, |_| false).unwrap().through(), 2);
+    assert_eq!(view.changes_after(0, few(2), |_| false).unwrap().through(), 2);
+    // And what is wanted is bounded for itself.
+    let taken = |taken| {
+        let limits = StretchLimits { taken, ..ALL };
+        view.changes_after(0, limits, |key| key > b"b".as_slice()).unwrap().through()
+    };
+    assert_eq!([taken(1), taken(3), taken(4)], [3, 3, 4]);
 }
 
 #[test]
