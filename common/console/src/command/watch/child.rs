@@ -22,10 +22,11 @@ pub(super) fn run(command: &[OsString], event: &Event) -> Result<Option<u8>, Fai
     child.env("KV_EVENT", if event.found.is_some() { "put" } else { "delete" });
     child.env("KV_REV", event.revision.to_string()).env("KV_KEY_B64", text::base64(&event.key));
     // An environment cannot hold every key.
-    match event.key.contains(&0) {
-        true => child.env_remove("KV_KEY"),
-        false => child.env("KV_KEY", OsStr::from_bytes(&event.key)),
-    };
+    if event.key.contains(&0) {
+        child.env_remove("KV_KEY");
+    } else {
+        child.env("KV_KEY", OsStr::from_bytes(&event.key));
+    }
     let mut child = child.spawn().map_err(|error| cannot_run(program, &error))?;
     if let (Some(mut input), Some(found)) = (child.stdin.take(), &event.found) {
         // A command that does not want to know the value closes it, or ends.
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(script(told, &gone), (None, " YQBi delete 7 \n".to_owned()));
         assert_eq!(script("exit 3", &put).0, Some(3));
         assert_eq!(script("kill -9 $$", &put).0, Some(137));
-        let large = event(b"k", Some(&[b'x'; 512 * 1024]));
+        let large = event(b"k", Some(&vec![b'x'; 512 * 1024]));
         assert_eq!(script("exit 0", &large).0, None, "it need not read");
     }
 
