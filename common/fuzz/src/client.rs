@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use protocol::{Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, WatchFrame, Welcome};
+use protocol::{
+    Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, WatchFrame, Welcome,
+};
 
 pub(crate) fn run(bytes: &[u8]) {
     if let Ok(frame) = RequestFrame::decode(bytes) {
