@@ -29,6 +29,8 @@ mod snapshots;
 mod trial;
 #[path = "cluster/waits.rs"]
 mod waits;
+#[path = "cluster/watches.rs"]
+mod watches;
 #[path = "cluster/writes.rs"]
 mod writes;
 

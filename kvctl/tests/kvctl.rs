@@ -90,6 +90,7 @@ fn help_and_version_go_to_stdout() {
             "exists",
             "history",
             "revert",
+            "watch",
             "ls",
             "tree",
             "export",

@@ -1,7 +1,9 @@
 //! Client connections: frames to events, answers to frames. Nothing is decided here but what a full queue means.
 //!
 //! A connection greets with [`Welcome`] on a stream of its own, then serves the client's streams of requests, at most
-//! [`STREAMS`]; a stream that begins with a scan is that scan's alone ([`scans`]), and so with a save ([`saves`]). Each stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and [`UNSENT_BYTES`] of answers
+//! [`STREAMS`] and those of watches; a stream that begins with a scan is that scan's alone ([`scans`]), and so with a watch
+//! ([`watches`]) and a save ([`saves`]). Each other stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and
+//! [`UNSENT_BYTES`] of answers
 //! that the client has not taken yet.
 
 use std::{
@@ -16,10 +18,10 @@ use std::{
 use bytes::Bytes;
 use protocol::{
     Refused, Request, RequestFrame, Response, ResponseFrame, Welcome,
-    limits::{CLIENT_FRAME_BYTES, REQUESTS_PER_CONNECTION},
+    limits::{CLIENT_FRAME_BYTES, REQUESTS_PER_CONNECTION, WATCHES_PER_CONNECTION},
     response::Member,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use transport::{CloseCode, Connection, FrameReader, FrameWriter, TransportError};
 
 use crate::{
@@ -28,15 +30,32 @@ use crate::{
     metrics::Meters,
     node::Node,
     saves::{self, Saves},
-    scans::{self, Own, Scans},
+    scans::{self, Scans},
+    watches::{self, Watches},
 };
 
-/// Most request streams of one connection.
+/// Most streams of one connection that are no watches.
 const STREAMS: usize = 16;
 /// Most bytes of answers waiting for one client; beyond it its requests are refused as busy.
 const UNSENT_BYTES: usize = 8 * 1024 * 1024;
 /// Most answers written at once.
 const WRITE_BATCH: usize = 256;
+
+/// The places of one connection.
+#[derive(Clone)]
+struct Own {
+    streams: Arc<Semaphore>,
+    scans: scans::Own,
+    watches: watches::Own,
+}
+
+impl Own {
+    /// All are free.
+    fn new() -> Self {
+        let streams = Arc::new(Semaphore::new(STREAMS));
+        Self { streams, scans: scans::Own::new(), watches: watches::Own::new() }
+    }
+}
 
 /// What a new connection is told first.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -49,6 +68,17 @@ impl Greeting {
     pub(crate) fn of(node: &Node) -> Self {
         Self { applied: node.applied(), leader: node.standing().leader }
     }
+
+    /// As of a node that follows.
+    #[cfg(test)]
+    pub(crate) fn led_by(leader: u64) -> Self {
+        Self { applied: 0, leader: Some(raft::NodeId(leader)) }
+    }
+
+    /// Whether the node knows of no leader.
+    pub(crate) fn is_leaderless(&self) -> bool {
+        self.leader.is_none()
+    }
 }
 
 /// What every connection needs from the process.
@@ -60,6 +90,7 @@ pub(crate) struct Door {
     pub(crate) numbers: Arc<AtomicU64>,
     pub(crate) scans: Scans,
     pub(crate) saves: Saves,
+    pub(crate) watches: Watches,
     pub(crate) meters: Arc<Meters>,
 }
 
@@ -159,7 +190,7 @@ async fn converse(connection: &Connection, door: &Door) -> Result<(), TransportE
     loop {
         let (writer, reader) = connection.accept_bi().await?;
         while streams.try_join_next().is_some() {}
-        if streams.len() >= STREAMS {
+        if streams.len() >= STREAMS + WATCHES_PER_CONNECTION {
             connection.close(CloseCode::Limit, "too many request streams");
             return Ok(());
         }
@@ -191,17 +222,7 @@ async fn serve_stream(
 ) {
     let number = door.numbers.fetch_add(1, Relaxed);
     let outcome = match next_request(&mut reader).await {
-        Ok(Some(frame)) => match &frame.request {
-            Request::Scan(scan) => {
-                let scan = scan.clone();
-                scans::serve(writer, (frame, scan), (number, &door.meters), (&door.scans, &own), &door.inputs)
-                    .await
-            }
-            Request::Save => {
-                saves::serve(writer, frame, (number, &door.meters), &door.saves, &door.inputs).await
-            }
-            _ => serve_requests(frame, (writer, reader), number, &door).await,
-        },
+        Ok(Some(frame)) => serve_first(frame, (writer, reader), number, (&door, &own), &connection).await,
         Ok(None) => return,
         Err(error) => Err(error),
     };
@@ -213,6 +234,31 @@ async fn serve_stream(
         }
         tracing::debug!(client = %connection.remote_address(), %error, "stream of a client ended");
     }
+}
+
+async fn serve_first(
+    frame: RequestFrame,
+    (writer, reader): (FrameWriter, FrameReader),
+    number: u64,
+    (door, own): (&Door, &Own),
+    connection: &Connection,
+) -> Result<(), TransportError> {
+    if let Request::Watch(watch) = &frame.request {
+        let (watch, watches) = (watch.clone(), (&door.watches, &own.watches));
+        return watches::serve(writer, (frame, watch), (number, &door.meters), watches, &door.inputs).await;
+    }
+    let Ok(_place) = own.streams.try_acquire() else {
+        connection.close(CloseCode::Limit, "too many request streams");
+        return Ok(());
+    };
+    if let Request::Scan(scan) = &frame.request {
+        let (scan, scans) = (scan.clone(), (&door.scans, &own.scans));
+        return scans::serve(writer, (frame, scan), (number, &door.meters), scans, &door.inputs).await;
+    }
+    if let Request::Save = &frame.request {
+        return saves::serve(writer, frame, (number, &door.meters), &door.saves, &door.inputs).await;
+    }
+    serve_requests(frame, (writer, reader), number, door).await
 }
 
 async fn next_request(reader: &mut FrameReader) -> Result<Option<RequestFrame>, TransportError> {
@@ -250,8 +296,9 @@ async fn read_requests(
     while let Some(frame) = next.take() {
         let id = frame.id;
         replies.load.requests.fetch_add(1, Relaxed);
-        if matches!(frame.request, Request::Scan(_) | Request::Save) {
-            replies.refuse(id, Refused::Invalid("a scan or a save needs a stream of its own".into()));
+        if matches!(frame.request, Request::Scan(_) | Request::Watch(_) | Request::Save) {
+            let why = "a scan, a watch or a save needs a stream of its own";
+            replies.refuse(id, Refused::Invalid(why.into()));
             next = next_request(&mut reader).await?;
             continue;
         }

@@ -27,6 +27,7 @@ use crate::{
     snapshot::Head,
     state::StateError,
     streaming::{Coming, Streaming},
+    watches,
 };
 
 /// Most events handled before the node is asked what to do: a bound on how long a disk or a peer waits.
@@ -61,10 +62,12 @@ pub(crate) enum Input {
     Asked { caller: Caller, frame: RequestFrame, at: Instant },
     /// A peer offers a state.
     Offered { transfer: Transfer, head: Head, coming: Coming },
-    /// A client asks for a scan since `at`; what comes of it goes to `answer`.
+    /// A client asks for a scan or a watch since `at`; the view with which that begins goes to `answer`.
     Scan { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<Answer> },
     /// A client asks for a backup since `at`; what comes of it goes to `answer`.
     Save { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<saves::Answer> },
+    /// Watches want a view of a moment after this revision, when there is one.
+    WatchFrom(u64),
     /// Somebody wants to see the node's numbers.
     Look(oneshot::Sender<Figures>),
     /// The log or the store failed; the loop ends with this.
@@ -83,6 +86,7 @@ pub(crate) struct Queues {
 pub(crate) struct Outputs {
     pub(crate) log: thread_channel::Sender<LogTask>,
     pub(crate) store: thread_channel::Sender<StoreTask>,
+    pub(crate) watches: thread_channel::Sender<watches::Job>,
     /// Carries states to and from other servers.
     pub(crate) streaming: Streaming,
     pub(crate) peers: HashMap<NodeId, PeerSender>,
@@ -101,17 +105,19 @@ pub(crate) struct Driver {
     node: Node,
     outputs: Outputs,
     clients: Streams,
-    /// Scans that the node has not answered; they have places, so there are few.
+    /// Scans and watches that the node has not answered; they have places, so there are not many.
     scans: HashMap<u64, oneshot::Sender<Answer>>,
     /// The same of backups.
     saves: HashMap<u64, oneshot::Sender<saves::Answer>>,
+    /// Watches want a view of a moment after this revision.
+    watched: Option<u64>,
     started: Instant,
 }
 
 impl Driver {
     pub(crate) fn new(node: Node, outputs: Outputs) -> Self {
-        let (scans, saves) = (HashMap::new(), HashMap::new());
-        Self { node, outputs, clients: Streams::new(), scans, saves, started: Instant::now() }
+        let (clients, scans, saves) = (Streams::new(), HashMap::new(), HashMap::new());
+        Self { node, outputs, clients, scans, saves, watched: None, started: Instant::now() }
     }
 
     /// The loop.
@@ -188,6 +194,7 @@ impl Driver {
                 self.outputs.streaming.offered(transfer, coming);
                 self.node.handle(Event::SnapshotOffered { transfer, head })?;
             }
+            Input::WatchFrom(above) => self.watched = Some(above),
             // Whoever asked may have gone.
             Input::Look(answer) => drop(answer.send(self.node.figures())),
             Input::Failed(error) => return Err(error),
@@ -201,7 +208,7 @@ impl Driver {
         self.node.handle(Event::Client { caller, frame })
     }
 
-    /// Whoever waits for a scan or a backup hears of nothing else.
+    /// Whoever waits for a view or a backup hears of nothing else.
     fn reply(&mut self, connection: u64, frame: &ResponseFrame) {
         if let Err(refused) = &frame.result {
             self.outputs.meters.refused(refused);
@@ -248,6 +255,11 @@ impl Driver {
                     (self.outputs.changed)(standing);
                 }
             }
+        }
+        if self.watched.take_if(|above| self.node.applied() > *above).is_some() {
+            let view = Box::new(self.node.look());
+            let shown = self.outputs.watches.send(watches::Job::View(view));
+            shown.map_err(|_| DriverError::ThreadEnded("the watch thread"))?;
         }
         let greeting = crate::clients::Greeting::of(&self.node);
         self.outputs.welcome.send_if_modified(|current| {

@@ -31,3 +31,4 @@ pub mod state;
 mod store;
 mod streaming;
 mod waiting;
+mod watches;

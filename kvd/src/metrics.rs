@@ -37,7 +37,7 @@ use self::meter::{Counter, Gauge, Histogram};
 use crate::event::Standing;
 
 /// Kinds of requests, as the label `kind` names them.
-const KINDS: [&str; 4] = ["write", "get", "scan", "admin"];
+const KINDS: [&str; 5] = ["write", "get", "scan", "watch", "admin"];
 /// Why requests are refused, as the label `reason` names it.
 const REASONS: [&str; 9] = [
     "not_leader",
@@ -69,6 +69,7 @@ pub(crate) struct Meters {
     pub(crate) flush: Histogram,
     pub(crate) clients: Gauge,
     pub(crate) clients_accepted: Counter,
+    pub(crate) watches: Gauge,
     turned_away: [Counter; DOORS.len()],
     peers: BTreeMap<NodeId, Peer>,
     pub(crate) sent: Transfers,
@@ -126,6 +127,7 @@ impl Meters {
             flush: Histogram::default(),
             clients: Gauge::default(),
             clients_accepted: Counter::default(),
+            watches: Gauge::default(),
             turned_away: Default::default(),
             peers: peers.map(|id| (NodeId(id), Peer::default())).collect(),
             sent: Transfers::default(),
@@ -139,7 +141,8 @@ impl Meters {
             Request::Write { .. } => 0,
             Request::Get { .. } => 1,
             Request::Scan(_) => 2,
-            _ => 3,
+            Request::Watch(_) => 3,
+            _ => 4,
         };
         self.requests[kind].add(1);
     }

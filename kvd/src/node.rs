@@ -274,6 +274,7 @@ impl Node {
             Request::Drain { undo } => self.drain(caller, undo, deadline_ms),
             Request::Scan(scan) => self.scan(caller, &scan, deadline_ms),
             Request::Save => self.read(WaitingRead { caller, wanted: Wanted::State, deadline_ms }),
+            Request::Watch(watch) => self.watch(caller, &watch, deadline_ms),
             Request::Status => {
                 let status = self.status();
                 self.reply(caller, Ok(Response::Status(Box::new(status))));

@@ -181,13 +181,26 @@ async fn begin(
         refused
     };
     let places = scans.enter(own).map_err(counted)?;
+    let view = view(frame, (number, meters), Instant::now(), inputs).await?;
+    view.scan(scan, PageLimits::default()).map(|cursor| (cursor, places)).map_err(counted)
+}
+
+/// Asks the node for the view with which a scan or a watch begins.
+pub(crate) async fn view(
+    frame: RequestFrame,
+    (number, meters): (u64, &Meters),
+    at: Instant,
+    inputs: &mpsc::Sender<Input>,
+) -> Answer {
     let (answer, answered) = oneshot::channel();
     let caller = Caller { connection: number, request: frame.id };
-    let asked = inputs.try_send(Input::Scan { caller, frame, at: Instant::now(), answer });
-    asked.map_err(|_| counted(Refused::Busy { what: "the queue of requests".into() }))?;
+    if inputs.try_send(Input::Scan { caller, frame, at, answer }).is_err() {
+        let refused = Refused::Busy { what: "the queue of requests".into() };
+        meters.refused(&refused);
+        return Err(refused);
+    }
     let about_to_end = |_| Err(Refused::Unavailable("the node is about to end".into()));
-    let view = answered.await.unwrap_or_else(about_to_end)?;
-    view.scan(scan, PageLimits::default()).map(|cursor| (cursor, places)).map_err(counted)
+    answered.await.unwrap_or_else(about_to_end)
 }
 
 async fn write_pages(

@@ -34,6 +34,7 @@ use crate::{
     scans::{Job, Scans, run_scans},
     state::StateLimits,
     streaming::{Gate, Streaming},
+    watches::{self, Teller, Watches},
 };
 
 /// Length of a tick. Timeouts are counted in ticks, so it bounds their precision.
@@ -84,7 +85,7 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let (greeting_sender, greeting) = watch::channel(Greeting::of(&node));
 
     let meters = Meters::new(members.peers().map(|peer| peer.id));
-    let threads = Threads::start(log, &done_sender, &meters)?;
+    let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
     let connect = |peer: &Member| {
         let sender = peers::connect(
@@ -104,6 +105,7 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let outputs = Outputs {
         log: threads.log,
         store: threads.store,
+        watches: threads.watches.clone(),
         peers,
         streaming,
         meters: Arc::clone(&meters),
@@ -118,6 +120,7 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         numbers: Arc::default(),
         scans: Scans::new(threads.scans),
         saves: Saves::new(rate),
+        watches: Watches::new(threads.watches),
         meters: Arc::clone(&meters),
     };
     let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters) };
@@ -153,6 +156,7 @@ struct Threads {
     log: thread_channel::Sender<LogTask>,
     store: thread_channel::Sender<StoreTask>,
     scans: thread_channel::Sender<Job>,
+    watches: thread_channel::Sender<watches::Job>,
     log_thread: std::thread::JoinHandle<()>,
 }
 
@@ -161,6 +165,7 @@ impl Threads {
         log: Log,
         done: &mpsc::UnboundedSender<Input>,
         meters: &Arc<Meters>,
+        greeting: watch::Receiver<Greeting>,
     ) -> Result<Self, ServeError> {
         let (log_sender, log_tasks) = thread_channel::channel();
         let (store_sender, store_tasks) = thread_channel::channel();
@@ -172,7 +177,11 @@ impl Threads {
         let (scan_sender, scan_jobs) = thread_channel::channel();
         let scan_done = done.clone();
         spawn("scan", move || run_scans(&scan_jobs, &scan_done))?;
-        Ok(Self { log: log_sender, store: store_sender, scans: scan_sender, log_thread })
+        let (watch_sender, watch_jobs) = thread_channel::channel();
+        let teller = Teller::new(done.clone(), greeting);
+        spawn("watch", move || teller.run(&watch_jobs))?;
+        let (log, store, scans, watches) = (log_sender, store_sender, scan_sender, watch_sender);
+        Ok(Self { log, store, scans, watches, log_thread })
     }
 }
 

@@ -47,6 +47,7 @@ use crate::{
     },
 };
 
+pub mod changes;
 mod error;
 mod flush;
 pub(crate) mod history;

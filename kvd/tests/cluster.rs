@@ -9,6 +9,8 @@ mod leading;
 mod real;
 #[path = "cluster/scans.rs"]
 mod scans;
+#[path = "cluster/watches.rs"]
+mod watches;
 #[path = "cluster/writer.rs"]
 mod writer;
 

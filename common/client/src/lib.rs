@@ -14,7 +14,9 @@
 //! | `writes` | one method for each write |
 //! | `race` | endpoints race, so that a dead one costs a head start |
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
+//! | `stream` | a request that is answered by more than a frame |
 //! | `scan` | many rows of one revision, page by page |
+//! | `watch` | what happens to the keys of a range, without a gap |
 //! | `status` | every node's own view, at once |
 //! | `probe` | one question to exactly one node, once |
 //! | [`mod@bench`] | the closed loop that measures |
@@ -34,6 +36,8 @@ pub mod retry;
 mod save;
 mod scan;
 mod status;
+mod stream;
+mod watch;
 mod writes;
 
 use std::{
@@ -46,7 +50,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Consistency, Request, RequestId, Response, Scan, command::check_key, response::Found};
+use protocol::{Consistency, Request, RequestId, Response, Scan, Watch, command::check_key, response::Found};
 use tokio::time::Instant;
 
 use crate::{call::Call, nodes::Nodes};
@@ -55,6 +59,7 @@ pub use error::{EndpointError, EndpointFailure, Error, Outcome};
 pub use save::Saving;
 pub use scan::Pages;
 pub use status::NodeView;
+pub use watch::{Batch, Watching};
 pub use writes::{Judged, Written};
 
 /// How to reach a cluster.
@@ -160,6 +165,29 @@ impl Client {
     /// The budget of a call is for the first block, before which the node writes its state, and again for each further one.
     pub fn save(&self) -> Saving {
         Saving::new(&self.nodes, self.timeout, self.seed.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Follows what happens to the keys of a range: every change once, in the order in which they happened, and those of one
+    /// revision together. From a revision on that is named, or from now: then everything is seen that was not acknowledged
+    /// before the first [`Watching::next`] was called. Nothing is asked before that.
+    ///
+    /// A watch goes on by itself at another node, or at the same one after its restart, where the node that serves it goes or
+    /// loses its leader. It has no end of its own.
+    ///
+    /// ```no_run
+    /// # async fn follow(client: client::Client) -> Result<(), client::Error> {
+    /// let mut watching = client.watch(protocol::Watch::prefix(b"app/"));
+    /// loop {
+    ///     let batch = watching.next().await?;
+    ///     for event in batch.events {
+    ///         println!("{} {}", event.revision, String::from_utf8_lossy(&event.key));
+    ///     }
+    ///     // Whoever keeps `batch.through` can go on after it at any time, with another client.
+    /// }
+    /// # }
+    /// ```
+    pub fn watch(&self, watch: Watch) -> Watching {
+        Watching::new(&self.nodes, watch, self.timeout, self.seed.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Every endpoint and every member learned of, each with its own view of itself, asked in parallel. A node that

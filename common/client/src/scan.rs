@@ -10,24 +10,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use protocol::{
-    Request, RequestFrame, Scan, ScanFrame, limits,
+    DecodeError, Refused, Request, Scan, ScanFrame,
     scan::{End, Page, Want},
 };
 use tokio::time::{Instant, timeout_at};
-use transport::FrameReader;
 
 use crate::{
-    dial::endpoint_error,
-    error::{EndpointError, Error},
-    link::Link,
+    error::Error,
     nodes::Nodes,
-    retry::{Event, Next, Retry, Target},
+    retry::Target,
+    stream::{Answer, Answers},
 };
-
-/// A node may take so long for its first page before another is asked: it may have many scans.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A scan under way.
 pub struct Pages {
@@ -48,12 +42,22 @@ pub struct Pages {
 
 /// The stream to one node.
 struct Stream {
-    reader: FrameReader,
-    first: Option<ScanFrame>,
+    answers: Answers<ScanFrame>,
     /// What this one was asked, and the rows that it gave.
     asked: Scan,
     given: u64,
-    _link: Link,
+}
+
+impl Answer for ScanFrame {
+    const WHAT: &str = "scan";
+
+    fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode(bytes)
+    }
+
+    fn refused(&self) -> Option<&Refused> {
+        if let Self::Refused(refused) = self { Some(refused) } else { None }
+    }
 }
 
 impl Pages {
@@ -140,7 +144,7 @@ impl Pages {
                     }
                 },
             };
-            match timeout_at(until, stream.next()).await {
+            match timeout_at(until, stream.answers.next()).await {
                 Ok(Ok(frame)) => {
                     self.accept(&mut stream, &frame)?;
                     self.stream = Some(stream);
@@ -236,77 +240,12 @@ impl Pages {
     /// Finds a node that serves what is left, and its first frame.
     async fn open(&mut self, until: Instant) -> Result<Stream, Error> {
         self.seed = self.seed.wrapping_add(1);
-        let mut retry = Retry::read(self.seed);
-        let mut next = Next::Ask(Target::Preferred);
-        loop {
-            let event = match next {
-                Next::Ask(target) => match self.ask(&target, until).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(event) => event,
-                },
-                Next::Wait { pause, then } => {
-                    let soon = Instant::now() + pause;
-                    tokio::time::sleep_until(soon.min(until)).await;
-                    next = Next::Ask(then);
-                    if soon < until {
-                        continue;
-                    }
-                    Event::DeadlinePassed
-                }
-                Next::Fail(error) => return Err(error),
-                Next::Done(_) => unreachable!("a scan is answered by frames of its own"),
-            };
-            next = retry.step(event, until.saturating_duration_since(Instant::now()));
-        }
+        let asked = self.rest();
+        let request = Request::Scan(asked.clone());
+        let answers = Answers::open(&self.nodes, request, self.seed, Target::Preferred, until).await?;
+        self.served_by = answers.node();
+        Ok(Stream { answers, asked, given: 0 })
     }
-
-    async fn ask(&mut self, target: &Target, until: Instant) -> Result<Stream, Event> {
-        let link = self.nodes.reach(target, false, until).await.map_err(Event::Unreachable)?;
-        let address = link.address().clone();
-        let patience = (Instant::now() + PATIENCE).min(until);
-        let opened = timeout_at(patience, open(&link, self.rest(), until)).await;
-        let stream = match opened {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Event::Dropped { address, error }),
-            Err(_) if Instant::now() >= until => return Err(Event::DeadlinePassed),
-            Err(_) => {
-                link.suspect();
-                return Err(Event::Silent { address });
-            }
-        };
-        if let Some(ScanFrame::Refused(refused)) = stream.first {
-            return Err(Event::Answered { address, result: Err(refused) });
-        }
-        self.served_by = link.welcome().node;
-        Ok(stream)
-    }
-}
-
-impl Stream {
-    async fn next(&mut self) -> Result<ScanFrame, EndpointError> {
-        match self.first.take() {
-            Some(first) => Ok(first),
-            None => read(&mut self.reader).await,
-        }
-    }
-}
-
-async fn open(link: &Link, scan: Scan, until: Instant) -> Result<Stream, EndpointError> {
-    let (mut writer, mut reader) = link.stream().await?;
-    let left = until.saturating_duration_since(Instant::now()).as_millis().max(1);
-    let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);
-    let frame = RequestFrame { id: 0, deadline_ms, request: Request::Scan(scan.clone()) };
-    writer.write(&[Bytes::from(frame.encode())]).await.map_err(endpoint_error)?;
-    writer.finish();
-    let first = Some(read(&mut reader).await?);
-    Ok(Stream { reader, first, asked: scan, given: 0, _link: link.clone() })
-}
-
-async fn read(reader: &mut FrameReader) -> Result<ScanFrame, EndpointError> {
-    let dropped = |reason: String| EndpointError::Dropped { reason };
-    let bytes = reader.next(limits::CLIENT_FRAME_BYTES).await.map_err(endpoint_error)?;
-    let bytes = bytes.ok_or_else(|| dropped("the stream ended before the scan".into()))?;
-    ScanFrame::decode(&bytes).map_err(|error| dropped(error.to_string()))
 }
 
 /// How much a page shows.

@@ -272,6 +272,13 @@ pub const CODES: &[Code] = &[
         "Choose another name, or take the place of the old one with --replace.",
     ),
     code(
+        "KV-0830",
+        "other_cluster",
+        Exit::Refused,
+        "The cursor of a watch is of another cluster than the one that is asked. Nothing was shown.",
+        "Is this the context that is meant? Each cluster needs a cursor file of its own.",
+    ),
+    code(
         "KV-0901",
         "no_end",
         Exit::Integrity,
@@ -348,6 +355,21 @@ pub const CODES: &[Code] = &[
         Exit::File,
         "There is a file at the place of the backup already, or something that is no file. Nothing was asked for.",
         "Name another file, or replace the one that is there with --force.",
+    ),
+    code(
+        "KV-1230",
+        "cursor",
+        Exit::File,
+        "The file that was named with --cursor is there and is no cursor of a watch.",
+        "Name another file, or remove this one to begin anew.",
+    ),
+    code(
+        "KV-1231",
+        "exec",
+        Exit::File,
+        "The command of `watch --exec` could not be run; the exit code is 127 where it is not there and 126 where it may not \
+         be run, as of env. The event was not taken for seen.",
+        "Check the path and that it may be executed, then begin again with the same cursor.",
     ),
     code(
         "KV-1301",

@@ -41,6 +41,7 @@ mod transact;
 mod transfer;
 mod tree;
 mod wait;
+mod watch;
 mod write;
 
 pub use install::names::CONTEXT_NAME;
@@ -178,6 +179,7 @@ impl Line {
     pub fn conclude(&self, result: Result<Report, Failure>) -> Result<Report, Failure> {
         match &self.command {
             Command::Check(check) => check.conclude(result),
+            Command::Watch(watch) => watch.conclude(result),
             _ => result,
         }
     }
@@ -203,6 +205,8 @@ pub enum Command {
     History(history::History),
     /// Give a key what it held earlier
     Revert(revert::Revert),
+    /// Show what happens to keys as it happens, or run a command for it
+    Watch(Box<watch::Watch>),
     /// List keys and folders below a prefix
     Ls(tree::Ls),
     /// Draw keys as a tree of folders
@@ -262,6 +266,7 @@ impl Command {
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::History(history) => history.prepare(),
             Self::Revert(revert) => revert.prepare(),
+            Self::Watch(watch) => watch.prepare(),
             Self::Retention(retention) => retention.prepare(),
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
@@ -305,6 +310,7 @@ impl Command {
             Self::Exists(exists) => exists.run(session).await,
             Self::History(history) => history.run(session, out).await,
             Self::Revert(revert) => revert.run(session).await,
+            Self::Watch(watch) => watch.run(session, out).await,
             Self::Retention(retention) => retention.run(session).await,
             Self::Status(status) => status.run(session, out).await,
             Self::Top(top) => top.run(session, out).await,
@@ -344,6 +350,7 @@ impl Command {
             Self::Get(_)
             | Self::Exists(_)
             | Self::History(_)
+            | Self::Watch(_)
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
@@ -370,6 +377,7 @@ impl Command {
             Self::Get(get) => get.streams(),
             Self::Status(status) => status.watch.is_some(),
             Self::History(_)
+            | Self::Watch(_)
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)

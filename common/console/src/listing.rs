@@ -57,6 +57,32 @@ impl<'o, 'a> Listing<'o, 'a> {
 
     /// Adds a row: cells for people, or a document without a schema for programs; only what is wanted is made.
     pub fn row(&mut self, cells: impl FnOnce() -> Vec<String>, document: impl FnOnce() -> Document) {
+        self.add(None, cells, document);
+    }
+
+    /// The same of a row that is of one of several types, which it names in JSON as well.
+    pub fn typed(
+        &mut self,
+        word: &'static str,
+        cells: impl FnOnce() -> Vec<String>,
+        document: impl FnOnce() -> Document,
+    ) {
+        self.add(Some(word), cells, document);
+    }
+
+    /// Adds what is only of interest to whoever reads lines of JSON as they come.
+    pub fn mark(&mut self, word: &'static str, document: impl FnOnce() -> Document) {
+        if self.out.screen.format == Format::Ndjson {
+            self.add(Some(word), Vec::new, document);
+        }
+    }
+
+    fn add(
+        &mut self,
+        word: Option<&'static str>,
+        cells: impl FnOnce() -> Vec<String>,
+        document: impl FnOnce() -> Document,
+    ) {
         match self.out.screen.format {
             Format::Table => self.page.push(cells().iter().map(|cell| text::printable(cell)).collect()),
             Format::Plain => {
@@ -70,10 +96,12 @@ impl<'o, 'a> Listing<'o, 'a> {
                 self.begun = true;
                 self.text += &opening;
                 self.text += before;
-                self.text += &document().to_json();
+                let typed = word.map_or_else(Document::bare, |word| Document::bare().with("type", word));
+                self.text += &typed.followed_by(document()).to_json();
             }
             Format::Ndjson => {
-                let row = Document::new(self.kind.row).with("type", "row").followed_by(document());
+                let row = Document::new(self.kind.row).with("type", word.unwrap_or("row"));
+                let row = row.followed_by(document());
                 self.text += &row.to_json();
                 self.text.push('\n');
             }

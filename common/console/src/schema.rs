@@ -45,4 +45,6 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("txn", include_str!("schema/txn.json")),
     ("version", include_str!("schema/version.json")),
     ("wait", include_str!("schema/wait.json")),
+    ("watch", include_str!("schema/watch.json")),
+    ("watched", include_str!("schema/watched.json")),
 ];

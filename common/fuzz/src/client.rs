@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use protocol::{
-    Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, Welcome,
+    Command, DecodeError, Request, RequestFrame, RequestId, ResponseFrame, ScanFrame, WatchFrame, Welcome,
     snapshot::SaveFrame,
 };
 
@@ -22,6 +22,9 @@ pub(crate) fn run(bytes: &[u8]) {
                 "what comes after a key leaves it out"
             );
         }
+        if let Request::Watch(watch) = &frame.request {
+            drop(watch.check().map_err(|error| error.to_string()));
+        }
         survives(&frame, RequestFrame::encode, RequestFrame::decode);
     }
     if let Ok(frame) = ScanFrame::decode(bytes) {
@@ -29,6 +32,9 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     if let Ok(frame) = SaveFrame::decode(bytes) {
         survives(&frame, |frame| frame.clone().encode(), SaveFrame::decode);
+    }
+    if let Ok(frame) = WatchFrame::decode(bytes) {
+        survives(&frame, |frame| frame.clone().encode(), WatchFrame::decode);
     }
     if let Ok(frame) = ResponseFrame::decode(bytes) {
         if let Err(refused) = &frame.result {

@@ -11,6 +11,7 @@
 //! | [`scan`] | many rows of one revision, on a stream of their own |
 //! | [`snapshot`] | a whole state as bytes, sent to a follower or saved as a backup |
 //! | [`stored`] | what stands in rows and changes, and the hashes of it |
+//! | [`watch`] | what happens to the keys of a range, on a stream of its own |
 //! | [`frame`] | the record of one entry: the same bytes between servers and in the log |
 //! | [`peer`] | frames between servers |
 //! | [`error`] | the refusals a server can answer with |
@@ -45,6 +46,7 @@ pub mod stored;
 #[cfg(test)]
 mod testing;
 pub mod version;
+pub mod watch;
 
 pub use command::Command;
 pub use error::{DecodeError, Refused};
@@ -54,3 +56,4 @@ pub use peer::PeerFrame;
 pub use request::{Consistency, Request, RequestFrame};
 pub use response::{Decided, NodeStatus, Response, ResponseFrame, Role, Welcome};
 pub use scan::{Scan, ScanFrame};
+pub use watch::{Watch, WatchFrame};

@@ -36,6 +36,19 @@ pub const PAGE_BYTES: usize = 128 * 1024;
 pub const PAGE_ROWS: usize = 1024;
 /// Most scans of one client connection.
 pub const SCANS_PER_CONNECTION: usize = 4;
+/// Most watches of one client connection.
+pub const WATCHES_PER_CONNECTION: usize = 48;
+/// A frame of a watch is full when its events have so many bytes, or when there are so many of them ([`PAGE_ROWS`]), or
+/// when the next does not fit under [`WATCH_EVENT_BYTES`].
+pub const WATCH_FRAME_BYTES: usize = 128 * 1024;
+/// What the events of one frame of a watch may have together, each with [`ROW_BYTES`]: more fits into a client frame with all
+/// its numbers.
+pub const WATCH_EVENT_BYTES: usize = 960 * 1024;
+/// Values that one revision replaced, as far as they are shown to one watch: what is beyond is left out, which each event
+/// says.
+pub const WATCH_PREVIOUS_BYTES: usize = 8 * 1024 * 1024;
+/// After so long a silence a watch is told that nothing happened.
+pub const WATCH_SILENCE_MS: u64 = 5_000;
 /// Longest client frame, length prefix not counted.
 pub const CLIENT_FRAME_BYTES: usize = 1024 * 1024;
 /// Longest peer frame, length prefix not counted: one append of the largest size.

@@ -1,5 +1,5 @@
 //! What a client asks. Unary requests share one stream of a connection and are told apart by `id`; a scan has a stream
-//! of its own, and so has a save.
+//! of its own, and so have a watch and a save.
 //!
 //! On the stream a frame is a big-endian `u32` length, at most [`limits::CLIENT_FRAME_BYTES`](crate::limits), and
 //! that many bytes of [`RequestFrame`].
@@ -10,6 +10,7 @@ use crate::{
     DecodeError, RequestId,
     operation::{Operation, OperationWire},
     scan::{Scan, ScanWire},
+    watch::{Watch, WatchWire},
 };
 
 /// One request with the number its answer will carry and the time the client is prepared to wait.
@@ -49,6 +50,9 @@ pub enum Request {
     /// The whole state at one revision, as a backup; it is the only request of its stream, which carries a
     /// [`SaveFrame`](crate::snapshot::SaveFrame) after the other.
     Save,
+    /// Be told what happens; it is the only request of its stream, which carries a [`WatchFrame`](crate::WatchFrame) after
+    /// the other.
+    Watch(Watch),
     /// What the node asked knows of itself; answered without a quorum. The answer is
     /// [`Response::Status`](crate::Response::Status).
     Status,
@@ -92,6 +96,7 @@ impl RequestFrame {
             }
             Request::Scan(scan) => Kind::Scan(scan.into()),
             Request::Save => Kind::Save(SaveWire {}),
+            Request::Watch(watch) => Kind::Watch(watch.into()),
             Request::Status => Kind::Status(StatusWire {}),
             Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
             Request::Transfer { to } => Kind::Transfer(TransferWire { to }),
@@ -118,6 +123,7 @@ impl RequestFrame {
             },
             Kind::Scan(scan) => Request::Scan(scan.try_into()?),
             Kind::Save(SaveWire {}) => Request::Save,
+            Kind::Watch(watch) => Request::Watch(watch.into()),
             Kind::Status(StatusWire {}) => Request::Status,
             Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
             Kind::Transfer(TransferWire { to }) => Request::Transfer { to },
@@ -133,7 +139,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 20, 21, 22, 23")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22, 23")]
     kind: Option<Kind>,
 }
 
@@ -147,6 +153,8 @@ enum Kind {
     Status(StatusWire),
     #[prost(message, tag = "6")]
     Scan(ScanWire),
+    #[prost(message, tag = "7")]
+    Watch(WatchWire),
     #[prost(message, tag = "20")]
     CompactLog(CompactLogWire),
     #[prost(message, tag = "21")]

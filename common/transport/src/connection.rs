@@ -126,6 +126,12 @@ impl FrameWriter {
         let _ = self.stream.finish();
     }
 
+    /// Waits until the far end wants no more of it, or the connection is gone.
+    pub async fn stopped(&self) {
+        // Either way nothing that is written arrives any more.
+        let _ = self.stream.stopped().await;
+    }
+
     /// Gives the stream up: what was not sent is dropped, and the far end learns the code.
     pub fn reset(&mut self, code: CloseCode) {
         // It can only fail when the stream is closed already, which is what is wanted.

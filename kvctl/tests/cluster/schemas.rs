@@ -147,6 +147,9 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("get", &["get", "k", "--rev", "0"]);
     golden.holds("history", &["history", "k"]);
     golden.lines(&["history", "b"]);
+    golden.holds("watched", &["watch", "k", "--from", "0", "--prev", "--until", "1"]);
+    golden.lines(&["watch", "--prefix", "", "--initial", "--until", "2"]);
+    golden.lines(&["watch", "b", "--from", "0", "--until", "1"]);
     golden.holds("revert", &["revert", "k", "--at", "0s"]);
     golden.holds("retention", &["retention"]);
     golden.holds("retention_set", &["retention", "--changes", "1000"]);

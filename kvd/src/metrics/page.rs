@@ -116,6 +116,7 @@ fn requests(page: &mut Page, meters: &Meters, figures: &Figures) {
         "Connections of clients that were let in.",
         meters.clients_accepted.get(),
     );
+    page.gauge("kvd_watches", "Watches that are underway.", meters.watches.get());
     let doors = DOORS.map(|reason| [("reason", reason)]);
     let counts = doors.iter().zip(&meters.turned_away);
     page.counters(

@@ -1,13 +1,14 @@
-//! Reads: looked up at once, or once the core has said that it is safe; a scan reads from a view that is taken then.
+//! Reads: looked up at once, or once the core has said that it is safe; a scan reads from a view that is taken then, and a
+//! watch begins with one.
 
-use protocol::{Consistency, Response, Scan, response::Found};
+use protocol::{Consistency, Response, Scan, Watch, response::Found};
 use raft::{ReadId, Refusal};
 
 use super::{Node, refused};
 use crate::{
     event::{Action, Caller},
     instruments::{Mark, Mutant, mark, mutant},
-    state::StateError,
+    state::{StateError, view::View},
     waiting::{WaitingRead, Wanted},
 };
 
@@ -25,6 +26,24 @@ impl Node {
                 self.read(WaitingRead { caller, wanted: Wanted::View, deadline_ms });
             }
         }
+    }
+
+    /// A watch begins after the revision that it names, or after that of a view which is taken as for a scan: then it misses
+    /// nothing that was not acknowledged before.
+    pub(super) fn watch(&mut self, caller: Caller, watch: &Watch, deadline_ms: u64) {
+        match (watch.check(), watch.after) {
+            (Err(error), _) => {
+                mark(Mark::RequestInvalid);
+                self.reply(caller, Err(refused(&error)));
+            }
+            (Ok(()), Some(_)) => self.view(caller),
+            (Ok(()), None) => self.read(WaitingRead { caller, wanted: Wanted::View, deadline_ms }),
+        }
+    }
+
+    /// All rows and changes at [`Node::applied`], for those who have begun.
+    pub(crate) fn look(&self) -> View {
+        self.state.view()
     }
 
     pub(super) fn view(&mut self, caller: Caller) {

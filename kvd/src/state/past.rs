@@ -161,12 +161,12 @@ impl View {
     }
 
     /// The changes that are not in the store, the older ones first.
-    fn recents(&self) -> impl Iterator<Item = &Recent> {
+    pub(super) fn recents(&self) -> impl Iterator<Item = &Recent> {
         self.frozen.iter().map(|(_, recent)| recent).chain([&self.recent])
     }
 
     /// What a key holds in this view.
-    fn head(&self, key: &[u8]) -> Result<Held, StateError> {
+    pub(super) fn head(&self, key: &[u8]) -> Result<Held, StateError> {
         let overlays = [Some(&self.active), self.frozen.as_ref().map(|(rows, _)| rows)];
         if let Some(slot) = overlays.into_iter().flatten().find_map(|overlay| overlay.get(key)) {
             return Ok(Held::of_slot(slot));
@@ -178,7 +178,7 @@ impl View {
     }
 
     /// The change of a key at a revision, where it is kept.
-    fn change(&self, revision: u64, key: &[u8]) -> Result<Option<Step>, StateError> {
+    pub(super) fn change(&self, revision: u64, key: &[u8]) -> Result<Option<Step>, StateError> {
         if revision <= self.history.floor && !mutant(Mutant::PastReadsTrimmed) {
             return Ok(None);
         }

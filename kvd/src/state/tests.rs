@@ -14,6 +14,7 @@ mod opening;
 mod past;
 mod scanning;
 mod transactions;
+mod watching;
 mod writes;
 
 const CLUSTER: ClusterId = ClusterId([7; 16]);

@@ -15,8 +15,8 @@ use std::{
 use bytes::Bytes;
 use client::Settings;
 use protocol::{
-    ClusterId, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame, Scan, ScanFrame, Welcome,
-    limits, response::Member, snapshot::SaveFrame,
+    ClusterId, Refused, Request, RequestFrame, RequestId, Response, ResponseFrame, Scan, ScanFrame, Watch,
+    WatchFrame, Welcome, limits, response::Member, snapshot::SaveFrame,
 };
 use transport::{Authority, Connection, Endpoint, FrameReader, FrameWriter, Identity};
 
@@ -39,6 +39,8 @@ pub enum Reaction {
     Frames(Vec<ScanFrame>),
     /// Answer to a save: these, and the end of the stream.
     Blocks(Vec<SaveFrame>),
+    /// The same of a watch.
+    Told(Vec<WatchFrame>),
 }
 
 /// Identities of one CA.
@@ -134,6 +136,16 @@ impl Fake {
         seen.iter().filter_map(scan).collect()
     }
 
+    /// The watches that it was asked for.
+    pub fn watches(&self) -> Vec<Watch> {
+        let seen = self.seen.lock().unwrap();
+        let watch = |frame: &RequestFrame| match &frame.request {
+            Request::Watch(watch) => Some(watch.clone()),
+            _ => None,
+        };
+        seen.iter().filter_map(watch).collect()
+    }
+
     /// How many connections it accepted.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -214,6 +226,12 @@ async fn answer(
                 return None;
             }
             Reaction::Frames(frames) => {
+                let frames: Vec<_> = frames.into_iter().map(|frame| Bytes::from(frame.encode())).collect();
+                writer.write(&frames).await.ok()?;
+                writer.finish();
+                return None;
+            }
+            Reaction::Told(frames) => {
                 let frames: Vec<_> = frames.into_iter().map(|frame| Bytes::from(frame.encode())).collect();
                 writer.write(&frames).await.ok()?;
                 writer.finish();

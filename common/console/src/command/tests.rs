@@ -116,6 +116,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "exists",
             "history",
             "revert",
+            "watch",
             "ls",
             "tree",
             "export",
@@ -195,6 +196,7 @@ fn what_changes_something_is_told_from_what_does_not() {
     }
     for line in [
         &["get", "k"][..],
+        &["watch", "k"],
         &["txn", "--then", "get k"],
         &["export", "f"],
         &["snapshot", "save", "/none/f"],

@@ -370,7 +370,11 @@ impl World {
                     }
                     return;
                 }
-                Request::Scan(_) | Request::Save | Request::Status | Request::CompactLog => return,
+                Request::Scan(_)
+                | Request::Watch(_)
+                | Request::Save
+                | Request::Status
+                | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
         }

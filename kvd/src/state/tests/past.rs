@@ -100,6 +100,7 @@ impl Past {
             }
         }
         self.check_versions(state);
+        watching::check(state, &self.states, self.floor);
     }
 
     /// All that is kept of a key, and what it held when that began.

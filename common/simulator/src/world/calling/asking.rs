@@ -309,6 +309,7 @@ pub(super) fn told(request: &Request) -> String {
         }
         Request::Scan(scan) => format!("scan {scan:?}"),
         Request::Save => "save".to_owned(),
+        Request::Watch(watch) => format!("watch {watch:?}"),
         Request::Status => "status".to_owned(),
         Request::CompactLog => "compact log".to_owned(),
         Request::Transfer { to } => format!("transfer to {to:?}"),
