@@ -73,6 +73,7 @@
 extern crate alloc;
 
 mod candidate;
+mod change;
 mod config;
 mod effects;
 mod follower;
@@ -93,8 +94,10 @@ mod status;
 mod transfer;
 mod types;
 
+pub use change::{ChangeRefusal, Edit};
 pub use config::{Config, ConfigError, Restored};
 pub use effects::{Effects, Fetch, Fetched, Persist, SendSnapshot};
+pub use membership::{MemberRole, Membership, MembershipError};
 pub use message::{AppendOutcome, Envelope, Message};
 pub use raft::{Raft, Refusal};
 pub use status::{PeerStatus, RoleName, Status};
