@@ -246,8 +246,10 @@ impl Leader {
         self.farewell = self.farewell.saturating_sub(1);
         let (since, _) = core.log.memberships().latest();
         let peers = &mut self.peers;
-        let gone = |peer: &NodeId| peers.get(peer).is_none_or(|progress| progress.told >= since);
-        let (told, untold): (Vec<_>, Vec<_>) = self.leaving.iter().partition(|peer| gone(peer));
+        let knows = |peer: &&NodeId| {
+            peers.get(peer).is_none_or(|progress| progress.matched() >= since && progress.told >= since)
+        };
+        let (told, untold): (Vec<NodeId>, Vec<NodeId>) = self.leaving.iter().partition(knows);
         if !told.is_empty() {
             mark(Mark::RemovedTold);
         }

@@ -8,7 +8,7 @@
 //!
 //! Counts and switch are those of the process: one simulated cluster a process.
 
-/// Makes the instruments of a crate: `Mark`, `Mutant`, and the four functions over them.
+/// Makes the instruments of a crate: `Mark`, `Mutant`, and the functions over them.
 #[macro_export]
 macro_rules! instruments {
     (
@@ -74,6 +74,12 @@ macro_rules! instruments {
         #[cfg(feature = "mutants")]
         pub fn switch_on(mutant: Mutant) {
             ON.store(mutant as usize + 1, core::sync::atomic::Ordering::Relaxed);
+        }
+
+        /// Switches every bug of this crate off.
+        #[cfg(feature = "mutants")]
+        pub fn switch_off() {
+            ON.store(0, core::sync::atomic::Ordering::Relaxed);
         }
     };
 }
@@ -259,7 +265,9 @@ instruments! {
         MembershipNotUndone: "30: a membership stays in effect when its entry is replaced",
         NewMajorityAlone: "30: while voters change, a majority of the new ones is enough",
         OldMajorityAlone: "30: while voters change, a majority of the old ones is enough",
+        JointSkipped: "30: voters change without a phase in which both sets decide",
         RestartForgetsMembership: "32: memberships that only the log has are forgotten by a restart",
+        StateForgetsMembership: "32: the membership of a state is not taken with it",
         LearnerCounts: "34: a learner counts for a majority",
         LearnerStands: "34: a learner stands for election",
         LearnerRefusesVote: "34: a server that does not know yet that it votes refuses its vote",

@@ -175,7 +175,7 @@ impl Membership {
     /// are the same sets as before, so any two of them overlap, and learners are in none.
     pub(crate) fn toward(&self, target: Self) -> Self {
         assert!(!self.is_joint(), "one change at a time");
-        let joint = target.voters != self.voters;
+        let joint = target.voters != self.voters && !mutant(Mutant::JointSkipped);
         Self { outgoing: if joint { self.voters.clone() } else { Vec::new() }, ..target }
     }
 

@@ -215,5 +215,6 @@ impl Core {
 /// The membership of a state; where it has none, nobody changed it yet, and the founders are in effect.
 pub(crate) fn founded(config: &Config, membership: Option<Membership>) -> Arc<Membership> {
     let founders = || Membership::new(&config.voters, &[]).unwrap_or(Membership::nobody());
-    Arc::new(membership.unwrap_or_else(founders))
+    let known = membership.filter(|_| !mutant(Mutant::StateForgetsMembership));
+    Arc::new(known.unwrap_or_else(founders))
 }
