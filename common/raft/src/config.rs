@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::{
     membership::Membership,
-    types::{Entry, HardState, Index, NodeId, Position},
+    types::{Entry, HardState, Index, NodeId, Payload, Position},
 };
 
 /// Settings of one server. Times are in ticks; the caller decides how long a tick is.
@@ -131,7 +131,16 @@ impl Restored {
             let before = usize::try_from(offset).ok()?.checked_sub(1);
             before.map_or(Some(self.base), |i| self.entries.get(i).map(|entry| entry.position))
         };
+        let applied = |entry: &&Entry| entry.position.index <= self.applied.index;
+        let changed = self.entries.iter().rev().filter(applied).find_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some(&**membership),
+            Payload::Noop | Payload::Command(_) => None,
+        });
         let wrong = [
+            (
+                changed.is_some() && changed != self.membership.as_ref(),
+                "the membership of the state is not the last one that was applied",
+            ),
             (last.term > self.hard.term, "an entry is of a later term than the term and vote"),
             (found(self.applied.index) != Some(self.applied), "what was applied is not in the log"),
             (self.discarded.index > self.base.index, "more was discarded than precedes the entries"),
