@@ -25,6 +25,7 @@
 //! **Whoever asks is answered** (4.1). Votes, pre-votes and appends are not judged by the own membership, which may be
 //! older than the sender's: a new server takes its first entries from a leader that it does not know, and a vote of a
 //! server that does not know yet that it votes may be the one that is missing. What counts is decided by who counts it.
+//! Who may speak to a server at all, the caller has decided before a message comes here.
 //!
 //! **Removed servers.** Who stands is said in [`History::may_stand`](crate::membership::History::may_stand). One that was
 //! removed without learning so asks for pre-votes, and is refused by whoever hears a leader (4.2.3, 9.6). So that this is
@@ -173,7 +174,8 @@ impl Leader {
         if self.transfer.is_some() {
             return Err(ChangeRefusal::Transferring);
         }
-        if !core.log.memberships().is_settled() && !mutant(Mutant::ChangesWhileChanging) {
+        let done = core.log.memberships().is_settled() && !core.membership().is_joint();
+        if !done && !mutant(Mutant::ChangesWhileChanging) {
             return Err(ChangeRefusal::Pending);
         }
         let knows = core.log.term_at(core.commit) == Some(core.term());

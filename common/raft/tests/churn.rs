@@ -84,16 +84,24 @@ fn any(ids: &[NodeId], dice: &mut Dice) -> NodeId {
     ids[usize::try_from(dice.roll(ids.len() as u64)).unwrap_or(0)]
 }
 
-/// Asks a server, mostly one that leads, for a change of one or two members.
-fn change(cluster: &mut Cluster, dice: &mut Dice, reach: &mut Reach, id: NodeId) {
-    let leads = cluster.leader().filter(|_| !dice.one_in(8)).unwrap_or(id.0);
-    if cluster.servers[&NodeId(leads)].raft.is_none() {
-        return;
+/// So many voters and all others out, or learners: sets that need not overlap with those before.
+fn another_set(ids: &[NodeId], dice: &mut Dice) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for &id in ids {
+        match dice.roll(7) {
+            0..3 => edits.extend([Edit::Add(id), Edit::Promote(id)]),
+            3 => edits.extend([Edit::Add(id), Edit::Demote(id)]),
+            _ => edits.extend([Edit::Add(id), Edit::Remove(id)]),
+        }
     }
-    let ids = cluster.ids();
+    edits
+}
+
+/// One or two members change.
+fn a_few(ids: &[NodeId], dice: &mut Dice) -> Vec<Edit> {
     let mut edits = Vec::new();
     for _ in 0..=dice.roll(2) {
-        let (node, other) = (any(&ids, dice), any(&ids, dice));
+        let (node, other) = (any(ids, dice), any(ids, dice));
         match dice.roll(6) {
             0 => edits.push(Edit::Add(node)),
             1 => edits.extend([Edit::Add(node), Edit::Promote(node)]),
@@ -103,6 +111,17 @@ fn change(cluster: &mut Cluster, dice: &mut Dice, reach: &mut Reach, id: NodeId)
             _ => edits.extend([Edit::Add(other), Edit::Promote(other), Edit::Remove(node)]),
         }
     }
+    edits
+}
+
+/// Asks a server, mostly one that leads, for a change.
+fn change(cluster: &mut Cluster, dice: &mut Dice, reach: &mut Reach, id: NodeId) {
+    let leads = cluster.leader().filter(|_| !dice.one_in(8)).unwrap_or(id.0);
+    if cluster.servers[&NodeId(leads)].raft.is_none() {
+        return;
+    }
+    let ids = cluster.ids();
+    let edits = if dice.one_in(2) { another_set(&ids, dice) } else { a_few(&ids, dice) };
     match cluster.raft(leads).change(&edits) {
         Ok(_) => reach.begun += 1,
         Err(_) => reach.refused += 1,
@@ -151,12 +170,24 @@ fn act(cluster: &mut Cluster, dice: &mut Dice, reach: &mut Reach, step: u64) {
             reach.seen.counted.insert(id, 0);
             cluster.pump(id);
         }
-        98 if dice.one_in(4) => cluster.isolate(id.0),
-        99 if dice.one_in(3) => cluster.heal(),
+        98 if dice.one_in(6) => cluster.isolate(id.0),
+        98 if dice.one_in(3) => split(cluster, dice),
+        99 if dice.one_in(2) => cluster.heal(),
         98 => {
             cluster.cut.insert((id, any(&ids, dice)));
         }
         _ => {}
+    }
+}
+
+/// Two parts of the servers hear each other no more.
+fn split(cluster: &mut Cluster, dice: &mut Dice) {
+    let ids = cluster.ids();
+    let (these, those): (Vec<NodeId>, Vec<NodeId>) = ids.iter().partition(|_| dice.one_in(2));
+    for &a in &these {
+        for &b in &those {
+            cluster.cut.extend([(a, b), (b, a)]);
+        }
     }
 }
 

@@ -191,7 +191,7 @@ fn ends_at(step: usize, founders: u64, back: bool, edits: &[Edit]) {
         let Some(envelope) = cluster.network.pop_front() else { break };
         cluster.deliver(envelope);
     }
-    let lost = step % 2 == 0;
+    let lost = step.is_multiple_of(2);
     if lost {
         cluster.network.clear();
     }
