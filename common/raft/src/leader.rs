@@ -6,6 +6,9 @@
 //! as its disk holds the log. Proposals and reads are gathered and leave with the next `effects`, so that many become
 //! one write, one append a follower, one round.
 //!
+//! What followers lack is sent from `replication`, changes of members are made in `change`, and leadership is handed over in
+//! `transfer`.
+//!
 //! A heartbeat says that it leads and nothing about the log: its answer acknowledges a round, never entries.
 
 use alloc::{collections::BTreeMap, vec::Vec};

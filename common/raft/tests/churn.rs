@@ -183,9 +183,9 @@ fn act(cluster: &mut Cluster, dice: &mut Dice, reach: &mut Reach, step: u64) {
 /// Two parts of the servers hear each other no more.
 fn split(cluster: &mut Cluster, dice: &mut Dice) {
     let ids = cluster.ids();
-    let (these, those): (Vec<NodeId>, Vec<NodeId>) = ids.iter().partition(|_| dice.one_in(2));
-    for &a in &these {
-        for &b in &those {
+    let (left, right): (Vec<NodeId>, Vec<NodeId>) = ids.iter().partition(|_| dice.one_in(2));
+    for &a in &left {
+        for &b in &right {
             cluster.cut.extend([(a, b), (b, a)]);
         }
     }
