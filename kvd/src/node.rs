@@ -372,7 +372,7 @@ impl Node {
             Refusal::Busy => Refused::Busy { what: queue.to_owned() },
             // Another server is about to lead: whoever asks again finds it.
             Refusal::Transferring => self.redirect(None),
-            Refusal::NoSuccessor => Refused::Unavailable(refusal.to_string()),
+            Refusal::NoSuccessor | Refusal::NotVoter => Refused::Unavailable(refusal.to_string()),
         };
         self.reply(caller, Err(refused));
     }
@@ -398,7 +398,7 @@ impl Node {
 pub(crate) fn newest_stamp(entries: &[Entry]) -> Option<u64> {
     let command = entries.iter().rev().find_map(|entry| match &entry.payload {
         Payload::Command(bytes) => Command::decode(bytes).ok(),
-        Payload::Noop => None,
+        Payload::Noop | Payload::Membership(_) => None,
     })?;
     Some(command.stamp_ms)
 }

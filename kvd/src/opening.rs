@@ -74,6 +74,7 @@ impl Opened {
         let restored = Restored {
             hard: recovered.hard,
             applied: state.applied(),
+            membership: None,
             base: recovered.base,
             entries: recovered.entries,
             discarded: recovered.discarded,

@@ -227,6 +227,12 @@ impl State {
         assert!(position.term >= self.applied.term, "terms do not fall along the log");
         let applied = match &entry.payload {
             Payload::Noop => None,
+            // This state has no place for it, and would lose it with the log.
+            Payload::Membership(_) => {
+                let source =
+                    protocol::DecodeError::Malformed("a change of members, which this version does not make");
+                return Err(StateError::CannotApply { position, source });
+            }
             Payload::Command(bytes) => {
                 let command = Command::decode(bytes);
                 let command = command.map_err(|source| StateError::CannotApply { position, source })?;

@@ -249,8 +249,7 @@ impl Server {
         self.given.truncate(self.applied);
         let applied = self.on_disk(self.applied as u64).map_or(Position::ZERO, |entry| entry.position);
         let entries = self.entries[self.applied..].to_vec();
-        let restored =
-            Restored { hard: self.hard, applied, base: applied, entries, discarded: Position::ZERO };
+        let restored = Restored { hard: self.hard, applied, base: applied, entries, ..Restored::default() };
         self.raft = start(self.voters, self.starts, restored);
     }
 

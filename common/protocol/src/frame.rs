@@ -10,13 +10,14 @@
 //!                    ╰───── `length` bytes, covered by the checksum ──╯
 //! ```
 //!
-//! All numbers are little-endian. `kind` 1 is the empty entry of a new leader, 2 is a command. `group` is 0 as long
+//! All numbers are little-endian. `kind` 1 is the empty entry of a new leader, 2 is a command, 3 is a membership, whose
+//! bytes the core defines (`common/raft/src/membership/bytes.rs`). `group` is 0 as long
 //! as there is one Raft group. A damaged `length` either does not fit, or moves the end of what the checksum covers;
 //! a region of zeros is never a record, because a record is at least [`HEADER_BYTES`] long.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use raft::{Entry, Index, Payload, Position, Term};
+use raft::{Entry, Index, Membership, Payload, Position, Term};
 
 use crate::{DecodeError, limits, read::Reader};
 
@@ -29,6 +30,7 @@ const FIXED_BYTES: usize = HEADER_BYTES - PREFIX_BYTES;
 
 const KIND_NOOP: u8 = 1;
 const KIND_COMMAND: u8 = 2;
+const KIND_MEMBERSHIP: u8 = 3;
 
 /// Bytes that [`encode_entry`] will append for this entry.
 pub fn entry_bytes(entry: &Entry) -> usize {
@@ -50,10 +52,10 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
     term.copy_from_slice(&entry.position.term.0.to_le_bytes());
 
     out.reserve(entry_bytes(entry));
-    out.extend_from_slice(&record_length(payload).to_le_bytes());
-    out.extend_from_slice(&crc32c::crc32c_append(crc32c::crc32c(&fixed), payload).to_le_bytes());
+    out.extend_from_slice(&record_length(&payload).to_le_bytes());
+    out.extend_from_slice(&crc32c::crc32c_append(crc32c::crc32c(&fixed), &payload).to_le_bytes());
     out.extend_from_slice(&fixed);
-    out.extend_from_slice(payload);
+    out.extend_from_slice(&payload);
 }
 
 /// Reads the record at the start of `bytes` and says how long it is.
@@ -88,15 +90,22 @@ fn decode_covered(covered: &[u8]) -> Result<Entry, DecodeError> {
         (KIND_NOOP, []) => Payload::Noop,
         (KIND_NOOP, _) => return Err(DecodeError::Malformed("empty entry with a payload")),
         (KIND_COMMAND, bytes) => Payload::Command(Arc::from(bytes)),
+        (KIND_MEMBERSHIP, bytes) => {
+            let membership = Membership::decode(bytes);
+            Payload::Membership(Arc::new(
+                membership.map_err(|_| DecodeError::Malformed("membership of an entry"))?,
+            ))
+        }
         _ => return Err(DecodeError::Malformed("unknown kind of entry")),
     };
     Ok(Entry { position, payload })
 }
 
-fn payload(entry: &Entry) -> (u8, &[u8]) {
+fn payload(entry: &Entry) -> (u8, Cow<'_, [u8]>) {
     match &entry.payload {
-        Payload::Noop => (KIND_NOOP, &[]),
-        Payload::Command(bytes) => (KIND_COMMAND, bytes),
+        Payload::Noop => (KIND_NOOP, Cow::Borrowed(&[])),
+        Payload::Command(bytes) => (KIND_COMMAND, Cow::Borrowed(bytes)),
+        Payload::Membership(membership) => (KIND_MEMBERSHIP, Cow::Owned(membership.encode())),
     }
 }
 
@@ -117,6 +126,7 @@ fn checked_length(length: u32) -> Result<usize, DecodeError> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use raft::NodeId;
 
     use super::*;
     use crate::testing::{entries, hex};
@@ -140,6 +150,13 @@ mod tests {
         );
         let noop = Entry { position: Position::new(1, 1), payload: Payload::Noop };
         assert_eq!(hex(&encoded(&noop)), "180000008a6b8808000000000100000001000000000000000100000000000000");
+        let members = Membership::new(&[NodeId(1), NodeId(2)], &[NodeId(3)]).unwrap();
+        let members =
+            Entry { position: Position::new(2, 1), payload: Payload::Membership(Arc::new(members)) };
+        assert_eq!(
+            hex(&encoded(&members)),
+            "340000000713d00c00000000030000000200000000000000010000000000000001020001010000000000000002000000000000000300000000000000"
+        );
     }
 
     #[test]
@@ -171,6 +188,8 @@ mod tests {
         assert_eq!(decode_entry(&group), Err(DecodeError::Malformed("entry of an unknown group")));
         let reserved = resealed(|bytes| bytes[15] = 1);
         assert_eq!(decode_entry(&reserved), Err(DecodeError::Malformed("reserved bytes of an entry")));
+        let members = resealed(|bytes| bytes[12] = KIND_MEMBERSHIP);
+        assert_eq!(decode_entry(&members), Err(DecodeError::Malformed("membership of an entry")));
         let noop = resealed(|bytes| bytes[12] = KIND_NOOP);
         assert_eq!(decode_entry(&noop), Err(DecodeError::Malformed("empty entry with a payload")));
         let nowhere = resealed(|bytes| bytes[16] = 0);

@@ -1,7 +1,7 @@
 //! What the tests of several modules share.
 
 use proptest::prelude::*;
-use raft::{Entry, Payload, Position};
+use raft::{Entry, Membership, NodeId, Payload, Position};
 
 use crate::limits;
 
@@ -27,6 +27,10 @@ pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let payload = prop_oneof![
         Just(Payload::Noop),
         prop::collection::vec(any::<u8>(), 0..64).prop_map(|bytes| Payload::Command(bytes.into())),
+        (1..9_u64, 9..12_u64).prop_map(|(voters, learner)| {
+            let voters: Vec<NodeId> = (1..=voters).map(NodeId).collect();
+            Payload::Membership(Membership::new(&voters, &[NodeId(learner)]).unwrap().into())
+        }),
     ];
     let start = prop_oneof![Just(1), 1..limits::NUMBER / 2];
     (start, 1..limits::NUMBER / 2, prop::collection::vec((payload, 0_u64..3), 0..8)).prop_map(

@@ -4,7 +4,8 @@
 //! entered. So a server that was cut off does not come back with a high term and depose a leader that works. A round
 //! that does not succeed within a randomised timeout starts over from the pre-vote.
 //!
-//! The candidate's own vote counts once it is on its own disk, like anyone's.
+//! The candidate's own vote counts once it is on its own disk, like anyone's; and only if the candidate votes at all, by its
+//! own membership, which also says whose votes are asked for and how many are enough.
 
 use alloc::collections::BTreeSet;
 
@@ -42,7 +43,7 @@ impl Candidate {
         if ballot != Ballot::PreVote {
             core.outbox.set_hard(HardState { term: core.term().next(), vote: Some(me) });
         }
-        for to in core.membership.others(me) {
+        for to in core.membership().electors(me) {
             match ballot {
                 Ballot::PreVote => {
                     let (term, message) = (core.term().next(), Message::PreVote { last });
@@ -97,7 +98,7 @@ impl Candidate {
         if counts && !self.granted.insert(envelope.from) {
             mark(Mark::GrantDoubled);
             if mutant(Mutant::CountsAnswers) {
-                self.granted.extend(core.membership.others(envelope.from));
+                self.granted.extend(core.membership().electors(envelope.from));
             }
         }
         self.verdict(core)
@@ -114,7 +115,7 @@ impl Candidate {
     /// What a majority of grants leads to.
     pub(crate) fn verdict(&self, core: &Core) -> Next {
         match self.ballot {
-            _ if !core.membership.is_quorum(&self.granted) => Next::Stay,
+            _ if !core.membership().is_quorum(&self.granted) => Next::Stay,
             Ballot::PreVote => Next::Campaign(Ballot::Vote),
             Ballot::Vote | Ballot::Handed => Next::Lead,
         }

@@ -3,14 +3,18 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::types::{Entry, HardState, Index, NodeId, Position};
+use crate::{
+    membership::Membership,
+    types::{Entry, HardState, Index, NodeId, Payload, Position},
+};
 
 /// Settings of one server. Times are in ticks; the caller decides how long a tick is.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This server.
     pub id: NodeId,
-    /// All voters, this server among them.
+    /// The founders: who votes until the log or a state says otherwise, this server among them. Empty for a server that joins
+    /// a cluster: it waits for a leader to tell it who is in there.
     pub voters: Vec<NodeId>,
     /// Shortest election timeout; each timeout is drawn from `election_ticks..2 * election_ticks`.
     pub election_ticks: u32,
@@ -46,6 +50,9 @@ pub struct Restored {
     pub hard: HardState,
     /// What the state machine has applied durably.
     pub applied: Position,
+    /// The membership that the state machine has at `applied`: that of the last [`Payload::Membership`](crate::Payload)
+    /// it applied, or that came with a state it received. Nothing when there was none: then the founders are in effect.
+    pub membership: Option<Membership>,
     /// The position just before `entries`: not later than `applied`.
     pub base: Position,
     /// The log after `base`, contiguous; everything after `applied` is here.
@@ -90,8 +97,9 @@ impl Config {
         ];
         let wrong = [
             (listed(NodeId(0)) > 0, "zero is not a server"),
-            (listed(self.id) == 0, "this server is not among the voters"),
+            (!self.voters.is_empty() && listed(self.id) == 0, "this server is not among the voters"),
             (self.voters.iter().any(|&voter| listed(voter) > 1), "a voter is listed twice"),
+            (self.voters.len() > Membership::MOST, "there are too many voters"),
             (self.heartbeat_ticks == 0, "the heartbeat takes at least one tick"),
             (self.election_ticks <= self.heartbeat_ticks, "the election timeout must exceed the heartbeat"),
             (self.election_ticks > 1 << 30, "the election timeout is too long"),
@@ -123,7 +131,16 @@ impl Restored {
             let before = usize::try_from(offset).ok()?.checked_sub(1);
             before.map_or(Some(self.base), |i| self.entries.get(i).map(|entry| entry.position))
         };
+        let applied = |entry: &&Entry| entry.position.index <= self.applied.index;
+        let changed = self.entries.iter().rev().filter(applied).find_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some(&**membership),
+            Payload::Noop | Payload::Command(_) => None,
+        });
         let wrong = [
+            (
+                changed.is_some() && changed != self.membership.as_ref(),
+                "the membership of the state is not the last one that was applied",
+            ),
             (last.term > self.hard.term, "an entry is of a later term than the term and vote"),
             (found(self.applied.index) != Some(self.applied), "what was applied is not in the log"),
             (self.discarded.index > self.base.index, "more was discarded than precedes the entries"),

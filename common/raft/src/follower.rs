@@ -76,9 +76,13 @@ impl Follower {
 
     /// Time passes; too long a silence ends in a campaign. Alone, there is nobody to wait for.
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
-        self.elapsed += 1;
+        // Who never stands may wait for longer than there are numbers.
+        self.elapsed = self.elapsed.saturating_add(1);
         let patience = if core.reluctant { self.timeout * RELUCTANCE } else { self.timeout };
-        if (self.elapsed >= patience || core.membership.is_single()) && !core.installing {
+        let due = self.elapsed >= patience || core.membership().is_alone(core.config.id);
+        if due && !core.may_stand() {
+            mark(Mark::StaysWithoutVote);
+        } else if due && !core.installing {
             let spends = mutant(Mutant::SpendsTermsAtOnce);
             return Next::Campaign(if spends { Ballot::Vote } else { Ballot::PreVote });
         }
@@ -115,7 +119,9 @@ impl Follower {
                 core.send(envelope.from, Message::HeartbeatReply { session, round });
             }
             Message::ReadIndexReply { id, index } => self.answered(core, id, index),
-            Message::TimeoutNow if core.installing || core.reluctant => mark(Mark::LeadershipDeclined),
+            Message::TimeoutNow if core.installing || core.reluctant || !core.may_stand() => {
+                mark(Mark::LeadershipDeclined);
+            }
             Message::TimeoutNow => {
                 mark(Mark::LeadershipHanded);
                 return Next::Campaign(Ballot::Handed);

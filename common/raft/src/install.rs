@@ -11,12 +11,14 @@
 //!
 //! Then, as Figure 5.3 has it: if the log holds the entry at the state's position, it stays, with all that follows; if
 //! not, it goes as a whole and begins anew there. Either way everything up to the position is committed and applied.
+//! The membership of the state takes the place of all up to the position, and where the log goes, of all after it too.
 //! What was acknowledged stays true: entries that were acknowledged to a leader of this term agree with the state.
 
 use crate::{
     instruments::{Mark, Mutant, mark, mutant},
+    membership::Membership,
     raft::{IMPOSSIBLE, Raft, Role},
-    shared::Core,
+    shared::{Core, founded},
     types::Position,
 };
 
@@ -44,28 +46,31 @@ impl Raft {
         false
     }
 
-    /// The state at `at`, which was accepted, is current and durable.
-    pub fn snapshot_installed(&mut self, at: Position) {
-        self.observed(|raft| raft.core.install(at));
+    /// The state at `at`, which was accepted, is current and durable. `membership` is the one that it has, as in
+    /// [`Restored::membership`](crate::Restored::membership).
+    pub fn snapshot_installed(&mut self, at: Position, membership: Option<Membership>) {
+        self.observed(|raft| raft.core.install(at, membership));
     }
 }
 
 impl Core {
-    fn install(&mut self, at: Position) {
+    fn install(&mut self, at: Position, membership: Option<Membership>) {
         assert!(self.installing, "a state is made current after it was accepted");
         assert!(at.index > self.commit || mutant(Mutant::OldSnapshotTaken), "an accepted state is newer");
         self.installing = false;
+        let membership = founded(&self.config, membership);
         if self.log.term_at(at.index) == Some(at.term) || mutant(Mutant::SnapshotKeepsLog) {
             mark(Mark::SnapshotMatchesLog);
-            self.log.proven(at.index);
+            self.log.proven(at.index, membership);
         } else {
             mark(Mark::SnapshotDropsLog);
             let term = if mutant(Mutant::SnapshotTermForgotten) { crate::Term(0) } else { at.term };
-            self.log.restart(Position { term, ..at });
+            self.log.restart(Position { term, ..at }, membership);
             self.outbox.forget_above(at.index);
             self.restart = Some(at);
         }
         (self.commit, self.applying, self.applied) = (at.index, at.index, at.index);
+        self.log.committed(self.commit);
         self.log.evict(self.applied, self.config.cache_bytes);
     }
 }

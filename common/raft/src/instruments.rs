@@ -8,7 +8,7 @@
 //!
 //! Counts and switch are those of the process: one simulated cluster a process.
 
-/// Makes the instruments of a crate: `Mark`, `Mutant`, and the four functions over them.
+/// Makes the instruments of a crate: `Mark`, `Mutant`, and the functions over them.
 #[macro_export]
 macro_rules! instruments {
     (
@@ -74,6 +74,12 @@ macro_rules! instruments {
         #[cfg(feature = "mutants")]
         pub fn switch_on(mutant: Mutant) {
             ON.store(mutant as usize + 1, core::sync::atomic::Ordering::Relaxed);
+        }
+
+        /// Switches every bug of this crate off.
+        #[cfg(feature = "mutants")]
+        pub fn switch_off() {
+            ON.store(0, core::sync::atomic::Ordering::Relaxed);
         }
     };
 }
@@ -151,6 +157,24 @@ instruments! {
         TransferToNobody: "a leader is asked to hand over and nobody can be told",
         LeadershipHanded: "a follower is told to stand and does",
         LeadershipDeclined: "a follower is told to stand and does not",
+        TransferToNonVoter: "a leader is asked to hand over to a server that does not vote",
+        ChangeOfVoters: "a leader begins to change the voters",
+        ChangeOfLearners: "a leader changes the learners alone",
+        ChangeElsewhere: "a change is refused: this server does not lead",
+        ChangeWhileHandingOver: "a change is refused: leadership is being handed over",
+        ChangePending: "a change is refused: the last one is not done",
+        ChangeBeforeFirstCommit: "a change is refused: nothing of the leader's term is committed",
+        ChangeOfNoMember: "a change is refused: it names no member",
+        ChangeLeavesNoVoter: "a change is refused: nobody would vote",
+        ChangeOfNothing: "a change is refused: all is so already",
+        ChangeHasTooMany: "a change is refused: there would be too many members",
+        JointLeft: "a joint membership is committed and its leader ends it",
+        RemovedTold: "who is no member any more was told that this is committed",
+        RemovedUntold: "who is no member any more is let go without having learned so",
+        RemovedLeaderHandsOver: "a leader that votes no more begins to hand over",
+        RemovedLeaderFollows: "a leader that votes no more gives up",
+        StaysWithoutVote: "a server that does not vote hears no leader and does not stand",
+        MembershipUndone: "a membership that was replaced gives way to the one before",
         ApplyHeld: "committed entries wait for the caller to have room",
         ApplyWaitsForDisk: "committed entries wait for the own disk",
     }
@@ -233,6 +257,27 @@ instruments! {
         HandsOverEarly: "58: a successor is told to stand before it has everything",
         HandedVoteIgnored: "58: who hears the leader does not listen to the successor it wants",
         ProposesWhileHandingOver: "58: proposals are taken while leadership is handed over",
+        SessionOutlivesRemoval: "18: a server that is added again keeps its old session",
+        CommitNotLookedAtAgain: "19: what fewer voters have already is committed only with the next answer",
+        MembershipOutlivesLog: "23: the membership of a log that goes stays in effect",
+        ChangesBeforeFirstCommit: "30: a change is taken before a commit of the leader's term",
+        EffectiveOnCommit: "30: a membership is in effect only once it is committed",
+        MembershipNotUndone: "30: a membership stays in effect when its entry is replaced",
+        NewMajorityAlone: "30: while voters change, a majority of the new ones is enough",
+        OldMajorityAlone: "30: while voters change, a majority of the old ones is enough",
+        JointSkipped: "30: voters change without a phase in which both sets decide",
+        RestartForgetsMembership: "32: memberships that only the log has are forgotten by a restart",
+        StateForgetsMembership: "32: the membership of a state is not taken with it",
+        LearnerCounts: "34: a learner counts for a majority",
+        LearnerStands: "34: a learner stands for election",
+        LearnerRefusesVote: "34: a server that does not know yet that it votes refuses its vote",
+        HandsOverToLearner: "34: leadership is handed to a learner",
+        StrangersUnheard: "35: who is no member here is not heard",
+        RemovedLeaderCounts: "35: a leader counts itself though it votes no more",
+        RemovedLeaderStays: "35: a leader that votes no more leads on",
+        RemovedNeverStands: "35: who votes no more never stands, though nobody else could win",
+        ChangesWhileChanging: "36: a second change is taken while one is under way",
+        JointForEver: "36: a joint membership never ends",
         ReadsForgotten: "39: reads of a role that ended are neither served nor failed",
     }
 }

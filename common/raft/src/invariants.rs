@@ -70,7 +70,10 @@ fn check(raft: &Raft) {
     assert!(core.commit <= log.last().index, "what is committed here is here");
     assert!(log.last().term <= core.term(), "no entry is of a later term");
     assert!(core.ready.len() <= core.config.max_reads, "reads are bounded");
+    log.memberships().check(log.last().index, core.commit);
     if let Role::Leader(leader) = &raft.role {
+        let mut others = core.membership().all().filter(|&node| node != core.config.id);
+        assert!(others.all(|node| leader.peers.contains_key(&node)), "every member is sent the log");
         assert_eq!(core.outbox.hard().vote, Some(core.config.id), "a leader voted for itself");
         assert_eq!(
             leader.uncommitted,

@@ -6,15 +6,17 @@
 //! as its disk holds the log. Proposals and reads are gathered and leave with the next `effects`, so that many become
 //! one write, one append a follower, one round.
 //!
+//! What followers lack is sent from `replication`, changes of members are made in `change`, and leadership is handed over in
+//! `transfer`.
+//!
 //! A heartbeat says that it leads and nothing about the log: its answer acknowledges a round, never entries.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
-    effects::{Fetch, Fetched, SendSnapshot},
     instruments::{Mark, Mutant, mark, mutant},
     message::{AppendOutcome, Envelope, Message},
-    progress::{Progress, Window},
+    progress::Progress,
     raft::{Next, Refusal},
     reads::{Asker, Rounds},
     shared::Core,
@@ -22,6 +24,8 @@ use crate::{
     transfer::Transfer,
     types::{Entry, Index, NodeId, Payload, Position, ReadId},
 };
+
+mod replication;
 
 /// The leader's own state.
 #[derive(Debug)]
@@ -40,6 +44,11 @@ pub(crate) struct Leader {
     pub(crate) transfer: Option<Transfer>,
     /// Who did not take over when it was to, last.
     pub(crate) declined: Option<NodeId>,
+    /// Who is no member any more and yet to learn so, and for how many ticks more it is tried.
+    pub(crate) leaving: Vec<NodeId>,
+    pub(crate) farewell: u32,
+    /// Whether this leader, which votes no more, has offered to hand over.
+    pub(crate) offered: bool,
 }
 
 /// A leader whose own disk is silent for so many election timeouts gives up: followers would go on committing for it,
@@ -50,8 +59,10 @@ impl Leader {
     /// Begins to lead the present term: new sessions, and the term's first entry.
     pub(crate) fn new(core: &mut Core) -> Self {
         let last = core.log.last().index;
-        let others = core.membership.others(core.config.id);
-        let peers = others.into_iter().map(|peer| (peer, Progress::new(core.number(), last))).collect();
+        let audience = core.log.memberships().audience(core.config.id);
+        let leaving =
+            audience.iter().copied().filter(|&peer| core.membership().role(peer).is_none()).collect();
+        let peers = audience.into_iter().map(|peer| (peer, Progress::new(core.number(), last))).collect();
         let uncommitted = core.log.bytes_between(core.commit, last);
         let reads = Rounds::new(core.rng.numbering());
         let (since_heartbeat, since_retry, since_check, disk_silent) = (0, 0, 0, 0);
@@ -67,6 +78,9 @@ impl Leader {
             durable,
             transfer: None,
             declined: None,
+            leaving,
+            farewell: core.config.election_ticks,
+            offered: false,
         };
         if !mutant(Mutant::NoFirstEntry) {
             leader.append(core, Payload::Noop);
@@ -74,7 +88,8 @@ impl Leader {
         leader
     }
 
-    fn append(&mut self, core: &mut Core, payload: Payload) -> Position {
+    /// Appends an entry of this term.
+    pub(crate) fn append(&mut self, core: &mut Core, payload: Payload) -> Position {
         let position = Position { index: core.log.last().index.next(), term: core.term() };
         let entry = Entry { position, payload };
         self.uncommitted += entry.size();
@@ -121,7 +136,10 @@ impl Leader {
         for peer in self.peers.values_mut() {
             peer.tick(patience);
         }
-        if self.disk_hangs(core) && !core.membership.is_single() && !mutant(Mutant::LeadsWithoutDisk) {
+        if self.disk_hangs(core)
+            && !core.membership().is_alone(core.config.id)
+            && !mutant(Mutant::LeadsWithoutDisk)
+        {
             mark(Mark::DiskHangs);
             return Next::Follow(None);
         }
@@ -130,7 +148,7 @@ impl Leader {
             self.since_check = 0;
             let peers = &self.peers;
             let heard = peers.iter().filter(|(_, peer)| peer.heard).map(|(&id, _)| id);
-            let quorum = core.membership.is_quorum(&heard.chain([core.config.id]).collect());
+            let quorum = core.membership().is_quorum(&heard.chain([core.config.id]).collect());
             if !quorum && !mutant(Mutant::LeadsWithoutQuorum) {
                 mark(Mark::QuorumSilent);
                 return Next::Follow(None);
@@ -150,10 +168,11 @@ impl Leader {
             self.peers.values_mut().for_each(Progress::retry);
         }
         self.tick_transfer(!waits);
+        self.tick_leaving(core);
         if beats {
             self.round(core);
         }
-        Next::Stay
+        self.leave(core)
     }
 
     /// Whether the own disk has been silent for too long.
@@ -189,7 +208,7 @@ impl Leader {
             }
             _ => {}
         }
-        Next::Stay
+        self.leave(core)
     }
 
     /// A follower answered in its present session; answers to rounds that never were are not believed.
@@ -227,18 +246,19 @@ impl Leader {
         if !mutant(Mutant::CountsOnlyAnswers) {
             self.advance(core);
         }
-        Next::Stay
+        self.leave(core)
     }
 
     /// Commits what a majority's disks hold, if it is of this term (thesis 3.6.2; Figure 8).
-    fn advance(&mut self, core: &mut Core) {
+    pub(crate) fn advance(&mut self, core: &mut Core) {
         let me = core.config.id;
         let durable =
             if mutant(Mutant::CountsItselfEarly) { core.log.last().index } else { core.log.persisted() };
         let matched = |node| {
-            if node == me { durable } else { self.peers.get(&node).map_or(Index(0), Progress::matched) }
+            let counts = node == me || mutant(Mutant::RemovedLeaderCounts) && !core.membership().votes(me);
+            if counts { durable } else { self.peers.get(&node).map_or(Index(0), Progress::matched) }
         };
-        let reached = Index(core.membership.reached(|node| matched(node).0));
+        let reached = Index(core.membership().reached(|node| matched(node).0));
         if reached <= core.commit {
             return;
         }
@@ -250,6 +270,7 @@ impl Leader {
             self.uncommitted -= core.log.bytes_between(core.commit, reached);
         }
         core.commit_to(reached);
+        self.finish_change(core);
     }
 
     /// Sends all that may leave: a round if reads want one, appends as far as the windows are open, and the commit
@@ -293,7 +314,7 @@ impl Leader {
     }
 
     /// Serves the reads whose round a majority has answered.
-    fn settle(&mut self, core: &mut Core) {
+    pub(crate) fn settle(&mut self, core: &mut Core) {
         let (me, latest) = (core.config.id, self.reads.latest());
         let answered = |node| {
             if node == me || mutant(Mutant::ReadsWithoutQuorum) {
@@ -302,7 +323,7 @@ impl Leader {
             let leased = |peer: &Progress| mutant(Mutant::ReadsByLease) && peer.heard;
             self.peers.get(&node).map_or(0, |peer| if leased(peer) { latest } else { peer.round })
         };
-        let reached = core.membership.reached(answered);
+        let reached = core.membership().reached(answered);
         for round in self.reads.settle(reached) {
             for asker in round.askers {
                 match asker {
@@ -315,92 +336,12 @@ impl Leader {
         }
     }
 
-    /// Sends one follower what it lacks.
-    fn replicate(&mut self, core: &mut Core, to: NodeId) {
-        let window =
-            Window { appends: core.config.max_inflight_appends, bytes: core.config.max_inflight_bytes };
-        let round = self.reads.latest();
-        let sent = self.peers.values().filter(|peer| peer.is_sent_snapshot()).count();
-        let Some(peer) = self.peers.get_mut(&to) else { return };
-        while (peer.next() <= core.log.last().index || peer.owes_answer()) && peer.may_send(window) {
-            let Some(previous) = core.log.position_at(peer.next().previous()) else {
-                if !is_gone(core, peer) {
-                    fetch(core, peer, to);
-                } else if sent < core.config.max_snapshots {
-                    begin_snapshot(core, peer, to);
-                } else {
-                    mark(Mark::SnapshotWaits);
-                }
-                return;
-            };
-            let most = if peer.is_silent() {
-                mark(Mark::ProbeWithoutEntries);
-                0
-            } else {
-                core.config.max_append_entries
-            };
-            let entries = core.log.slice(peer.next(), most, core.config.max_append_bytes);
-            send(core, peer, to, previous, entries, round);
-        }
-        // Appends tell the commit index on their way; after the last of a burst, nothing else would for a while.
-        let idle = core.commit == core.log.last().index;
-        if idle && peer.told < core.commit.min(peer.matched()) {
-            self.heartbeat(core, to);
-        }
-    }
-
-    /// Entries came from disk for a follower that fell behind.
-    pub(crate) fn fetched(&mut self, core: &mut Core, fetched: Fetched) {
-        let round = self.reads.latest();
-        let Fetched { fetch, previous, entries } = fetched;
-        let Some(peer) = self.peers.get_mut(&fetch.peer) else { return };
-        if !peer.fetched(&fetch) {
-            mark(Mark::FetchedLate);
-            return;
-        }
-        if is_answer(&fetch, previous, &entries) {
-            send(core, peer, fetch.peer, previous, entries, round);
-        } else {
-            mark(Mark::FetchUnanswered);
-            peer.unfetched(fetch);
-        }
-    }
-
-    /// What came of sending the state to `peer`.
-    pub(crate) fn snapshot_sent(
-        &mut self,
-        core: &Core,
-        peer: NodeId,
-        session: u64,
-        installed: Option<Index>,
-    ) {
-        let (last, rest) = (core.log.last().index, core.config.election_ticks);
-        let Some(progress) = self.peers.get_mut(&peer) else { return };
-        if installed.is_none() && mutant(Mutant::SnapshotNeverRetried) {
-            return;
-        }
-        let counts = progress.snapshot_sent(session, installed, last, rest);
-        mark(match (counts, installed) {
-            (false, _) => Mark::SnapshotNewsLate,
-            (true, Some(_)) => Mark::SnapshotArrived,
-            (true, None) => Mark::SnapshotFailed,
-        });
-    }
-
-    /// What was sent to `peer` lately is likely lost.
-    pub(crate) fn unreachable(&mut self, peer: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            mark(Mark::PeerUnreachable);
-            peer.lost();
-        }
-    }
-
     /// The followers, for people.
     pub(crate) fn status(&self, core: &Core) -> Vec<(NodeId, PeerStatus)> {
         let view = |(&id, peer): (&NodeId, &Progress)| {
-            let gone = !peer.is_sent_snapshot() && is_gone(core, peer);
+            let gone = !peer.is_sent_snapshot() && replication::is_gone(core, peer);
             let state = if gone { "behind" } else { peer.name() };
-            (id, PeerStatus { matched: peer.matched(), state })
+            (id, PeerStatus { role: Self::role_of(core, id), matched: peer.matched(), state })
         };
         self.peers.iter().map(view).collect()
     }
@@ -414,66 +355,4 @@ impl Leader {
 /// Whether the first entry of the term is committed: before, the leader does not know what is (thesis 6.4).
 fn may_read(core: &Core) -> bool {
     core.log.term_at(core.commit) == Some(core.term()) || mutant(Mutant::ReadsBeforeFirstCommit)
-}
-
-/// Whether what the follower needs was discarded from the disk, and memory has it no more.
-fn is_gone(core: &Core, peer: &Progress) -> bool {
-    let previous = peer.next().previous();
-    previous < core.log.discarded() && core.log.position_at(previous).is_none()
-}
-
-/// Has the state sent to a follower that needs what was discarded.
-fn begin_snapshot(core: &mut Core, peer: &mut Progress, to: NodeId) {
-    if !peer.has_rested() {
-        return;
-    }
-    mark(Mark::SnapshotBegun);
-    let session = core.number();
-    peer.snapshot(session);
-    core.send_snapshot.push(SendSnapshot { peer: to, session });
-}
-
-/// Asks for entries that memory no longer holds, one question a follower at a time.
-fn fetch(core: &mut Core, peer: &mut Progress, to: NodeId) {
-    if peer.fetch().is_some() {
-        return;
-    }
-    let count = if peer.is_silent() { 1 } else { core.config.max_append_entries as u64 };
-    let most = Index(peer.next().0 + count - 1);
-    let fetch = Fetch {
-        peer: to,
-        from: peer.next(),
-        to: most.min(core.log.base().index),
-        max_bytes: core.config.max_append_bytes,
-    };
-    mark(Mark::FetchAsked);
-    peer.fetching(fetch);
-    core.fetch.push(fetch);
-}
-
-/// Whether the caller answered what was asked: contiguous entries of the range, at least one.
-fn is_answer(fetch: &Fetch, previous: Position, entries: &[Entry]) -> bool {
-    let mut next = fetch.from;
-    let contiguous = entries.iter().all(|entry| {
-        let here = entry.position.index == next && next <= fetch.to;
-        next = next.next();
-        here
-    });
-    contiguous && !entries.is_empty() && previous.index == fetch.from.previous()
-}
-
-fn send(
-    core: &mut Core,
-    peer: &mut Progress,
-    to: NodeId,
-    previous: Position,
-    entries: Vec<Entry>,
-    round: u64,
-) {
-    let last = entries.last().map_or(previous, |entry| entry.position).index;
-    let size = entries.iter().map(Entry::size).sum();
-    let session = peer.session();
-    peer.sent(last, size);
-    peer.told = core.commit.min(last);
-    core.send(to, Message::Append { session, previous, entries, commit: core.commit, round });
 }

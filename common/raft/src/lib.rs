@@ -2,7 +2,7 @@
 //!
 //! A cluster of servers keeps one log, and whatever a majority holds on disk is never lost and never changes. This
 //! crate decides; it does nothing itself. The caller tells a [`Raft`] what happened (time passed, a message came, a
-//! write is durable, entries were applied), asks it things (propose, read), and then does what
+//! write is durable, entries were applied), asks it things (propose, read, change), and then does what
 //! [`Raft::effects`] says. Section and figure numbers are those of Ongaro's thesis.
 //!
 //! # The contract
@@ -17,7 +17,8 @@
 //!   applied ──────┼───►│ Raft ├──► effects() ───────┤
 //!   fetched ──────┤    └──────┘                     ├─► send_snapshot ► state ► snapshot_sent(peer, …)
 //!   discarded ────┤                                 ├─► apply ────► state ─► applied(index)
-//!   propose, read ┘                                 └─► reads, failed_reads
+//!   propose, read ┤                                 └─► reads, failed_reads
+//!   change ───────┘
 //! ```
 //!
 //! Only two orders are asked for: writes reach the disk in the order they were given, and the reads of one
@@ -52,6 +53,12 @@
 //! came and the state has reached the commit index noted then. Rounds are never numbered twice. A follower asks its
 //! leader for the index and serves from its own state.
 //!
+//! **Members** (`change`, `membership`, `membership::history`). Who votes stands in the log like everything else, and is in
+//! effect from the moment it is appended until it is replaced. While voters change, the old and the new ones decide
+//! together, each by a majority, until both have committed that the new ones go on alone; the leader sees to the end of it.
+//! Learners are sent the log and do not count. The state machine keeps the membership at the position that it has applied,
+//! and gives it back at a start and with a state.
+//!
 //! # Invariants
 //!
 //! 1. A term never falls; in a term a server votes once (3.4).
@@ -61,18 +68,22 @@
 //! 4. A follower's match, as its leader sees it, is what that follower's disk is known to hold (3.5, 10.2.1).
 //! 5. Peers' messages are refused, never asserted on; our own state is asserted, around every step in debug builds
 //!    (`invariants`).
-//! 6. Every queue has a bound; what exceeds it is refused as [`Refusal::Busy`], or lost as a network loses.
+//! 6. Memberships that follow each other in a log are never two whose majorities need not overlap (4.3).
+//! 7. Every queue has a bound; what exceeds it is refused as [`Refusal::Busy`], or lost as a network loses.
 //!
 //! # Caveats
 //!
-//! The voters are fixed for the life of the cluster. A server that lost acknowledged data from its disk must not start
-//! again under its old id. Reads by lease are absent on purpose: they trust clocks.
+//! A server that lost acknowledged data from its disk must not start again under its old id. A change of voters is not
+//! called off: whoever asks for one sees first that enough of the new voters are up and have caught up, for without a
+//! majority of them nothing is committed until they are. Reads by lease are absent on purpose: they trust clocks.
 //!
-//! Reading order: `types`, `message`, `effects`, `raft`, `shared`, then the roles, `progress`, `reads`, `log`, `outbox`.
+//! Reading order: `types`, `message`, `effects`, `raft`, `shared`, then the roles, `progress`, `reads`, `log`,
+//! `outbox`, `membership`, `change`.
 #![no_std]
 extern crate alloc;
 
 mod candidate;
+mod change;
 mod config;
 mod effects;
 mod follower;
@@ -93,8 +104,10 @@ mod status;
 mod transfer;
 mod types;
 
+pub use change::{ChangeRefusal, Edit};
 pub use config::{Config, ConfigError, Restored};
 pub use effects::{Effects, Fetch, Fetched, Persist, SendSnapshot};
+pub use membership::{MemberRole, Membership, MembershipError};
 pub use message::{AppendOutcome, Envelope, Message};
 pub use raft::{Raft, Refusal};
 pub use status::{PeerStatus, RoleName, Status};

@@ -15,14 +15,18 @@
 //! when the same entries come back: the disk may by then hold the replacement. So a truncation lowers what every
 //! write under way can prove, and `persisted` only ever follows such a proof.
 //!
+//! Beside its entries the log keeps the memberships that stand in it, so that the latest one is in effect from the moment
+//! it is appended until it is replaced (`membership::history`).
+//!
 //! A log may also begin anew after a position further on, when a state up to there was made durable that it does not
 //! match. `discarded` says what the disk no longer has; memory may still hold some of it.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
 use crate::{
     instruments::{Mark, Mutant, mark, mutant},
-    types::{Entry, Index, Position, Term, Ticket},
+    membership::{History, Membership},
+    types::{Entry, Index, Payload, Position, Term, Ticket},
 };
 
 /// Most entries given to apply at once.
@@ -40,6 +44,7 @@ pub(crate) struct Log {
     persisted: Index,
     handed: Index,
     writes: VecDeque<Write>,
+    memberships: History,
 }
 
 /// A write under way and how far it will prove the log durable.
@@ -50,8 +55,22 @@ struct Write {
 }
 
 impl Log {
-    /// The log found on disk, all of it durable. The entries were checked to be contiguous.
-    pub(crate) fn new(base: Position, discarded: Index, entries: Vec<Entry>) -> Self {
+    /// The log found on disk, all of it durable. The entries were checked to be contiguous. `memberships` is that of the
+    /// state; those in the entries after it follow.
+    pub(crate) fn new(
+        base: Position,
+        discarded: Index,
+        entries: Vec<Entry>,
+        mut memberships: History,
+    ) -> Self {
+        let (applied, _) = memberships.latest();
+        for entry in entries.iter().filter(|entry| entry.position.index > applied) {
+            if let Payload::Membership(membership) = &entry.payload
+                && !mutant(Mutant::RestartForgetsMembership)
+            {
+                memberships.push(entry.position.index, Arc::clone(membership));
+            }
+        }
         let bytes = entries.iter().map(Entry::size).sum();
         let last = entries.last().map_or(base, |entry| entry.position).index;
         Self {
@@ -62,7 +81,18 @@ impl Log {
             persisted: last,
             handed: last,
             writes: VecDeque::new(),
+            memberships,
         }
+    }
+
+    /// The memberships in the log.
+    pub(crate) fn memberships(&self) -> &History {
+        &self.memberships
+    }
+
+    /// The log is committed up to `commit`.
+    pub(crate) fn committed(&mut self, commit: Index) {
+        self.memberships.commit(commit);
     }
 
     /// The place just before the first entry in memory.
@@ -81,15 +111,22 @@ impl Log {
     }
 
     /// The log holds the entry at `index` as a durable state has it, so up to there it need not be on the disk itself.
-    pub(crate) fn proven(&mut self, index: Index) {
+    /// The state has this membership.
+    pub(crate) fn proven(&mut self, index: Index, membership: Arc<Membership>) {
         assert!(index <= self.handed, "what was not given to the disk is not proven");
         self.persisted = self.persisted.max(index);
+        self.memberships.rebase(index, membership);
     }
 
-    /// Begins anew after `base`, which a durable state stands for. Writes under way prove nothing beyond it: what they
+    /// Begins anew after `base`, which a durable state with this membership stands for. Writes under way prove nothing beyond it: what they
     /// hold goes with the log that they belong to.
-    pub(crate) fn restart(&mut self, base: Position) {
+    pub(crate) fn restart(&mut self, base: Position, membership: Arc<Membership>) {
         assert!(base.index > self.base.index, "a log begins anew only further on");
+        self.memberships = if mutant(Mutant::MembershipOutlivesLog) {
+            History::new(base.index, Arc::clone(self.memberships.latest().1))
+        } else {
+            History::new(base.index, membership)
+        };
         self.entries.clear();
         self.bytes = 0;
         (self.base, self.discarded) = (base, base.index);
@@ -147,6 +184,9 @@ impl Log {
         assert_eq!(entry.position.index, last.index.next(), "the log has no holes");
         assert!(entry.position.term >= last.term, "terms never fall along the log");
         self.bytes += entry.size();
+        if let Payload::Membership(membership) = &entry.payload {
+            self.memberships.push(entry.position.index, Arc::clone(membership));
+        }
         self.entries.push_back(entry);
     }
 
@@ -180,6 +220,7 @@ impl Log {
                 self.bytes -= entry.size();
             }
         }
+        self.memberships.truncate(from);
         let end = self.last();
         for write in &mut self.writes {
             if write.proves.index > end.index && !mutant(Mutant::WritesProveTooMuch) {
@@ -273,7 +314,6 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Payload;
     use alloc::vec;
     use proptest::prelude::*;
 
@@ -283,6 +323,14 @@ mod tests {
             payload: Payload::Noop,
         };
         terms.iter().enumerate().map(at).collect()
+    }
+
+    fn nobody() -> History {
+        History::new(Index(0), Arc::new(Membership::nobody()))
+    }
+
+    fn empty() -> Log {
+        Log::new(Position::ZERO, Index(0), vec![], nobody())
     }
 
     /// What may happen to a follower's log.
@@ -311,7 +359,7 @@ mod tests {
         /// Whatever happens, what the log calls durable is on the disk, and memory equals a plain vector.
         #[test]
         fn what_counts_as_durable_is_on_the_disk(events in prop::collection::vec(event(), 1..60)) {
-            let mut log = Log::new(Position::ZERO, Index(0), vec![]);
+            let mut log = empty();
             let (mut model, mut disk): (Vec<Entry>, Vec<Entry>) = (vec![], vec![]);
             let mut writes: VecDeque<Vec<Entry>> = VecDeque::new();
             let (mut tickets, mut done, mut kept) = (0, 0, 0_u64);
@@ -360,7 +408,7 @@ mod tests {
             mut terms in prop::collection::vec(1..6_u64, 0..20), index in 0..25_u64, term in 0..7_u64,
         ) {
             terms.sort_unstable();
-            let log = Log::new(Position::ZERO, Index(0), entries(1, &terms));
+            let log = Log::new(Position::ZERO, Index(0), entries(1, &terms), nobody());
             let end = usize::try_from(index).expect("small").min(terms.len());
             let found = terms[..end].iter().rposition(|&t| t <= term).map_or(0, |at| at + 1);
             prop_assert_eq!(log.not_above(Index(index), Term(term)), Index(found as u64));
@@ -369,7 +417,7 @@ mod tests {
         /// A slice is contiguous, within its limits, and never empty while there is something.
         #[test]
         fn a_slice_keeps_its_limits(from in 1..12_u64, count in 1..12_usize, bytes in 0..400_usize) {
-            let log = Log::new(Position::ZERO, Index(0), entries(1, &[1; 10]));
+            let log = Log::new(Position::ZERO, Index(0), entries(1, &[1; 10]), nobody());
             let slice = log.slice(Index(from), count, bytes);
             prop_assert!(slice.len() <= count);
             prop_assert!(slice.len() <= 1 || slice.len() * Entry::OVERHEAD <= bytes);

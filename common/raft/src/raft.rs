@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`Raft`] is a [`Core`] and a [`Role`]. A role's `step` and `tick` change the core and say what to become next;
-//! they never change the role themselves. Every message first passes the gate: strangers and impossible numbers
+//! they never change the role themselves. Every message first passes the gate: what went astray and impossible numbers
 //! are dropped, pre-votes and the votes that stickiness forbids are answered without a role, a higher term is
 //! entered, a lower one answered with ours. What reaches a role's `step` is of the present term.
 
@@ -47,6 +47,8 @@ pub enum Refusal {
     Transferring,
     /// Nobody follows closely enough to lead next.
     NoSuccessor,
+    /// Who was named does not vote, or not for long, and cannot lead next.
+    NotVoter,
 }
 
 impl fmt::Display for Refusal {
@@ -57,6 +59,7 @@ impl fmt::Display for Refusal {
             Self::Busy => write!(f, "too much is under way; try again"),
             Self::Transferring => write!(f, "leadership is being handed over; try again"),
             Self::NoSuccessor => write!(f, "nobody follows closely enough to lead next"),
+            Self::NotVoter => write!(f, "a server that does not vote cannot lead; name a voter"),
         }
     }
 }
@@ -240,6 +243,9 @@ impl Raft {
             last: core.log.last(),
             persisted: core.log.persisted(),
             discarded: core.log.discarded(),
+            membership: Arc::clone(core.log.memberships().latest().1),
+            membership_at: core.log.memberships().latest().0,
+            membership_committed: core.log.memberships().is_settled(),
             transferring: match &self.role {
                 Role::Leader(leader) => leader.transfer.map(|transfer| transfer.to),
                 Role::Follower(_) | Role::Candidate(_) => None,
@@ -263,8 +269,10 @@ impl Raft {
     fn gate(&mut self, envelope: Envelope) -> Option<Envelope> {
         let Envelope { from, to, term, ref message } = envelope;
         let core = &mut self.core;
-        let known = to == core.config.id && from != to && core.membership.contains(from);
-        if !known || term.0 >= IMPOSSIBLE {
+        // Whoever asks is answered, member or not (thesis 4.1); see `change`.
+        let heard = !mutant(Mutant::StrangersUnheard) || core.membership().role(from).is_some();
+        let sound = to == core.config.id && from != to && from != NodeId(0);
+        if !sound || !heard || term.0 >= IMPOSSIBLE {
             return None;
         }
         match message {
@@ -363,7 +371,7 @@ impl Raft {
             mark(Mark::VoteWithOldLog);
             false
         } else {
-            true
+            !mutant(Mutant::LearnerRefusesVote) || self.core.membership().votes(self.core.config.id)
         };
         if granted {
             self.core.outbox.set_hard(HardState { vote: Some(candidate), ..hard });

@@ -3,14 +3,14 @@
 //! A role changes this and nothing else of the server. Whatever a server wants done leaves here, as one
 //! [`Effects`].
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     config::{Config, Restored},
     effects::{Effects, Fetch, Persist, SendSnapshot},
     instruments::{Mark, Mutant, mark, mutant},
     log::Log,
-    membership::Membership,
+    membership::{History, Membership},
     message::{Envelope, Message},
     outbox::Outbox,
     rng::Rng,
@@ -21,7 +21,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
-    pub(crate) membership: Membership,
     pub(crate) rng: Rng,
     pub(crate) log: Log,
     pub(crate) outbox: Outbox,
@@ -54,11 +53,12 @@ impl Core {
     pub(crate) fn new(config: Config, restored: Restored) -> Self {
         let mut rng = Rng::new(config.seed, config.id.0);
         let applied = restored.applied.index;
-        let mut log = Log::new(restored.base, restored.discarded.index, restored.entries);
+        let membership = founded(&config, restored.membership);
+        let memberships = History::new(applied, membership);
+        let mut log = Log::new(restored.base, restored.discarded.index, restored.entries, memberships);
         let last = log.last().index;
         log.evict(applied, config.cache_bytes);
         Self {
-            membership: Membership::new(&config.voters),
             number: rng.numbering(),
             rng,
             log,
@@ -82,6 +82,16 @@ impl Core {
     /// The present term.
     pub(crate) fn term(&self) -> Term {
         self.outbox.hard().term
+    }
+
+    /// The membership in effect: the latest in the log.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.log.memberships().latest().1
+    }
+
+    /// Whether this server may stand for election.
+    pub(crate) fn may_stand(&self) -> bool {
+        self.log.memberships().may_stand(self.config.id)
     }
 
     /// A number that was never used.
@@ -138,6 +148,7 @@ impl Core {
         }
         assert!(index <= self.log.last().index, "only entries that are here are committed here");
         self.commit = if mutant(Mutant::CommitFalls) { index } else { self.commit.max(index) };
+        self.log.committed(self.commit);
     }
 
     /// Whether memory holds more than it should because applying is slow, or the disk that it waits for.
@@ -199,4 +210,11 @@ impl Core {
         self.outbox.writing(self.ticket);
         Some(Persist { ticket: self.ticket, hard, restart, entries })
     }
+}
+
+/// The membership of a state; where it has none, nobody changed it yet, and the founders are in effect.
+pub(crate) fn founded(config: &Config, membership: Option<Membership>) -> Arc<Membership> {
+    let founders = || Membership::new(&config.voters, &[]).unwrap_or(Membership::nobody());
+    let known = membership.filter(|_| !mutant(Mutant::StateForgetsMembership));
+    Arc::new(known.unwrap_or_else(founders))
 }

@@ -1,8 +1,11 @@
 //! What an operator may see of a core. A picture of one moment; nothing decides by it.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
-use crate::types::{Index, NodeId, Position, Term};
+use crate::{
+    membership::{MemberRole, Membership},
+    types::{Index, NodeId, Position, Term},
+};
 
 /// The roles of thesis 3.3 and the pre-vote of 9.6, as names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,12 @@ pub struct Status {
     pub persisted: Index,
     /// Up to here the log is gone from its disk.
     pub discarded: Index,
+    /// Who is in the cluster, as far as this server knows.
+    pub membership: Arc<Membership>,
+    /// Where that stands in the log; where it came with a state, that state's position.
+    pub membership_at: Index,
+    /// Whether it is known to be committed. A change is done when it is, and not joint.
+    pub membership_committed: bool,
     /// To whom this leader is handing over.
     pub transferring: Option<NodeId>,
     /// The other servers as this leader sees them; empty when it does not lead.
@@ -49,6 +58,8 @@ pub struct Status {
 /// A follower as its leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
+    /// What it is. A learner whose `matched` is close to the leader's commit index has caught up and can be promoted.
+    pub role: MemberRole,
     /// Its log is durable and equal to the leader's up to here.
     pub matched: Index,
     /// `probe`, `replicate`, `snapshot` while it is sent the state, or `behind`: what it needs was discarded from the

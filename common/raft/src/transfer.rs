@@ -11,12 +11,15 @@
 //! it so, or else those who hear the leader would not listen (4.2.3). None of this is needed for safety: a vote is a vote,
 //! and a server that stands without being told only disturbs.
 //!
+//! The successor is one that votes, and goes on to where voters are being changed.
+//!
 //! A *reluctant* server is one that is soon to be stopped: it does not take leadership that is handed to it, and stands by
 //! itself only where nobody else has for long.
 
 use crate::{
     instruments::{Mark, Mutant, mark, mutant},
     leader::Leader,
+    membership::MemberRole,
     message::Message,
     progress::Progress,
     raft::{Next, Raft, Refusal, Role},
@@ -77,18 +80,25 @@ impl Raft {
 }
 
 impl Leader {
-    fn begin_transfer(&mut self, core: &Core, to: Option<NodeId>) -> Result<NodeId, Refusal> {
+    /// Begins to hand over, to a voter.
+    pub(crate) fn begin_transfer(&mut self, core: &Core, to: Option<NodeId>) -> Result<NodeId, Refusal> {
         if self.transfer.is_some() {
             mark(Mark::TransferUnderWay);
             return Err(Refusal::Transferring);
         }
-        let follows = |peer: &&Progress| !peer.is_silent() && !peer.is_sent_snapshot();
+        let votes = |id| Self::role_of(core, id) == MemberRole::Voter || mutant(Mutant::HandsOverToLearner);
+        let follows =
+            |(id, peer): &(&NodeId, &Progress)| !peer.is_silent() && !peer.is_sent_snapshot() && votes(**id);
         // Who is down shows in an idle cluster only by the rounds that it does not answer; who declined may do so again.
         let furthest = || {
-            let able = self.peers.iter().filter(|(_, peer)| follows(peer));
+            let able = self.peers.iter().filter(follows);
             let rank = |id: NodeId, peer: &Progress| (self.declined != Some(id), peer.matched(), peer.round);
             able.max_by_key(|(id, peer)| rank(**id, peer)).map(|(&id, _)| id)
         };
+        if to.is_some_and(|to| self.peers.contains_key(&to) && !votes(to)) {
+            mark(Mark::TransferToNonVoter);
+            return Err(Refusal::NotVoter);
+        }
         let known = |to: NodeId| self.peers.contains_key(&to).then_some(to);
         let Some(to) = to.map_or_else(furthest, known) else {
             mark(Mark::TransferToNobody);

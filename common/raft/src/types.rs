@@ -3,7 +3,10 @@
 use alloc::sync::Arc;
 use core::fmt;
 
-use crate::instruments::{Mutant, mutant};
+use crate::{
+    instruments::{Mutant, mutant},
+    membership::Membership,
+};
 
 /// Identifies a server for the life of a cluster. Zero is never a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +48,9 @@ pub enum Payload {
     Noop,
     /// A command of the state machine; opaque to the core.
     Command(Arc<[u8]>),
+    /// Who is in the cluster from here on (thesis 4). The core takes note of it by itself; a state machine keeps it with
+    /// what it has applied, for [`Restored::membership`](crate::Restored::membership).
+    Membership(Arc<Membership>),
 }
 
 /// One entry of the log.
@@ -116,6 +122,7 @@ impl Entry {
             + match &self.payload {
                 Payload::Noop => 0,
                 Payload::Command(bytes) => bytes.len(),
+                Payload::Membership(membership) => membership.encoded_bytes(),
             }
     }
 

@@ -59,7 +59,7 @@ fn log(terms: &[u64]) -> Vec<Entry> {
 
 fn install(raft: &mut Raft, at: Position) {
     assert!(raft.accepts_snapshot(at), "{at} is accepted");
-    raft.snapshot_installed(at);
+    raft.snapshot_installed(at, None);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn nothing_happens_to_log_and_commit_while_a_state_is_made_current() {
     assert!(answers.eq([&Message::HeartbeatReply { session: 1, round: 2 }]), "it still hears its leader");
     let status = raft.status();
     assert_eq!((status.role, status.commit, status.last.index), (RoleName::Follower, Index(1), Index(2)));
-    raft.snapshot_installed(Position::new(4, 2));
+    raft.snapshot_installed(Position::new(4, 2), None);
     assert_eq!(raft.status().applied, Index(4));
 }
 

@@ -205,7 +205,7 @@ impl Watch {
         let before = before.unwrap_or_default();
         assert!(term >= before.term, "VIOLATION the terms of s{me}'s log fall at {index}");
         let payload = match &entry.payload {
-            Payload::Noop => None,
+            Payload::Noop | Payload::Membership(_) => None,
             Payload::Command(bytes) => Some(Arc::clone(bytes)),
         };
         let own = payload.as_ref().map_or(1, |bytes| digest(bytes));

@@ -9,8 +9,8 @@ use std::{
 };
 
 use raft::{
-    Config, Effects, Entry, Envelope, Fetched, HardState, Index, NodeId, Payload, Persist, Position, Raft,
-    ReadId, Refusal, Restored, RoleName, Status, Term,
+    Config, Effects, Entry, Envelope, Fetched, HardState, Index, Membership, NodeId, Payload, Persist,
+    Position, Raft, ReadId, Refusal, Restored, RoleName, Status, Term,
 };
 
 /// What survives a crash, and what is still on its way there.
@@ -161,14 +161,19 @@ impl Cluster {
             settings,
         };
         for id in cluster.settings.voters.clone() {
-            let disk = Disk::default();
-            let (slow_disk, slow_apply, applied, starts) = (false, false, Vec::new(), 0);
-            let (raft, flushed) = (None, Position::ZERO);
-            let server = Server { raft, disk, slow_disk, slow_apply, applied, starts, flushed };
-            cluster.servers.insert(id, server);
-            cluster.start(id, Index(0));
+            cluster.join(id);
         }
         cluster
+    }
+
+    /// A server comes up with an empty disk. Unless it is a founder, it knows of nobody.
+    pub(crate) fn join(&mut self, id: NodeId) {
+        let disk = Disk::default();
+        let (slow_disk, slow_apply, applied, starts) = (false, false, Vec::new(), 0);
+        let (raft, flushed) = (None, Position::ZERO);
+        let server = Server { raft, disk, slow_disk, slow_apply, applied, starts, flushed };
+        self.servers.insert(id, server);
+        self.start(id, Index(0));
     }
 
     /// Starts a server from its disk; its state machine kept what it had applied up to `applied`.
@@ -177,19 +182,23 @@ impl Cluster {
         let server = self.servers.get_mut(&id).unwrap();
         server.starts += 1;
         config.id = id;
+        if !config.voters.contains(&id) {
+            config.voters.clear();
+        }
         config.seed = config.seed.wrapping_mul(1000) + server.starts;
         server.disk.open_over(server.flushed);
         let applied = server.disk.position(applied.max(server.flushed.index));
         let from = usize::try_from(applied.index.0).unwrap();
         let skipped = usize::try_from(applied.index.0 - server.disk.base.index.0).unwrap();
+        server.applied.truncate(from);
         let restored = Restored {
             hard: server.disk.hard,
             applied,
+            membership: membership(&server.applied),
             base: applied,
             entries: server.disk.entries[skipped..].to_vec(),
             discarded: server.disk.base,
         };
-        server.applied.truncate(from);
         server.raft = Some(Raft::new(config, restored).unwrap());
     }
 
@@ -303,7 +312,7 @@ impl Cluster {
         }
         server.applied = state.to_vec();
         server.flushed = at;
-        raft.snapshot_installed(at);
+        raft.snapshot_installed(at, membership(state));
         self.installs += 1;
         Some(at.index)
     }
@@ -465,10 +474,20 @@ pub(crate) fn hard(term: u64, vote: Option<u64>) -> HardState {
     HardState { term: Term(term), vote: vote.map(NodeId) }
 }
 
+/// The membership of a state in which all this was applied.
+pub(crate) fn membership(applied: &[Entry]) -> Option<Membership> {
+    let of = |entry: &Entry| match &entry.payload {
+        Payload::Membership(membership) => Some(Membership::clone(membership)),
+        Payload::Noop | Payload::Command(_) => None,
+    };
+    applied.iter().rev().find_map(of)
+}
+
 fn show_entry(entry: &Entry) -> String {
     match &entry.payload {
         Payload::Noop => format!("{}", entry.position),
         Payload::Command(bytes) => format!("{}:{}", entry.position, String::from_utf8_lossy(bytes)),
+        Payload::Membership(membership) => format!("{}:{membership}", entry.position),
     }
 }
 

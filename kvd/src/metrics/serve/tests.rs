@@ -7,7 +7,7 @@ use std::{
 };
 
 use protocol::{ClusterId, Refused, Response, response::Member};
-use raft::{Index, NodeId, Position, RoleName, Term};
+use raft::{Index, Membership, NodeId, Position, RoleName, Term};
 
 use super::*;
 
@@ -34,6 +34,9 @@ fn figures() -> Figures {
         last: Position::new(9, 3),
         persisted: Index(9),
         discarded: Index(2),
+        membership: Arc::new(Membership::new(&[NodeId(1), NodeId(2)], &[]).unwrap()),
+        membership_at: Index(0),
+        membership_committed: true,
         transferring: None,
         progress: Vec::new(),
     };
