@@ -245,6 +245,7 @@ instruments! {
         LostIsNeverSentAgain: "appends that are lost are never sent again",
         ProbesOnce: "a probe that is lost is never sent again",
         LeadsWithoutDisk: "57: a leader whose disk is silent goes on",
+        LeadsWithoutReads: "57: a leader whose disk is silent goes on where it was only asked to read",
         NeverFull: "55: a follower takes entries however slowly it applies",
         SnapshotTermForgotten: "17: the term of the last entry of a state is forgotten",
         SentCountsAsMatched: "18: a state that was sent counts as acknowledged, whatever came of it",

@@ -38,9 +38,11 @@ pub(crate) struct Leader {
     /// Apart from heartbeats: where reads come all the time, their rounds take the place of those.
     since_retry: u32,
     since_check: u32,
-    /// Ticks for which the own disk has completed nothing of what it was given, and how far it was then.
+    /// Ticks for which the own disk has completed nothing of what it was given or asked, how far it was then, and whether
+    /// it has answered since.
     disk_silent: u32,
     durable: Index,
+    disk_answered: bool,
     pub(crate) transfer: Option<Transfer>,
     /// Who did not take over when it was to, last.
     pub(crate) declined: Option<NodeId>,
@@ -76,6 +78,7 @@ impl Leader {
             since_check,
             disk_silent,
             durable,
+            disk_answered: false,
             transfer: None,
             declined: None,
             leaving,
@@ -178,7 +181,11 @@ impl Leader {
     /// Whether the own disk has been silent for too long.
     fn disk_hangs(&mut self, core: &Core) -> bool {
         let durable = core.log.persisted();
-        let waits = core.log.handed() > durable && durable == self.durable;
+        // Who is only asked to read may be as silent, and then followers get nothing.
+        let reads = self.peers.values().any(|peer| peer.fetch().is_some());
+        let asked = core.log.handed() > durable || reads && !mutant(Mutant::LeadsWithoutReads);
+        let answered = durable != self.durable || core::mem::take(&mut self.disk_answered);
+        let waits = asked && !answered;
         (self.disk_silent, self.durable) = (if waits { self.disk_silent + 1 } else { 0 }, durable);
         self.disk_silent >= DISK_TIMEOUTS.saturating_mul(core.config.election_ticks)
     }

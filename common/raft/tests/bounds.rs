@@ -51,6 +51,25 @@ fn a_leader_whose_disk_hangs_makes_way() {
     assert_eq!(cluster.status(leader).applied, written.index);
 }
 
+/// Nor does one serve that reads nothing for who lags: where a majority lags, nothing would ever commit.
+#[test]
+fn a_leader_whose_disk_reads_nothing_makes_way() {
+    let mut cluster = Cluster::with(raft::Config { cache_bytes: 0, ..settings(3) });
+    cluster.elect(1);
+    cluster.settle();
+    cluster.isolate(3);
+    cluster.propose(1, "a").unwrap();
+    cluster.settle();
+    cluster.servers.get_mut(&NodeId(1)).unwrap().mute_disk = true;
+    cluster.heal();
+    cluster.ticks(50);
+    assert_eq!(cluster.leader(), Some(1), "a slow disk alone deposes nobody");
+    assert!(cluster.status(3).last.index < cluster.status(1).last.index, "3 waits for the disk of 1");
+    cluster.ticks(200);
+    assert_ne!(cluster.leader().expect("another leads"), 1);
+    assert_eq!(cluster.status(3).last, cluster.status(1).last);
+}
+
 /// What waits to be applied waits in the core, where it is bounded, and reads wait with it.
 #[test]
 fn nothing_is_given_to_apply_nor_read_while_apply_is_held() {

@@ -54,6 +54,7 @@ impl Leader {
     /// Entries came from disk for a follower that fell behind.
     pub(crate) fn fetched(&mut self, core: &mut Core, fetched: Fetched) {
         let round = self.reads.latest();
+        self.disk_answered = true;
         let Fetched { fetch, previous, entries } = fetched;
         let Some(peer) = self.peers.get_mut(&fetch.peer) else { return };
         if !peer.fetched(&fetch) {

@@ -85,6 +85,8 @@ pub(crate) struct Server {
     pub(crate) disk: Disk,
     /// Writes stay unsynced until the test syncs them.
     pub(crate) slow_disk: bool,
+    /// What is read for followers never comes.
+    pub(crate) mute_disk: bool,
     /// What is applied stays unconfirmed.
     pub(crate) slow_apply: bool,
     /// Everything that was applied in this run.
@@ -169,9 +171,9 @@ impl Cluster {
     /// A server comes up with an empty disk. Unless it is a founder, it knows of nobody.
     pub(crate) fn join(&mut self, id: NodeId) {
         let disk = Disk::default();
-        let (slow_disk, slow_apply, applied, starts) = (false, false, Vec::new(), 0);
+        let (slow_disk, mute_disk, slow_apply, applied, starts) = (false, false, false, Vec::new(), 0);
         let (raft, flushed) = (None, Position::ZERO);
-        let server = Server { raft, disk, slow_disk, slow_apply, applied, starts, flushed };
+        let server = Server { raft, disk, slow_disk, mute_disk, slow_apply, applied, starts, flushed };
         self.servers.insert(id, server);
         self.start(id, Index(0));
     }
@@ -252,6 +254,9 @@ impl Cluster {
         let server = self.servers.get_mut(&id).unwrap();
         for fetch in fetch {
             self.log.push(format!("{id} fetches {}..{} for {}", fetch.from, fetch.to, fetch.peer));
+            if server.mute_disk {
+                continue;
+            }
             let found = server.disk.read(fetch.from.0, fetch.to.0);
             let (previous, entries) = found.unwrap_or_default();
             server.raft.as_mut().unwrap().fetched(Fetched { fetch, previous, entries });

@@ -17,14 +17,12 @@ use testkit::{
 
 mod asking;
 mod counting;
+mod judging;
 
-use self::asking::{Known, asks_quorum, decision, is_write, outcome_of, told};
+use self::asking::{Known, decision, is_write, outcome_of, told};
 pub(super) use self::counting::Ledger;
 use super::{Plan, World, lying::Lie, remembering::Remembering, scanning::Scanning};
-use crate::{
-    server::{CLUSTER, address, at_address},
-    watch,
-};
+use crate::server::{CLUSTER, address, at_address};
 
 /// Who sends the probes of a healed cluster.
 pub(super) const PROBER: usize = usize::MAX;
@@ -351,37 +349,6 @@ impl World {
                 anyone(client, Some(leader))
             }
             Whom::NotAt(address) => anyone(client, Some(at_address(address))),
-        }
-    }
-
-    /// Judges an answer as it leaves a server.
-    pub(super) fn judge(&mut self, me: usize, frame: &ResponseFrame) {
-        let Some(attempt) = self.attempts.get(&frame.id) else { return };
-        assert_eq!(attempt.server, me, "VIOLATION s{me} answers what another was asked");
-        if let Ok(response) = &frame.result {
-            let asked = match &attempt.request {
-                Request::Write { request, operation } => {
-                    watch::Asked { write: Some((request.token, operation)), key: &[] }
-                }
-                Request::Get { key, .. } => watch::Asked { write: None, key },
-                Request::Transfer { .. } | Request::Drain { .. } => {
-                    if let Response::Leads { leader, term } = response {
-                        self.watch.names_leader(me, *leader, *term);
-                    }
-                    return;
-                }
-                Request::Scan(_)
-                | Request::Watch(_)
-                | Request::Save
-                | Request::Status
-                | Request::CompactLog => return,
-            };
-            self.watch.answered(me, &asked, response);
-        }
-        if let (Err(Refused::NoQuorum), Some(under)) = (&frame.result, attempt.under)
-            && asks_quorum(&attempt.request)
-        {
-            self.watch.gave_up(me, under);
         }
     }
 
