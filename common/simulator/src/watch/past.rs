@@ -4,6 +4,7 @@
 use protocol::{
     Consistency, Refused, Scan,
     history::Version,
+    response::Found,
     scan::{Want, successor},
 };
 
@@ -83,47 +84,36 @@ impl Watch {
     /// # Panics
     /// When they are not those that follow.
     pub fn versions(&self, me: usize, scan: &Scan, sent: usize, moment: Moment, shown: &[Version]) {
-        let all = self.all_versions(scan, moment);
-        let end = (sent + shown.len()).min(all.len());
-        assert_eq!(
-            shown,
-            &all[sent.min(end)..end],
-            "VIOLATION s{me} lists after {sent} of {scan:?} at {moment:?}"
-        );
+        let next = self.wanted(scan, moment).skip(sent).take(shown.len());
+        let next: Vec<_> = next.map(|(revision, found)| self.version(moment, revision, found)).collect();
+        assert_eq!(shown, next, "VIOLATION s{me} lists after {sent} of {scan:?} at {moment:?}");
     }
 
-    /// All that a scan of versions is to show.
-    pub(super) fn all_versions(&self, scan: &Scan, moment: Moment) -> Vec<Version> {
-        let newest = scan.at.unwrap_or(moment.revision);
+    /// What a key held, newest first, as far as a scan of versions is to show it.
+    pub(super) fn wanted(&self, scan: &Scan, moment: Moment) -> impl Iterator<Item = (u64, Option<&Found>)> {
+        let (newest, below) = (scan.at.unwrap_or(moment.revision), scan.below);
         let floor = self.model.floor(moment.revision);
         let most = scan.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        let mut all = Vec::new();
-        for (revision, found) in self.model.versions(&scan.from).rev() {
-            if revision > moment.revision {
-                continue;
-            }
-            if all.len() == most {
-                break;
-            }
-            if revision <= floor && found.is_none() {
-                break;
-            }
-            if revision <= newest && scan.below.is_none_or(|below| revision < below) {
-                let moment = (revision > floor).then(|| {
-                    let command = self.committed_at(revision);
-                    let age_ms = moment.clock_ms.saturating_sub(self.stamp_of(revision));
-                    protocol::history::Moment {
-                        age_ms,
-                        wall_ms: command.map_or(0, |command| command.wall_ms),
-                    }
-                });
-                all.push(Version { revision, found: found.cloned(), moment });
-            }
-            if revision <= floor {
-                break;
-            }
-        }
-        all
+        let there = self.model.versions(&scan.from).rev();
+        let there = there.filter(move |(revision, _)| *revision <= moment.revision);
+        // Of what is from before the floor there is one row, which was there when it came.
+        let mut ended = false;
+        let kept = there.map_while(move |(revision, found)| {
+            let known = !ended && (revision > floor || found.is_some());
+            ended = revision <= floor;
+            known.then_some((revision, found))
+        });
+        let shown = move |revision| revision <= newest && below.is_none_or(|below| revision < below);
+        kept.filter(move |(revision, _)| shown(*revision)).take(most)
+    }
+
+    fn version(&self, moment: Moment, revision: u64, found: Option<&Found>) -> Version {
+        let when = |moment: Moment| protocol::history::Moment {
+            age_ms: moment.clock_ms.saturating_sub(self.stamp_of(revision)),
+            wall_ms: self.committed_at(revision).map_or(0, |command| command.wall_ms),
+        };
+        let kept = revision > self.model.floor(moment.revision);
+        Version { revision, found: found.cloned(), moment: kept.then(|| when(moment)) }
     }
 
     fn committed_at(&self, revision: u64) -> Option<&protocol::Command> {

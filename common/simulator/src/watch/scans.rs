@@ -32,8 +32,8 @@ impl Watch {
     /// When there is more, or it says what is not so.
     pub fn scan_ended(&self, me: usize, scan: &Scan, (sent, moment): (usize, Moment), end: &End) {
         if scan.want == Want::Versions {
-            let shown = self.all_versions(scan, moment).len();
-            let all = self.all_versions(&Scan { limit: None, ..scan.clone() }, moment).len();
+            let shown = self.wanted(scan, moment).count();
+            let all = self.wanted(&Scan { limit: None, ..scan.clone() }, moment).count();
             let revision = scan.at.unwrap_or(moment.revision);
             let want = End { count: shown as u64, revision, more: all > shown };
             assert_eq!((sent, *end), (shown, want), "VIOLATION s{me} ends a list of versions: {scan:?}");
