@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use protocol::{limits::PEER_FRAME_BYTES, peer::PeerFrame, response::Member};
-use raft::{Envelope, NodeId};
+use raft::{Envelope, Message, NodeId, Payload};
 use tokio::sync::mpsc;
 use transport::{CloseCode, Connection, Endpoint, FrameReader, TransportError};
 
@@ -223,6 +223,12 @@ fn admit(bytes: &[u8], from: NodeId, members: &Members) -> Result<Envelope, Unfi
     if envelope.from != from || envelope.to != members.me() {
         return Err(Unfit::Misdirected("another node"));
     }
+    // This version keeps no membership in its state: what is not taken into the log stops no node when it is applied.
+    if let Message::Append { entries, .. } = &envelope.message
+        && entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_)))
+    {
+        return Err(Unfit::Misdirected("a cluster that changes its members"));
+    }
     Ok(envelope)
 }
 
@@ -250,7 +256,7 @@ impl Unfit {
 #[cfg(test)]
 mod tests {
     use protocol::ClusterId;
-    use raft::{Message, Position, Term};
+    use raft::{Entry, Index, Position, Term};
 
     use super::*;
 
@@ -262,6 +268,23 @@ mod tests {
         let envelope = Envelope { from: NodeId(from), to: NodeId(to), term: Term(1), message };
         let frame = PeerFrame { cluster: ClusterId([cluster; 16]), group, envelope };
         admit(&frame.encode(), NodeId(2), &members).map_err(|unfit| unfit.code())
+    }
+
+    #[test]
+    fn no_entry_is_taken_that_would_stop_this_version_when_it_is_applied() {
+        let member = |id| Member { id, name: format!("n{id}"), address: String::new() };
+        let members = Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
+        let position = Position { index: Index(1), term: Term(1) };
+        let changed = raft::Membership::new(&[NodeId(1), NodeId(2)], &[]).unwrap();
+        let admitted = [Payload::Noop, Payload::Membership(std::sync::Arc::new(changed))].map(|payload| {
+            let entries = vec![Entry { position, payload }];
+            let (previous, commit) = (Position::ZERO, Index(0));
+            let message = Message::Append { session: 1, previous, entries, commit, round: 1 };
+            let envelope = Envelope { from: NodeId(2), to: NodeId(1), term: Term(1), message };
+            let frame = PeerFrame { cluster: ClusterId([1; 16]), group: 0, envelope };
+            admit(&frame.encode(), NodeId(2), &members).map_err(|unfit| unfit.code()).map(|_| ())
+        });
+        assert_eq!(admitted, [Ok(()), Err(CloseCode::Misdirected)]);
     }
 
     #[test]

@@ -309,6 +309,10 @@ impl Raft {
             if replies && mutant(Mutant::HigherReplyIgnored) {
                 return None;
             }
+            // Only members are asked, so a stranger's reply is to nothing, and deposes nobody.
+            if replies && self.core.membership().role(from).is_none() {
+                return None;
+            }
             self.enter(term, envelope.message.leads().then_some(from));
         }
         Some(envelope)

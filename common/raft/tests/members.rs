@@ -228,3 +228,18 @@ fn no_membership_that_a_peer_sends_fells_a_server() {
         }
     }
 }
+
+#[test]
+fn a_reply_of_who_is_no_member_deposes_nobody() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.settle();
+    let term = cluster.status(1).term;
+    for from in [9, 2] {
+        let message = Message::HeartbeatReply { session: 1, round: 1 };
+        let envelope = Envelope { from: NodeId(from), to: NodeId(1), term: term.next(), message };
+        cluster.raft(1).step(envelope);
+        let leads = cluster.status(1).role == RoleName::Leader;
+        assert_eq!(leads, from == 9, "a member's reply of a later term ends this one");
+    }
+}
