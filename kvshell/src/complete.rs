@@ -106,8 +106,11 @@ impl Completer {
     /// Where the word before the cursor begins, and what it can become.
     fn candidates(&self, before: &str) -> (usize, Vec<String>) {
         let Some(typed) = Typed::of(before) else { return (before.len(), Vec::new()) };
+        // A word of the shell's own is known by its bare backslash; anywhere else one escapes.
+        let own = typed.words.is_empty() && typed.word.starts_with('\\');
         let all = self.all(&typed).into_iter().filter(|candidate| candidate.starts_with(&typed.word));
-        (typed.start, all.map(|candidate| quoted(&candidate)).collect())
+        let all = all.map(|candidate| if own { candidate } else { quoted(&candidate) });
+        (typed.start, all.collect())
     }
 
     /// Everything that the word could be.
@@ -148,7 +151,12 @@ impl Completer {
     fn names(&self, wanted: Wanted, word: &str) -> Vec<String> {
         let ask = |question| self.live.as_ref().map(|live| live.names(question)).unwrap_or_default();
         match wanted {
-            Wanted::Keys => ask(Question::Keys(word.to_owned())),
+            Wanted::Keys => {
+                let mut keys = ask(Question::Keys(word.to_owned()));
+                // It would be taken for a flag, also in quotes.
+                keys.retain(|key| !key.starts_with('-'));
+                keys
+            }
             Wanted::Nodes => ask(Question::Nodes),
             Wanted::Contexts => shelf::names(&self.places),
             Wanted::Nothing => Vec::new(),
@@ -175,10 +183,11 @@ impl Completer {
         }
         // Asked for also where nothing of it is shown, so that it is there when TAB is pressed.
         let names = self.names(place.wanted, &typed.word);
-        let mut longer = names.iter().filter_map(|name| name.strip_prefix(&*typed.word));
-        let rest = longer.find(|rest| !rest.is_empty() && !typed.word.is_empty());
-        if let Some(rest) = rest.filter(|rest| typed.raw == typed.word && quoted(rest) == **rest) {
-            return Some(Ghost { text: rest.to_owned(), is_text: true });
+        let is_longer = |name: &&String| name.len() > typed.word.len() && name.starts_with(&*typed.word);
+        let whole = names.iter().find(is_longer).filter(|_| !typed.word.is_empty());
+        // What is typed stays as it is, so the whole word must be one that needs no quotes.
+        if let Some(whole) = whole.filter(|whole| typed.raw == typed.word && quoted(whole) == **whole) {
+            return Some(Ghost { text: whole[typed.word.len()..].to_owned(), is_text: true });
         }
         let usage = usage(&place);
         if usage.is_empty() || typed.word.starts_with('-') {
@@ -191,9 +200,6 @@ impl Completer {
 
 /// A word as it must be typed.
 fn quoted(word: &str) -> String {
-    if word.starts_with('\\') {
-        return word.to_owned();
-    }
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
 }
 

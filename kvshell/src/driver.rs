@@ -28,8 +28,11 @@ impl Driver {
                 tokio::task::yield_now().await;
             }
         };
-        let thread =
-            thread::Builder::new().name("driver".to_owned()).spawn(move || runtime.block_on(drive))?;
+        let thread = thread::Builder::new().name("driver".to_owned()).spawn(move || {
+            runtime.block_on(drive);
+            // A name that is still being resolved must not hold up the end of the shell.
+            runtime.shutdown_background();
+        })?;
         Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
     }
 

@@ -1,5 +1,6 @@
 //! The history: every line in memory, and in `$XDG_STATE_HOME/kv/history` those that may be kept. The file may hold values,
-//! so only its owner reads it. A line that begins with a space, or that speaks of something secret, is not written to it.
+//! so only its owner reads it. A line that begins with a space, or that speaks of something secret, is not written to it. A
+//! very long line is not even in memory, for a search goes through all of them at each key press.
 //!
 //! Ctrl-R finds a line by its characters in their order; the closest way that any line matches goes first.
 
@@ -17,9 +18,11 @@ use rustyline::{
 
 /// Most lines that are kept.
 const LINES: usize = 10_000;
+/// Longest line that is kept.
+const LINE_BYTES: usize = 16 * 1024;
 /// Parts of words that tell that a line speaks of a secret.
-const SECRETS: [&str; 9] =
-    ["password", "passwd", "passphrase", "secret", "token", "credential", "apikey", "api_key", "private"];
+const SECRETS: [&str; 10] =
+    ["pass", "pwd", "secret", "token", "credential", "apikey", "api_key", "private", "auth", "bearer"];
 
 /// The file, made if it is not there; `None` where it cannot be, for a shell works without.
 pub(crate) fn prepare() -> Option<PathBuf> {
@@ -95,6 +98,9 @@ impl History for Lines {
     }
 
     fn add(&mut self, line: &str) -> Result<bool> {
+        if line.len() > LINE_BYTES {
+            return Ok(false);
+        }
         let added = self.all.add(line)?;
         if added && may_be_kept(line) {
             self.kept.add(line)?;
@@ -136,7 +142,7 @@ impl History for Lines {
 
     fn load(&mut self, path: &Path) -> Result<()> {
         self.kept.load(path)?;
-        for line in self.kept.iter() {
+        for line in self.kept.iter().filter(|line| line.len() <= LINE_BYTES) {
             self.all.add(line)?;
         }
         Ok(())
@@ -201,8 +207,15 @@ mod tests {
     fn what_is_secret_or_begins_with_a_space_stays_in_memory() {
         let dir = tempfile::tempdir().unwrap();
         let path = make(dir.path()).unwrap();
-        let typed =
-            ["set a 1", " set b 2", "set db/Password hunter2", "set k 'two\nlines'", "kvctl --token-file t"];
+        let typed = [
+            "set a 1",
+            " set b 2",
+            "set db/Password hunter2",
+            "set db PWD=hunter2",
+            "set h 'Bearer hunter2'",
+            "set k 'two\nlines'",
+            "kvctl --token-file t",
+        ];
         let mut lines = Lines::new();
         lines.load(&path).unwrap();
         for line in typed {
@@ -220,6 +233,21 @@ mod tests {
         let mut later = Lines::new();
         later.load(&path).unwrap();
         assert_eq!(of(&later), ["set a 1", "set k 'two\nlines'"]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_not_kept() {
+        let (longest, longer) = ("x".repeat(LINE_BYTES), "y".repeat(LINE_BYTES + 1));
+        let mut lines = Lines::new();
+        assert!(lines.add(&longest).unwrap() && !lines.add(&longer).unwrap());
+        assert_eq!((lines.len(), lines.kept.len()), (1, 1));
+        let dir = tempfile::tempdir().unwrap();
+        let path = make(dir.path()).unwrap();
+        fs::write(&path, format!("#V2\n{longer}\n{longest}\nget a\n")).unwrap();
+        let mut lines = Lines::new();
+        lines.load(&path).unwrap();
+        let first = lines.get(0, SearchDirection::Forward).unwrap().unwrap();
+        assert!(first.entry == longest.as_str() && lines.len() == 2);
     }
 
     #[test]

@@ -109,15 +109,18 @@ fn fetch(settings: Settings, mut asked: watch::Receiver<Option<Question>>, known
                 Question::Nodes => timeout(BUDGET, offer::nodes(&client)).await,
             };
             // A cluster that does not answer is not asked at every key press either.
-            keep(known, question, names.unwrap_or_default());
+            keep(known, question, names.ok());
         }
         client.close().await;
     });
 }
 
-fn keep(known: &Mutex<VecDeque<Answer>>, question: Question, names: Vec<String>) {
+/// Keeps an answer; where none came in time (`None`) the last one to this question, as if it had come now.
+fn keep(known: &Mutex<VecDeque<Answer>>, question: Question, names: Option<Vec<String>>) {
     let mut answers = known.lock().unwrap_or_else(PoisonError::into_inner);
-    answers.retain(|answer| answer.question != question);
+    let at = answers.iter().position(|answer| answer.question == question);
+    let last = at.and_then(|at| answers.remove(at));
+    let names = names.or_else(|| last.map(|last| last.names)).unwrap_or_default();
     if answers.len() >= ANSWERS {
         answers.pop_front();
     }
@@ -134,7 +137,8 @@ pub(crate) mod tests {
     pub(crate) fn known(answers: &[(Question, &[&str])]) -> Live {
         let live = Live { ask: watch::channel(None).0, answers: Arc::default() };
         for (question, names) in answers {
-            keep(&live.answers, question.clone(), names.iter().map(|name| (*name).to_owned()).collect());
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            keep(&live.answers, question.clone(), Some(names));
         }
         live
     }
@@ -172,11 +176,23 @@ pub(crate) mod tests {
     fn no_more_answers_are_kept_than_there_may_be() {
         let live = known(&[]);
         for at in 0..=ANSWERS {
-            keep(&live.answers, keys(&format!("{at}/")), vec![format!("{at}/k")]);
+            keep(&live.answers, keys(&format!("{at}/")), Some(vec![format!("{at}/k")]));
         }
         assert_eq!(live.answers.lock().unwrap().len(), ANSWERS);
         assert!(live.names(keys("0/")).is_empty(), "the oldest went");
         assert_eq!(live.names(keys("32/")), ["32/k"]);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_leaves_what_is_known() {
+        let live = known(&[(keys("a"), &["app/"])]);
+        let asked = live.ask.subscribe();
+        live.doubt();
+        keep(&live.answers, keys("a"), None);
+        keep(&live.answers, Question::Nodes, None);
+        assert_eq!(live.names(keys("a")), ["app/"]);
+        assert!(live.names(Question::Nodes).is_empty());
+        assert_eq!(*asked.borrow(), None, "a cluster that does not answer is left alone for a while");
     }
 
     #[test]

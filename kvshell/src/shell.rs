@@ -128,8 +128,11 @@ impl Shell {
         self.display.color.decide(io::stdout().is_terminal())
     }
 
+    /// Whether this is the file that may be changed, and still what it was: it may have been replaced by the context of
+    /// another cluster since this shell opened it.
     fn is_writable(&self, session: &Session) -> bool {
-        self.writable.is_some() && self.writable.as_deref() == session.path()
+        let same = self.session.as_ref().is_some_and(|own| own.is_same(session));
+        same && self.writable.is_some() && self.writable.as_deref() == session.path()
     }
 
     fn draw_prompt(&mut self) -> Result<(), Failure> {
@@ -166,20 +169,25 @@ impl Shell {
 
     /// Runs one step; `None` for one that leaves.
     fn step(&mut self, step: &Step) -> Option<Exit> {
-        let command = step.command.trim();
-        if command.starts_with('\\') {
-            return Some(self.own(command, step.pipe.as_deref()));
-        }
+        let (command, pipe) = (step.command.trim(), step.pipe.as_deref());
         if matches!(command, "exit" | "quit") {
             return None;
         }
-        if let Some(exit) = self.transact(command, step.pipe.as_deref()) {
-            return Some(exit);
+        let exit = if command.starts_with('\\') {
+            self.own(command, pipe)
+        } else if let Some(exit) = self.transact(command, pipe) {
+            exit
+        } else {
+            match shlex::split(command) {
+                Some(words) => self.command(words, pipe),
+                None => self.screen().show(&Err(unclosed(command))),
+            }
+        };
+        if exit != Exit::Success {
+            // Whatever fails while a transaction is open was meant for it.
+            self.spoil();
         }
-        Some(match shlex::split(command) {
-            Some(words) => self.command(words, step.pipe.as_deref()),
-            None => self.screen().show(&Err(unclosed(command))),
-        })
+        Some(exit)
     }
 
     fn command(&mut self, mut words: Vec<String>, pipe: Option<&str>) -> Exit {

@@ -55,6 +55,15 @@ impl Session {
         resolve(connection, places).is_ok_and(|now| now == self.resolved)
     }
 
+    /// Whether both lead to the same, whatever way each was told to take to its file: a file may have been replaced
+    /// between the two.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (own, other) = (&self.resolved, &other.resolved);
+        let files = own.path == other.path && own.endpoints == other.endpoints;
+        let texts = [(&own.ca, &other.ca), (&own.cert, &other.cert), (&own.key, &other.key)];
+        files && texts.iter().all(|(own, other)| own.text == other.text)
+    }
+
     /// The client of the session.
     pub fn client(&self) -> &Client {
         &self.client

@@ -65,8 +65,13 @@ fn a_transaction_of_several_lines_is_one() {
     assert_eq!((ran.code, ran.text().as_str()), (Some(0), "1; 2"));
     let ran = shell("begin\nset a 4\n");
     assert!(ran.code == Some(2) && ran.err.contains("nothing of it was done"), "{ran:?}");
-    let ran = shell("begin\nnonsense\nget a | cat\nbegin\nset a 5\ncommit\nget a\n");
-    assert_eq!((ran.code, ran.text().ends_with('5')), (Some(2), true), "a bad line is left out: {ran:?}");
+    for refused in ["nonsense", "if rev(a)5", "get a | cat", "begin", "\\nonsense", "\\context none"] {
+        let ran = shell(&format!("begin\n{refused}\nset a 5\ncommit\nget a\n"));
+        assert_eq!((ran.code, ran.text().as_str()), (Some(2), "1; 2"), "{refused}: {ran:?}");
+        assert!(ran.err.contains("a line of the transaction was refused"), "{refused}: {ran:?}");
+    }
+    let ran = shell("begin\nnonsense\ncommit\nbegin\nset a 5\ncommit\nget a\n");
+    assert_eq!((ran.code, ran.text().ends_with('5')), (Some(2), true), "the next is another: {ran:?}");
     for stray in ["commit", "rollback"] {
         let ran = shell(stray);
         assert!(ran.code == Some(2) && ran.err.contains("no transaction is open"), "{ran:?}");
@@ -117,10 +122,18 @@ fn writable_is_one_file_and_not_all_of_its_name() {
     let shell = |text: &str| trial.kvshell(&["-C", &own, "-x", text], "");
     let ran = shell(&format!("\\writable prod; set -q k v; set k w -C {other}; get k"));
     assert!(ran.code == Some(11) && ran.text() == "v" && ran.err.contains("KV-1120"), "{ran:?}");
-    let ran = shell(&format!("\\writable prod; set -q k x -C {own}; get k"));
+    let way = own.replace("/a/prod", "/a/../a/prod");
+    let ran = shell(&format!("\\writable prod; set -q k x -C {way}; get k"));
     assert_eq!(ran.told(), (0, "x".into(), ""), "the same file by another way");
     let ran = shell(&format!("\\writable prod; \\context {other}; set k y; get k"));
     assert!(ran.code == Some(11) && ran.text() == "x", "what was allowed there is not allowed here: {ran:?}");
+
+    let text = fs::read_to_string(&own).unwrap();
+    let replaced = text.replacen("endpoints = [", "endpoints = [\"127.0.0.1:1\", ", 1);
+    assert_ne!(replaced, text);
+    let replaced = trial.file("replaced", replaced.as_bytes());
+    let ran = shell(&format!("\\writable prod\n!cp {replaced} {own}\nset k z -C {way}\nget k"));
+    assert!(ran.code == Some(11) && ran.text() == "x" && ran.err.contains("KV-1120"), "replaced: {ran:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn completer(answers: &[(Question, &[&str])]) -> Completer {
 }
 
 fn completed(before: &str) -> (usize, Vec<String>) {
-    let keys: &[&str] = &["app/", "apple", "it's"];
+    let keys: &[&str] = &["app/", "apple", "it's", "\\odd", "-dash"];
     let inside: &[&str] = &["app/mode", "app/quota/"];
     let asked = |prefix: &str| Question::Keys(prefix.to_owned());
     completer(&[(asked(""), keys), (asked("app/"), inside), (Question::Nodes, &["n1", "n2"])])
@@ -26,7 +26,8 @@ fn completed(before: &str) -> (usize, Vec<String>) {
 }
 
 fn ghost(line: &str) -> Option<(String, bool)> {
-    let completer = completer(&[(Question::Keys("app".to_owned()), &["app/", "apple"])]);
+    let asked = |prefix: &str| Question::Keys(prefix.to_owned());
+    let completer = completer(&[(asked("app"), &["app/", "apple"]), (asked("b$"), &["b$c"])]);
     completer.ghost(line).map(|ghost| (ghost.text, ghost.is_text))
 }
 
@@ -71,6 +72,9 @@ fn keys_and_nodes_are_those_of_the_cluster() {
     assert_eq!(completed("set k a").1, Vec::<String>::new(), "a value is no key");
     assert_eq!(completed("get i").1, ["\"it's\""], "as it must be typed");
     assert_eq!(completed("get \"i").1, ["\"it's\""]);
+    assert_eq!(completed("get \\o").1, [r#""\\odd""#], "a backslash is one only in quotes");
+    assert_eq!(completed("get '\\o").1, [r#""\\odd""#]);
+    assert_eq!(completed("get ").1.len(), 4, "a key that looks like a flag is not offered");
     assert_eq!(completed("drain ").1, ["n1", "n2"]);
     assert_eq!(completed("leader t").1, ["transfer"]);
     assert_eq!(completed("leader transfer n2").1, ["n2"]);
@@ -95,6 +99,7 @@ fn hints_end_a_word_or_say_what_comes() {
     assert_eq!((ghost("e"), ghost(""), ghost("get"), ghost("nonsense x")), (None, None, None, None));
     assert_eq!(ghost("get app"), rest("/"));
     assert_eq!(ghost("get 'app"), says("   (KEY [--prefix PREFIX] [--range FROM TO] [--glob PATTERN] …)"));
+    assert!(ghost("get b$").is_some_and(|(_, is_text)| !is_text), "the whole word needs quotes");
     let set = ghost("set k ").unwrap().0;
     assert!(set.starts_with("VALUE [--file FILE|-]") && set.ends_with('…'), "{set}");
     assert_eq!(ghost("exists "), says("KEY [--consistency LEVEL]"));

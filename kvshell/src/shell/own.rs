@@ -108,6 +108,10 @@ impl Shell {
     /// Asks another cluster from now on, and says which one it is.
     fn go_over(&mut self, name: Option<&str>) -> Result<(), Failure> {
         if let Some(name) = name {
+            if self.open.is_some() {
+                // What was typed so far was meant for the cluster that is left.
+                return Err(Failure::usage("a transaction is open").hint("`commit` or `rollback` first"));
+            }
             let there = Connection {
                 context: Some(name.to_owned()),
                 timeout: self.connection.timeout,

@@ -1,7 +1,9 @@
 //! `begin` … `commit`: a transaction that is typed line by line and sent as one. Until `commit` nothing leaves the shell,
 //! so `rollback`, a lost connection and the end of the input leave nothing behind.
 //!
-//! A line is `if COMPARE`, `else STEP` or a step, as `txn` takes them; each is checked when it is typed.
+//! A line is `if COMPARE`, `else STEP` or a step, as `txn` takes them; each is checked when it is typed. A person sees that
+//! one was refused and types it again. In a script nobody does, and the lines around it may not be safe without it: there
+//! one refused line means that `commit` does nothing.
 
 use console::{Exit, Failure, usage};
 
@@ -14,6 +16,8 @@ const LINES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Open {
     words: Vec<String>,
+    /// A line was refused and nobody saw it.
+    broken: bool,
 }
 
 impl Shell {
@@ -26,13 +30,13 @@ impl Shell {
                     .hint("`begin` opens one, `commit` does it, `rollback` forgets it")
             }
             "begin" => {
-                self.open = Some(Open { words: vec!["txn".to_owned()] });
+                self.open = Some(Open { words: vec!["txn".to_owned()], broken: false });
                 return Some(Exit::Success);
             }
-            "commit" => {
-                let words = self.open.take().map(|open| open.words).unwrap_or_default();
-                return Some(self.command(words, pipe));
-            }
+            "commit" => match self.open.take() {
+                Some(open) if !open.broken => return Some(self.command(open.words, pipe)),
+                _ => Failure::usage("a line of the transaction was refused; nothing of it was done"),
+            },
             "rollback" => {
                 self.open = None;
                 say("nothing was done");
@@ -54,6 +58,13 @@ impl Shell {
         })
     }
 
+    /// A line was refused. Where nobody saw that, `commit` must not do the others without it.
+    pub(super) fn spoil(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.broken |= !self.conversing;
+        }
+    }
+
     fn add(&mut self, line: &str) -> Exit {
         let (flag, text) = match line.split_once(char::is_whitespace) {
             Some(("if", compare)) => ("--if", compare),
@@ -63,6 +74,8 @@ impl Shell {
         let added = [flag.to_owned(), text.trim().to_owned()];
         let alone: Vec<String> = ["txn".to_owned()].into_iter().chain(added.clone()).collect();
         if let Err(error) = self.parse(&alone) {
+            // Also a line that asks for help, which is answered with success, is missing then.
+            self.spoil();
             return usage::answer(&error, &alone);
         }
         let Some(open) = &mut self.open else { return Exit::Success };

@@ -7,7 +7,8 @@ use super::Shell;
 /// The id in the grammar of every argument that is the name of a context.
 pub const CONTEXT_NAME: &str = "context_name";
 
-/// bash breaks words at colons and equals signs as well: of a name only what follows the last of these is replaced.
+/// bash breaks words at colons and equals signs as well: of a name only what follows the last of these is replaced. Inside
+/// an open quote names are inserted as they are, so one that would end the quote or be expanded in it is left out there.
 const BASH: &str = r#"
 _kvctl() {
     local word="$2" line="${COMP_LINE:0:COMP_POINT}" before name
@@ -17,6 +18,7 @@ _kvctl() {
         before="${before%"$word"}"
         [[ "$word" == [\'\"]* ]] && before=
         while IFS= read -r name; do
+            [[ "$word" == [\'\"]* && "$name" == *[\'\"\$\`\\!]* ]] && continue
             [[ "$name" == */ ]] && compopt -o nospace 2>/dev/null
             [[ "$word" == [\'\"]* ]] || printf -v name %q "$name"
             COMPREPLY+=("${name#"$before"}")
