@@ -276,7 +276,7 @@ mod tests {
         let members = Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
         let position = Position { index: Index(1), term: Term(1) };
         let changed = raft::Membership::new(&[NodeId(1), NodeId(2)], &[]).unwrap();
-        let admitted = [Payload::Noop, Payload::Membership(std::sync::Arc::new(changed))].map(|payload| {
+        let admitted = [Payload::Noop, Payload::Membership(Arc::new(changed))].map(|payload| {
             let entries = vec![Entry { position, payload }];
             let (previous, commit) = (Position::ZERO, Index(0));
             let message = Message::Append { session: 1, previous, entries, commit, round: 1 };

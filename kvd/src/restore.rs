@@ -86,7 +86,9 @@ pub enum RestoreError {
     #[error("{}: it changed while it was read\n  try: again, with a file that nobody writes to", .0.display())]
     Changed(PathBuf),
     /// The state could not be built.
-    #[error("the state cannot be built: {0}\n  try: kvd restore again, when the disk has room and is sound")]
+    #[error(
+        "the state cannot be built: {0}\n  try: kvctl snapshot verify, and kvd restore again when the backup is sound and the disk has room"
+    )]
     State(#[from] SnapshotError),
     /// The log could not be begun.
     #[error("the log cannot be begun: {0}\n  try: kvd restore again, when the disk has room and is sound")]
@@ -101,9 +103,12 @@ impl RestoreError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Start(error) => error.exit(),
-            Self::Damaged { .. } | Self::Changed(_) => Exit::Integrity,
             Self::TooFar { .. } => Exit::Usage,
-            Self::Unreadable { .. } | Self::State(_) | Self::Log(_) | Self::Open(_) => Exit::Disk,
+            Self::Unreadable { .. } | Self::State(SnapshotError::Disk(_)) | Self::Log(_) | Self::Open(_) => {
+                Exit::Disk
+            }
+            // What is built from a backup says more of it than whoever judges it before.
+            Self::Damaged { .. } | Self::Changed(_) | Self::State(_) => Exit::Integrity,
         }
     }
 

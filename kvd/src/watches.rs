@@ -10,18 +10,21 @@
 //! written, so a client that reads slowly makes its task wait and nobody else, and finds in the log what it missed, or that it
 //! is no longer kept. Who has been told everything waits with the thread ([`teller`]).
 //!
+//! What the tasks have in hand is bounded together, so a client must take a frame within a time ([`PATIENCE`]): whose client does
+//! not is cut off, and begins again where it stood.
+//!
 //! How many there are is bounded ([`WATCHES`], and [`WATCHES_PER_CONNECTION`] of one connection). A watch lasts as long as its
-//! client wants: it costs a task, a place and no view.
+//! client wants: it costs a task, a place and, once it has begun, no view.
 
 use std::{
     sync::{Arc, mpsc as thread_channel},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use protocol::{Refused, RequestFrame, Watch, WatchFrame, limits::WATCHES_PER_CONNECTION};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use transport::{FrameWriter, TransportError};
+use transport::{CloseCode, FrameWriter, TransportError};
 
 use crate::{
     driver::Input,
@@ -32,11 +35,13 @@ use crate::{
 
 pub(crate) mod teller;
 
+use teller::Waiter;
 pub(crate) use teller::{Job, Teller};
-use teller::{Told, Waiter};
 
 /// Most watches of a node at one time.
 const WATCHES: usize = 10_000;
+/// How long a client may take to make room for one frame.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all tasks that serve watches share.
 #[derive(Clone)]
@@ -50,7 +55,7 @@ pub(crate) struct Watches {
 pub(crate) struct Own(Arc<Semaphore>);
 
 /// A watch's place at the node and at its connection.
-struct Places {
+pub(crate) struct Places {
     _node: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
 }
@@ -95,7 +100,7 @@ pub(crate) async fn serve(
         }
         Err(refused) => Err(refused),
     };
-    let (view, _places) = match begun {
+    let (view, places) = match begun {
         Ok(begun) => begun,
         Err(refused) => {
             writer.write(&[Bytes::from(WatchFrame::Refused(refused).encode())]).await?;
@@ -103,6 +108,7 @@ pub(crate) async fn serve(
             return Ok(());
         }
     };
+    let places = Arc::new(places);
     let _underway = Held::new(meters, |meters| &meters.watches);
     let watch = Arc::new(watch);
     let job = |place: Place| {
@@ -110,7 +116,7 @@ pub(crate) async fn serve(
         (Waiter::new(Arc::clone(&watch), place, told), heard)
     };
     let (waiter, mut heard) = job(Place::default());
-    let mut next = Job::Begin(view, waiter);
+    let mut next = Job::Begin(view, waiter, Arc::clone(&places));
     loop {
         let _ = watches.jobs.send(next);
         let told = tokio::select! {
@@ -118,8 +124,17 @@ pub(crate) async fn serve(
             () = writer.stopped() => return Ok(()),
         };
         // Nobody tells when the node is about to end.
-        let Ok(Told { frame, place }) = told else { return Ok(()) };
-        writer.write(&[frame]).await?;
+        let Ok(told) = told else { return Ok(()) };
+        let writing = writer.write(std::slice::from_ref(&told.frame));
+        let Ok(written) = tokio::time::timeout(PATIENCE, writing).await else {
+            // In the middle of a frame nothing can be said any more.
+            writer.reset(CloseCode::Limit);
+            return Ok(());
+        };
+        written?;
+        let place = told.place;
+        // Before the next is asked for: then the thread looks whether there is room.
+        drop(told);
         let Some(place) = place else {
             writer.finish();
             return Ok(());

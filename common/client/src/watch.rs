@@ -229,7 +229,10 @@ impl Watching {
             self.losses = 0;
         }
         self.through = Some(through);
-        self.nodes.learn_index(through);
+        // Not `through`: that of a watch of the future has not come, and what names it as learned is refused until it has.
+        if let Some(last) = events.last() {
+            self.nodes.learn_index(last.revision);
+        }
         Ok(Some(Batch { events, through }))
     }
 

@@ -11,7 +11,7 @@ use std::{future::Future, time::Duration};
 use client::{Client, Error, Watching};
 use fake::{Fake, Pki, Reaction, settings};
 use protocol::{
-    Refused, Watch, WatchFrame,
+    Refused, Request, Watch, WatchFrame,
     response::Found,
     watch::{Event, Events},
 };
@@ -86,6 +86,27 @@ fn revisions_are_given_whole_however_they_come() {
         );
         assert_eq!((watching.through(), watching.cluster()), (Some(20), Some(fake::CLUSTER)));
         assert_eq!((watching.served_by(), node.watches()), (9, vec![Watch::default()]));
+        client.close().await;
+    });
+}
+
+#[test]
+fn writes_name_what_a_watch_was_told_of_and_not_where_it_waits() {
+    run(async {
+        let pki = Pki::new();
+        let node = Fake::start(&pki, 1, &[]);
+        node.on(|frame| match frame.request {
+            Request::Watch(_) => Reaction::Told(vec![told(1000, &[]), told(1005, &[("a", 1001)])]),
+            _ => Reaction::Answer(fake::written(false)),
+        });
+        let client = Client::new(settings(&pki, &[&node.address]));
+        let mut watching = client.watch(Watch { after: Some(1000), ..Watch::default() });
+        for want in [words("", 1000), words("a1001", 1005)] {
+            assert_eq!(next(&mut watching).await, want);
+            client.set(b"k", b"v", None).await.unwrap();
+        }
+        let learned: Vec<u64> = node.writes().iter().map(|request| request.learned).collect();
+        assert_eq!(learned, [fake::APPLIED, 1001]);
         client.close().await;
     });
 }

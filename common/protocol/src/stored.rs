@@ -10,7 +10,7 @@
 //!
 //! Numbers are little-endian unless said otherwise.
 
-use crate::response::Found;
+use crate::{limits::NUMBER, response::Found};
 
 pub mod hash;
 
@@ -37,6 +37,14 @@ impl Meta {
     /// Its share of the state's hash.
     pub fn element(&self) -> u64 {
         hash::element(&[self.content, self.revision, self.created, self.version])
+    }
+
+    /// Whether a row can say this. A number beyond would overflow when the row is written again, on every node.
+    pub fn is_possible(&self) -> bool {
+        let numbers = 1..=NUMBER;
+        numbers.contains(&self.revision)
+            && numbers.contains(&self.version)
+            && (1..=self.revision).contains(&self.created)
     }
 
     /// The row as a reader sees it.

@@ -28,7 +28,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use protocol::history::{Kept, Window};
+use protocol::{
+    history::{Kept, Window},
+    limits::NUMBER,
+};
 
 use crate::{
     instruments::{Mark, Mutant, mark, mutant},
@@ -78,13 +81,16 @@ impl History {
     pub(crate) fn load(facts: Facts, spans: VecDeque<Span>) -> Result<Self, &'static str> {
         let mut history = Self { facts, spans: VecDeque::new(), changes: 0, bytes: 0, hash: 0 };
         let mut last = facts.floor;
+        // What is added to it later must not overflow.
+        let sum = |all: u64, more: u64| all.checked_add(more).filter(|sum| *sum <= NUMBER);
         for span in &spans {
             if span.first <= last || span.last < span.first {
                 return Err("the spans of its history are not in order");
             }
             last = span.last;
-            history.changes = history.changes.wrapping_add(span.changes);
-            history.bytes = history.bytes.wrapping_add(span.bytes);
+            let sums = sum(history.changes, span.changes).zip(sum(history.bytes, span.bytes));
+            (history.changes, history.bytes) =
+                sums.ok_or("the spans of its history count for more than any do")?;
             history.hash = history.hash.wrapping_add(span.hash);
         }
         history.spans = spans;

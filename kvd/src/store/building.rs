@@ -201,6 +201,9 @@ fn put_rows(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result<
     let mut sum = 0_u64;
     for (key, row) in pairs {
         let (meta, _) = Meta::split(row).ok_or(SnapshotError::Content("a row is too short"))?;
+        if !meta.is_possible() {
+            return Err(SnapshotError::Content("a row has numbers that no row has"));
+        }
         sum = sum.wrapping_add(meta.element());
         table.insert(key, row).map_err(StateError::store("write a row"))?;
     }
@@ -225,6 +228,9 @@ fn put_changes(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Resu
     for (place, value) in pairs {
         let read = Replaced::split(place).zip(Replaced::decode(value));
         let ((revision, key), change) = read.ok_or(SnapshotError::Content("a change is none"))?;
+        if change.before.is_ok_and(|(meta, _)| !meta.is_possible()) {
+            return Err(SnapshotError::Content("a replaced row has numbers that no row has"));
+        }
         sum = sum.wrapping_add(change.element(revision, key));
         table.insert(place, value).map_err(StateError::store("write a change"))?;
     }

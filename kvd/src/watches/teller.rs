@@ -14,13 +14,21 @@
 //! Who is **behind**, because it began in the past or was slow, reads the log from its own place: a bounded stretch in turn
 //! with the others, between two turns, so that it does not make those wait who are not.
 //!
+//! The frames of all watches that were told and are not written have a **common bound** ([`HELD_BYTES`]): one write may concern
+//! every watch, and clients may read slowly or not at all. While it is reached, whom a turn concerns becomes one who is behind,
+//! and those who are behind wait; the next who asks for more has had its frame written, and wakes the thread.
+//!
 //! Invariants:
 //! - Of a watch that waits, all up to its place has been told, and [`Teller::seen`] is not beyond any of these places.
 //! - No view is kept: one lives for a turn and a few stretches.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, mpsc as thread_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc as thread_channel,
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +40,7 @@ use protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::Places;
 use crate::{
     clients::Greeting,
     driver::Input,
@@ -50,15 +59,18 @@ const TURN: StretchLimits = StretchLimits { looked: LOOKED, taken: LOOKED };
 const OWN: StretchLimits = StretchLimits { looked: LOOKED, taken: PAGE_ROWS };
 /// How long those who are behind are served from one view before those who wait have their turn.
 const ROUNDS: Duration = Duration::from_millis(10);
-/// How often it is looked who has not been told anything for long.
+/// Most bytes of the frames in hand, and one frame: it is looked before one is made.
+const HELD_BYTES: usize = 64 * 1024 * 1024;
+/// How often it is looked who has not been told anything for long, and whether there is room again for those who are behind.
 const LOOK: Duration = Duration::from_secs(1);
 /// So few waiting watches are never looked through for those whose clients have gone.
 const FEW: usize = 64;
 
 /// What the thread is told.
 pub(crate) enum Job {
-    /// A watch begins, at the moment of this view.
-    Begin(Box<View>, Waiter),
+    /// A watch begins, at the moment of this view. Its places are given back no sooner than the view: so there are never more
+    /// views in the queue than places.
+    Begin(Box<View>, Waiter, Arc<Places>),
     /// A watch was told what there was, and wants more.
     Next(Waiter),
     /// Something was applied: what there is now.
@@ -77,6 +89,27 @@ pub(crate) struct Waiter {
 pub(crate) struct Told {
     pub(crate) frame: Bytes,
     pub(crate) place: Option<Place>,
+    /// Whoever writes the frame keeps this until it is written.
+    _held: Held,
+}
+
+/// The bytes of a frame, which count among those in hand for as long as it lives.
+pub(super) struct Held {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(all: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        all.fetch_add(bytes, Relaxed);
+        Self { all: Arc::clone(all), bytes }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 impl Waiter {
@@ -84,14 +117,19 @@ impl Waiter {
         Self { watch, place, told, since: Instant::now() }
     }
 
-    /// Whoever has gone does not hear it.
-    fn tell(self, events: Events, place: Place) {
-        let frame = WatchFrame::Events(events).encode().into();
-        let _ = self.told.send(Told { frame, place: Some(place) });
+    fn tell(self, events: Events, place: Place, in_hand: &Arc<AtomicUsize>) {
+        self.send(WatchFrame::Events(events), Some(place), in_hand);
     }
 
-    fn end(self, frame: WatchFrame) {
-        let _ = self.told.send(Told { frame: frame.encode().into(), place: None });
+    fn end(self, frame: WatchFrame, in_hand: &Arc<AtomicUsize>) {
+        self.send(frame, None, in_hand);
+    }
+
+    /// Whoever has gone does not hear it.
+    fn send(self, frame: WatchFrame, place: Option<Place>, in_hand: &Arc<AtomicUsize>) {
+        let frame = Bytes::from(frame.encode());
+        let held = Held::new(in_hand, frame.len());
+        let _ = self.told.send(Told { frame, place, _held: held });
     }
 
     fn is_silent(&self, now: Instant) -> bool {
@@ -99,9 +137,9 @@ impl Waiter {
     }
 
     /// A sign of life: nothing happened up to its place.
-    fn tell_nothing(self) {
+    fn tell_nothing(self, in_hand: &Arc<AtomicUsize>) {
         let place = self.place;
-        self.tell(Events { through: place.after, ..Events::default() }, place);
+        self.tell(Events { through: place.after, ..Events::default() }, place, in_hand);
     }
 }
 
@@ -114,6 +152,8 @@ pub(crate) struct Teller {
     /// A view was asked for, of a moment after this revision.
     asked: Option<u64>,
     view: Option<Box<View>>,
+    /// The bytes of the frames that were told and are not written.
+    in_hand: Arc<AtomicUsize>,
     sweep_at: usize,
     looked: Instant,
     inputs: mpsc::UnboundedSender<Input>,
@@ -130,6 +170,7 @@ impl Teller {
             behind: VecDeque::new(),
             asked: None,
             view: None,
+            in_hand: Arc::default(),
             sweep_at: FEW,
             looked: Instant::now(),
             inputs,
@@ -165,7 +206,12 @@ impl Teller {
 
     pub(super) fn take(&mut self, job: Job) {
         match job {
-            Job::Begin(view, waiter) => begin(&view, waiter),
+            Job::Begin(view, waiter, places) => {
+                begin(&view, waiter, &self.in_hand);
+                // In this order.
+                drop(view);
+                drop(places);
+            }
             Job::Next(waiter) => {
                 // Where nobody waits, nobody knows what came since.
                 if self.waiting.is_empty() || waiter.place.after < self.seen || waiter.place.is_partial() {
@@ -184,11 +230,12 @@ impl Teller {
     pub(super) fn act(&mut self, now: Instant) -> Result<(), StateError> {
         if let Some(view) = self.view.take() {
             self.turn(&view)?;
-            let began = Instant::now();
-            // One at least, however long the turn took.
-            while !self.behind.is_empty() {
-                self.round(&view, now)?;
-                if began.elapsed() >= ROUNDS {
+            let until = Instant::now() + ROUNDS;
+            while !self.is_full() {
+                let Some(waiter) = self.behind.pop_front() else { break };
+                self.stretch_for(waiter, &view, now)?;
+                // After each, for a stretch may take long; and after one at least, however long the turn took.
+                if Instant::now() >= until {
                     break;
                 }
             }
@@ -201,12 +248,20 @@ impl Teller {
         Ok(())
     }
 
-    /// Asks for the next view: at once for those who are behind, for the others when there is something new.
+    /// Whether no frame may be made before others are written.
+    fn is_full(&self) -> bool {
+        self.in_hand.load(Relaxed) >= HELD_BYTES
+    }
+
+    /// Asks for the next view: at once for those who are behind and may be told, for the others when there is something new.
+    /// Those who are behind while there is no room have no use for a view, and would be shown one after the other.
     fn ask(&mut self) {
-        let above = match (self.behind.is_empty(), self.waiting.is_empty()) {
-            (false, _) => 0,
-            (true, false) => self.seen,
-            (true, true) => return,
+        let above = if !self.behind.is_empty() && !self.is_full() {
+            0
+        } else if self.waiting.is_empty() {
+            return;
+        } else {
+            self.seen
         };
         if self.asked.is_none_or(|asked| above < asked) {
             self.asked = Some(above);
@@ -229,7 +284,7 @@ impl Teller {
     fn turn(&mut self, view: &View) -> Result<(), StateError> {
         if self.seen < view.oldest() {
             let lost = self.waiting.extract_if(.., |waiter| waiter.place.after < view.oldest());
-            lost.for_each(|waiter| waiter.end(compacted(view)));
+            lost.for_each(|waiter| waiter.end(compacted(view), &self.in_hand));
             self.seen = view.oldest();
         }
         while self.seen < view.revision() && !self.waiting.is_empty() {
@@ -238,7 +293,12 @@ impl Teller {
             let concerned = |waiter: &mut Waiter| stretch.concerns(&waiter.watch, waiter.place);
             let concerned: Vec<_> = self.waiting.extract_if(.., concerned).collect();
             for waiter in concerned {
-                tell(&stretch, waiter, &limits)?;
+                if self.is_full() {
+                    // It reads on from its place when there is room.
+                    self.behind.push_back(waiter);
+                } else {
+                    tell(&stretch, waiter, &limits, &self.in_hand)?;
+                }
             }
             self.seen = stretch.through();
             for waiter in &mut self.waiting {
@@ -248,33 +308,29 @@ impl Teller {
         Ok(())
     }
 
-    /// One stretch for each that is behind.
-    fn round(&mut self, view: &View, now: Instant) -> Result<(), StateError> {
-        for _ in 0..self.behind.len() {
-            let Some(mut waiter) = self.behind.pop_front() else { break };
-            if waiter.told.is_closed() {
-                continue;
-            }
-            if waiter.place.after < view.oldest() {
-                waiter.end(compacted(view));
-                continue;
-            }
-            if waiter.place.after >= view.revision() {
-                self.wait(waiter);
-                continue;
-            }
-            let watch = &waiter.watch;
-            let stretch = view.changes_after(waiter.place.after, OWN, |key| watch.covers(key))?;
-            if stretch.concerns(watch, waiter.place) {
-                tell(&stretch, waiter, &self.limits)?;
-                continue;
-            }
-            waiter.place = Place::after(stretch.through());
-            if waiter.is_silent(now) {
-                waiter.tell_nothing();
-            } else {
-                self.behind.push_back(waiter);
-            }
+    /// One stretch for one that is behind; the next time it comes after all others who are.
+    fn stretch_for(&mut self, mut waiter: Waiter, view: &View, now: Instant) -> Result<(), StateError> {
+        if waiter.told.is_closed() {
+            return Ok(());
+        }
+        if waiter.place.after < view.oldest() {
+            waiter.end(compacted(view), &self.in_hand);
+            return Ok(());
+        }
+        if waiter.place.after >= view.revision() {
+            self.wait(waiter);
+            return Ok(());
+        }
+        let watch = &waiter.watch;
+        let stretch = view.changes_after(waiter.place.after, OWN, |key| watch.covers(key))?;
+        if stretch.concerns(watch, waiter.place) {
+            return tell(&stretch, waiter, &self.limits, &self.in_hand);
+        }
+        waiter.place = Place::after(stretch.through());
+        if waiter.is_silent(now) {
+            waiter.tell_nothing(&self.in_hand);
+        } else {
+            self.behind.push_back(waiter);
         }
         Ok(())
     }
@@ -285,9 +341,9 @@ impl Teller {
         let alone = self.greeting.borrow().is_leaderless();
         for waiter in self.waiting.extract_if(.., |waiter| waiter.is_silent(now)) {
             if alone {
-                waiter.end(WatchFrame::Cut("this node knows no leader".into()));
+                waiter.end(WatchFrame::Cut("this node knows no leader".into()), &self.in_hand);
             } else {
-                waiter.tell_nothing();
+                waiter.tell_nothing(&self.in_hand);
             }
         }
     }
@@ -300,6 +356,16 @@ impl Teller {
         self.asked
     }
 
+    /// Frames in hand that take all there is.
+    pub(super) fn fill(&self) -> Held {
+        Held::new(&self.in_hand, HELD_BYTES)
+    }
+
+    /// Bytes of the frames in hand.
+    pub(super) fn in_hand(&self) -> usize {
+        self.in_hand.load(Relaxed)
+    }
+
     /// How many are known.
     pub(super) fn waiters(&self) -> usize {
         self.waiting.len() + self.behind.len()
@@ -307,18 +373,23 @@ impl Teller {
 }
 
 /// The first frame says where the watch begins.
-fn begin(view: &View, mut waiter: Waiter) {
+fn begin(view: &View, mut waiter: Waiter, in_hand: &Arc<AtomicUsize>) {
     let after = waiter.watch.after.unwrap_or_else(|| view.revision());
     if after < view.oldest() {
-        return waiter.end(compacted(view));
+        return waiter.end(compacted(view), in_hand);
     }
     waiter.place = Place::after(after);
-    waiter.tell_nothing();
+    waiter.tell_nothing(in_hand);
 }
 
-fn tell(stretch: &Stretch<'_>, waiter: Waiter, limits: &FrameLimits) -> Result<(), StateError> {
+fn tell(
+    stretch: &Stretch<'_>,
+    waiter: Waiter,
+    limits: &FrameLimits,
+    in_hand: &Arc<AtomicUsize>,
+) -> Result<(), StateError> {
     let (events, place) = stretch.frame(&waiter.watch, waiter.place, limits)?;
-    waiter.tell(events, place);
+    waiter.tell(events, place, in_hand);
     Ok(())
 }
 

@@ -3,7 +3,7 @@ use std::path::Path;
 use protocol::{ClusterId, Command, Operation, RequestId, history::WindowChange, limits::WATCH_SILENCE_MS};
 use raft::{Entry, Payload, Position};
 
-use super::*;
+use super::{teller::Told, *};
 use crate::{
     clients::Greeting,
     state::{State, StateLimits, view::View},
@@ -103,14 +103,15 @@ impl Bench {
         let watch = Arc::new(watch);
         let (told, heard) = oneshot::channel();
         let waiter = Waiter::new(Arc::clone(&watch), Place::default(), told);
-        let begin = Job::Begin(self.view(), waiter);
+        let places = Watches::new(thread_channel::channel().0).enter(&Own::new()).unwrap();
+        let begin = Job::Begin(self.view(), waiter, Arc::new(places));
         self.work(vec![begin]);
         Client { watch, place: None, heard }
     }
 
     /// What a client hears, after which it asks for more.
     fn hear(&mut self, client: &mut Client) -> Option<WatchFrame> {
-        let Told { frame, place } = client.heard.try_recv().ok()?;
+        let Told { frame, place, .. } = client.heard.try_recv().ok()?;
         client.place = place;
         if let Some(place) = place {
             let (told, heard) = oneshot::channel();
@@ -188,6 +189,39 @@ fn a_client_that_is_slow_finds_all_of_it_in_the_log() {
 }
 
 #[test]
+fn while_the_frames_in_hand_are_too_many_nobody_is_told_and_then_all_of_it() {
+    let mut bench = Bench::new();
+    bench.set(&["a"]);
+    // One that waits, and one that is behind.
+    let mut waits = bench.begin(Watch::default());
+    assert_eq!(bench.heard(&mut waits), (vec![], 1));
+    let held = bench.teller.fill();
+    let mut behind = bench.begin(Watch { after: Some(0), ..Watch::key(b"a") });
+    assert_eq!(bench.heard(&mut behind), (vec![], 0));
+    for key in ["b", "c"] {
+        bench.set(&[key]);
+        bench.work(vec![]);
+        assert!(bench.hear(&mut waits).is_none() && bench.hear(&mut behind).is_none());
+    }
+    drop(held);
+    bench.work(vec![]);
+    assert_eq!(bench.heard(&mut waits), (changes(&[("b", 2), ("c", 3)]), 3));
+    assert_eq!(bench.heard(&mut behind).0, changes(&[("a", 1)]));
+}
+
+#[test]
+fn what_was_told_counts_until_it_is_written_or_its_client_has_gone() {
+    let mut bench = Bench::new();
+    let client = bench.begin(Watch::default());
+    assert!(bench.teller.in_hand() > 0);
+    drop(client);
+    assert_eq!(bench.teller.in_hand(), 0);
+    let mut client = bench.begin(Watch::default());
+    bench.heard(&mut client);
+    assert_eq!(bench.teller.in_hand(), 0);
+}
+
+#[test]
 fn a_watch_after_what_this_node_has_not_reached_waits_for_it_and_holds_nobody_up() {
     let mut bench = Bench::new();
     bench.set(&["a"]);
@@ -236,11 +270,11 @@ fn in_silence_there_is_a_sign_of_life_unless_the_node_is_alone() {
     bench.set(&["b"]);
     bench.work(vec![]);
     assert!(bench.hear(&mut client).is_none());
-    bench.now += std::time::Duration::from_millis(WATCH_SILENCE_MS + 1000);
+    bench.now += Duration::from_millis(WATCH_SILENCE_MS + 1000);
     bench.work(vec![]);
     let events = protocol::watch::Events { through: 2, ..Default::default() };
     assert_eq!(bench.hear(&mut client), Some(WatchFrame::Events(events)));
-    bench.now += std::time::Duration::from_millis(WATCH_SILENCE_MS + 1000);
+    bench.now += Duration::from_millis(WATCH_SILENCE_MS + 1000);
     bench.greeting.send_replace(Greeting::default());
     bench.work(vec![]);
     assert!(matches!(bench.hear(&mut client), Some(WatchFrame::Cut(_))));

@@ -163,6 +163,14 @@ impl Watch {
                     if !self.initial {
                         return Err(not_kept(oldest));
                     }
+                    if self.exec && !progress.quiet {
+                        // Commands hear of what is there, and not that something is missing before it. Where stderr is gone
+                        // nobody misses it.
+                        let _ = writeln!(
+                            io::stderr(),
+                            "what happened up to revision {oldest} is no longer kept: all that is there follows, removals before it are not told"
+                        );
+                    }
                     initial = true;
                 }
             }
@@ -344,7 +352,10 @@ async fn next(watching: &mut Watching, until: Option<Instant>) -> Option<Result<
 
 /// Whether the same watch may be served a little later.
 fn is_passing(error: &Error) -> bool {
-    matches!(error, Error::Unreachable { .. } | Error::NoLeader { .. } | Error::Deadline { .. })
+    matches!(
+        error,
+        Error::Unreachable { .. } | Error::NoLeader { .. } | Error::Deadline { .. } | Error::Cut { .. }
+    )
 }
 
 fn child_ended(code: u8) -> Report {

@@ -17,6 +17,10 @@ use crate::{
 
 /// Most facts that a state may have of its own.
 const MOST_FACTS: usize = 64;
+/// The value of a tombstone and the key of a span of history: a revision.
+const REVISION_BYTES: usize = 8;
+/// The value of a span of history: six numbers.
+const SPAN_BYTES: usize = 48;
 
 /// See the module.
 pub struct Checker {
@@ -193,6 +197,12 @@ impl Checker {
                 Table::Meta => self.fact(key, value)?,
                 Table::Rows => self.row(key, value, head)?,
                 Table::Changes => self.change(key, value, head)?,
+                Table::Deleted if value.len() != REVISION_BYTES => {
+                    return Err(BlockError::Content("a tombstone is none"));
+                }
+                Table::Spans if (key.len(), value.len()) != (REVISION_BYTES, SPAN_BYTES) => {
+                    return Err(BlockError::Content("a span of history is none"));
+                }
                 Table::Requests | Table::Deleted | Table::Spans => {}
             }
         }
@@ -219,6 +229,9 @@ impl Checker {
                 "a row does not match its own hash: its node's disk had damaged it",
             ));
         }
+        if !meta.is_possible() {
+            return Err(BlockError::Content("a row has numbers that no row has"));
+        }
         if meta.revision > head.at.index.0 {
             return Err(BlockError::Content("a row is of a later revision than the state"));
         }
@@ -237,6 +250,9 @@ impl Checker {
         {
             let why = "a replaced row does not match its own hash: its node's disk had damaged it";
             return Err(BlockError::Content(why));
+        }
+        if change.before.is_ok_and(|(meta, _)| !meta.is_possible()) {
+            return Err(BlockError::Content("a replaced row has numbers that no row has"));
         }
         if revision > head.at.index.0 {
             return Err(BlockError::Content("a change is of a later revision than the state"));

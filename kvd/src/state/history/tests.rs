@@ -74,6 +74,14 @@ fn what_is_loaded_is_what_was_kept_and_disorder_is_refused() {
     assert_eq!((loaded.kept(), loaded.hash()), (kept.kept(), kept.hash()));
     let reversed = spans.iter().rev().copied().collect();
     assert!(History::load(kept.facts(), reversed).is_err());
+    let with = |changes, bytes| {
+        let mut spans = spans.clone();
+        (spans[1].changes, spans[1].bytes) = (changes, bytes);
+        History::load(kept.facts(), spans)
+    };
+    assert!(with(1, 1).is_ok());
+    assert!(with(u64::MAX, 1).is_err() && with(1, u64::MAX).is_err(), "the sum overflows");
+    assert!(with(NUMBER, 1).is_err() && with(1, NUMBER).is_err(), "it soon would");
     let floor = spans[0].first;
     assert!(History::load(Facts { floor, ..kept.facts() }, spans).is_err(), "a span at the floor is no more");
 }

@@ -18,6 +18,7 @@ enum Wrong {
     ChangesHash,
     Order,
     Later,
+    Version,
     NoStamp,
 }
 
@@ -51,6 +52,7 @@ fn blocks(wrong: Wrong) -> Vec<Vec<u8>> {
         Wrong::RowsHash => facts[6].1 ^= 1,
         Wrong::ChangesHash => facts[0].1 ^= 1,
         Wrong::NoStamp => drop(facts.remove(8)),
+        Wrong::Version => a_row[16] = 0,
         Wrong::Value => *a_row.last_mut().unwrap() ^= 1,
         _ => {}
     }
@@ -118,6 +120,7 @@ fn what_has_the_right_sums_and_makes_no_sense_is_no_state() {
     assert_eq!(said(Wrong::ChangesHash), "its facts contradict what it holds");
     assert_eq!(said(Wrong::Order), "its keys are not in order");
     assert_eq!(said(Wrong::Later), "a row is of a later revision than the state");
+    assert_eq!(said(Wrong::Version), "a row has numbers that no row has");
     assert_eq!(said(Wrong::NoStamp), "a fact of its own is missing or out of range");
 }
 
@@ -147,6 +150,37 @@ fn another_format_is_named_and_another_file_is_no_backup() {
         let Err(ReadError::Damaged { at: 0, why }) = read(text.as_bytes()) else { panic!("{text}") };
         assert_eq!(why, BlockError::Content("it is no backup"));
     }
+}
+
+#[test]
+fn a_row_has_numbers_that_can_be_added_to() {
+    let row = Meta { revision: 9, created: 4, version: 2, content: 0 };
+    assert!(row.is_possible());
+    assert!(Meta { revision: NUMBER, created: NUMBER, version: NUMBER, ..row }.is_possible());
+    let wrong = [
+        Meta { created: 0, ..row },
+        Meta { created: 10, ..row },
+        Meta { version: 0, ..row },
+        Meta { version: NUMBER + 1, ..row },
+        Meta { revision: NUMBER + 1, ..row },
+        Meta { revision: 0, created: 0, ..row },
+    ];
+    assert!(wrong.iter().all(|meta| !meta.is_possible()));
+}
+
+#[test]
+fn tombstones_and_spans_of_history_have_one_length() {
+    let takes = |table, key: &[u8], value: &[u8]| {
+        let mut checker = Checker::new();
+        checker.take(&HEAD.encode()).unwrap();
+        let mut pairs = Filling::new(table);
+        pairs.push(key, value);
+        checker.take(&pairs.seal()).is_ok()
+    };
+    assert!(takes(Table::Deleted, b"key", &[0; 8]));
+    assert!(!takes(Table::Deleted, b"key", &[0; 7]) && !takes(Table::Deleted, b"key", &[0; 9]));
+    assert!(takes(Table::Spans, &[0; 8], &[0; 48]));
+    assert!(!takes(Table::Spans, &[0; 7], &[0; 48]) && !takes(Table::Spans, &[0; 8], &[0; 40]));
 }
 
 #[test]
