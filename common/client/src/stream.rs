@@ -1,4 +1,4 @@
-//! A request on a stream of its own, which is answered by more than a frame: a scan, a watch.
+//! A request on a stream of its own, which is answered by more than a frame: a scan, a watch, a backup.
 
 use std::{marker::PhantomData, time::Duration};
 
@@ -15,13 +15,17 @@ use crate::{
     retry::{Address, Event, Next, Retry, Target},
 };
 
-/// A node may take so long for its first answer before another is asked: it may have many to serve.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// One answer on such a stream.
 pub(crate) trait Answer: Sized {
     /// What is answered, in a word.
     const WHAT: &str;
+
+    /// Most bytes of a frame.
+    const FRAME_BYTES: usize = limits::CLIENT_FRAME_BYTES;
+
+    /// A node may take so long for its first answer before another is asked, for it may have many to serve; without it as
+    /// long as there is.
+    const PATIENCE: Option<Duration> = Some(Duration::from_secs(1));
 
     /// From the bytes of a frame.
     fn read(bytes: &[u8]) -> Result<Self, DecodeError>;
@@ -76,7 +80,7 @@ impl<A: Answer> Answers<A> {
     async fn ask(nodes: &Nodes, target: &Target, request: Request, until: Instant) -> Result<Self, Event> {
         let link = nodes.reach(target, false, until).await.map_err(Event::Unreachable)?;
         let address = link.address().clone();
-        let patience = (Instant::now() + PATIENCE).min(until);
+        let patience = A::PATIENCE.map_or(until, |patience| until.min(Instant::now() + patience));
         let answers = match timeout_at(patience, Self::begin(&link, request, until)).await {
             Ok(Ok(answers)) => answers,
             Ok(Err(error)) => return Err(Event::Dropped { address, error }),
@@ -110,7 +114,7 @@ impl<A: Answer> Answers<A> {
             return Ok(first);
         }
         let dropped = |reason: String| EndpointError::Dropped { reason };
-        let bytes = self.reader.next(limits::CLIENT_FRAME_BYTES).await.map_err(endpoint_error)?;
+        let bytes = self.reader.next(A::FRAME_BYTES).await.map_err(endpoint_error)?;
         let bytes = bytes.ok_or_else(|| dropped(format!("the stream ended before the {}", A::WHAT)))?;
         A::read(&bytes).map_err(|error| dropped(error.to_string()))
     }
