@@ -35,20 +35,9 @@ use crate::state::StateError;
 /// Why a state that comes in is not taken. The old one stays as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// Bytes that are no block, or that were changed on their way.
-    #[error("a block of the state does not check: {0}")]
-    Block(#[from] DecodeError),
-    /// The blocks do not make a state.
-    #[error("the blocks do not make a state: {0}")]
-    Content(&'static str),
-    /// Written by a version whose format is not known here.
-    #[error("the state has format {found}, this version reads format {known}")]
-    Format {
-        /// What it has.
-        found: u16,
-        /// What is known.
-        known: u16,
-    },
+    /// What came is no state.
+    #[error(transparent)]
+    Blocks(#[from] BlockError),
     /// Another cluster's.
     #[error("the state belongs to cluster {found}")]
     OtherCluster {
@@ -60,13 +49,16 @@ pub enum SnapshotError {
     Disk(#[from] StateError),
 }
 
-impl From<BlockError> for SnapshotError {
-    fn from(error: BlockError) -> Self {
-        match error {
-            BlockError::Bytes(error) => Self::Block(error),
-            BlockError::Content(why) => Self::Content(why),
-            BlockError::Format { found, known } => Self::Format { found, known },
-        }
+impl SnapshotError {
+    /// The blocks do not make a state.
+    pub(crate) fn content(why: &'static str) -> Self {
+        BlockError::Content(why).into()
+    }
+}
+
+impl From<DecodeError> for SnapshotError {
+    fn from(error: DecodeError) -> Self {
+        BlockError::from(error).into()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use protocol::{
     ClusterId,
-    snapshot::{Block, End, Head, Pairs, block},
+    snapshot::{Block, BlockError, End, Head, Pairs, block},
     version::STATE_FORMAT,
 };
 use raft::Position;
@@ -74,7 +74,7 @@ impl Receiver {
             return Err(SnapshotError::OtherCluster { found: head.cluster });
         }
         if head.state_format != STATE_FORMAT {
-            return Err(SnapshotError::Format { found: head.state_format, known: STATE_FORMAT });
+            return Err(BlockError::Format { found: head.state_format, known: STATE_FORMAT }.into());
         }
         let file = Building::begin(&*self.disk, &self.dir, self.limits.cache_bytes)?;
         let mut digest = Context::new(&SHA256);
@@ -90,7 +90,7 @@ impl Receiving {
     /// Whatever is wrong: what came so far is of no use.
     pub fn take(mut self: Box<Self>, bytes: &[u8]) -> Result<Progress, SnapshotError> {
         let checked = self.absorb(bytes);
-        if let Err(SnapshotError::Block(_) | SnapshotError::Content(_)) = checked {
+        if let Err(SnapshotError::Blocks(BlockError::Bytes(_) | BlockError::Content(_))) = checked {
             mark(Mark::SnapshotDamaged);
         }
         match checked? {
@@ -112,7 +112,7 @@ impl Receiving {
     fn absorb(&mut self, bytes: &[u8]) -> Result<Option<End>, SnapshotError> {
         let mended = mutant(Mutant::SnapshotUnchecked).then(|| block::seal(bytes.to_vec()));
         match Block::decode(mended.as_deref().unwrap_or(bytes))? {
-            Block::Head(_) => return Err(SnapshotError::Content("a second head")),
+            Block::Head(_) => return Err(SnapshotError::content("a second head")),
             Block::End(end) => return Ok(Some(end)),
             Block::Pairs(table, pairs) => self.pairs(table, pairs)?,
         }
@@ -126,7 +126,7 @@ impl Receiving {
             let (key, _) = pair?;
             let place = (table as u8, key.to_vec());
             if table != Table::Requests && self.last.as_ref().is_some_and(|last| *last >= place) {
-                return Err(SnapshotError::Content("its keys are not in order"));
+                return Err(SnapshotError::content("its keys are not in order"));
             }
             self.last = Some(place);
             self.pairs = self.pairs.saturating_add(1);
@@ -140,7 +140,7 @@ impl Receiving {
         let whole = end.blocks == self.blocks && end.pairs == self.pairs && end.sum == sum.as_ref();
         if !whole && !mutant(Mutant::SnapshotUnchecked) {
             mark(Mark::SnapshotDamaged);
-            return Err(SnapshotError::Content("its end does not match what came before"));
+            return Err(SnapshotError::content("its end does not match what came before"));
         }
         self.file.finish(self.head.at, self.receiver.cluster, self.receiver.limits.request_ids)?;
         mark(Mark::SnapshotReceived);

@@ -90,10 +90,10 @@ impl Building {
     }
 
     fn fact(&mut self, name: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
-        let name = std::str::from_utf8(name).map_err(|_| SnapshotError::Content("the name of a fact"))?;
-        let value = value.try_into().map_err(|_| SnapshotError::Content("the value of a fact"))?;
+        let name = std::str::from_utf8(name).map_err(|_| SnapshotError::content("the name of a fact"))?;
+        let value = value.try_into().map_err(|_| SnapshotError::content("the value of a fact"))?;
         if self.facts.len() >= MOST_FACTS {
-            return Err(SnapshotError::Content("it has more facts of its own than any state"));
+            return Err(SnapshotError::content("it has more facts of its own than any state"));
         }
         self.facts.push((name.to_owned(), u128::from_le_bytes(value)));
         Ok(())
@@ -104,7 +104,7 @@ impl Building {
     pub(crate) fn finish(self, at: Position, cluster: ClusterId, memory: usize) -> Result<(), SnapshotError> {
         self.check(at, cluster)?;
         if !trusts() && !self.says("memory", memory as u128) {
-            return Err(SnapshotError::Content("its facts contradict what it holds"));
+            return Err(SnapshotError::content("its facts contradict what it holds"));
         }
         self.write(at)
     }
@@ -137,7 +137,7 @@ impl Building {
             ("changes_hash", u128::from(self.changes_hash)),
         ];
         let sound = trusts() || expected.iter().all(|(name, value)| self.says(name, *value));
-        if sound { Ok(()) } else { Err(SnapshotError::Content("its facts contradict what it holds")) }
+        if sound { Ok(()) } else { Err(SnapshotError::content("its facts contradict what it holds")) }
     }
 
     fn says(&self, name: &str, value: u128) -> bool {
@@ -165,7 +165,7 @@ impl Building {
             self.store.history(&header)
         });
         match loaded {
-            Err(StateError::Damaged { .. }) if !trusts() => Err(SnapshotError::Content(
+            Err(StateError::Damaged { .. }) if !trusts() => Err(SnapshotError::content(
                 "its request memory or its history is not the one it was written with",
             )),
             Err(StateError::Damaged { .. }) | Ok(_) => Ok(()),
@@ -200,9 +200,9 @@ fn put_rows(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result<
     let mut table = transaction.open_table(ROWS).map_err(StateError::store("open the rows"))?;
     let mut sum = 0_u64;
     for (key, row) in pairs {
-        let (meta, _) = Meta::split(row).ok_or(SnapshotError::Content("a row is too short"))?;
+        let (meta, _) = Meta::split(row).ok_or_else(|| SnapshotError::content("a row is too short"))?;
         if !meta.is_possible() {
-            return Err(SnapshotError::Content("a row has numbers that no row has"));
+            return Err(SnapshotError::content("a row has numbers that no row has"));
         }
         sum = sum.wrapping_add(meta.element());
         table.insert(key, row).map_err(StateError::store("write a row"))?;
@@ -214,7 +214,7 @@ fn put_requests(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Res
     let mut table = transaction.open_table(REQUESTS).map_err(StateError::store("open the request memory"))?;
     for (last, chunk) in pairs {
         let last =
-            (*last).try_into().map_err(|_| SnapshotError::Content("the key of remembered requests"))?;
+            (*last).try_into().map_err(|_| SnapshotError::content("the key of remembered requests"))?;
         let last = u64::from_le_bytes(last);
         table.insert(last, *chunk).map_err(StateError::store("write the request memory"))?;
     }
@@ -227,9 +227,9 @@ fn put_changes(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Resu
     let mut sum = 0_u64;
     for (place, value) in pairs {
         let read = Replaced::split(place).zip(Replaced::decode(value));
-        let ((revision, key), change) = read.ok_or(SnapshotError::Content("a change is none"))?;
+        let ((revision, key), change) = read.ok_or_else(|| SnapshotError::content("a change is none"))?;
         if change.before.is_ok_and(|(meta, _)| !meta.is_possible()) {
-            return Err(SnapshotError::Content("a replaced row has numbers that no row has"));
+            return Err(SnapshotError::content("a replaced row has numbers that no row has"));
         }
         sum = sum.wrapping_add(change.element(revision, key));
         table.insert(place, value).map_err(StateError::store("write a change"))?;
@@ -240,7 +240,7 @@ fn put_changes(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Resu
 fn put_deleted(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result<(), SnapshotError> {
     let mut table = transaction.open_table(DELETED).map_err(StateError::store("open the tombstones"))?;
     for (key, revision) in pairs {
-        let revision = (*revision).try_into().map_err(|_| SnapshotError::Content("a tombstone"))?;
+        let revision = (*revision).try_into().map_err(|_| SnapshotError::content("a tombstone"))?;
         let revision = u64::from_le_bytes(revision);
         table.insert(key, revision).map_err(StateError::store("write a tombstone"))?;
     }
@@ -251,7 +251,7 @@ fn put_spans(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result
     let mut table = transaction.open_table(SPANS).map_err(StateError::store("open the spans of history"))?;
     for (first, span) in pairs {
         let first =
-            (*first).try_into().map_err(|_| SnapshotError::Content("the key of a span of history"))?;
+            (*first).try_into().map_err(|_| SnapshotError::content("the key of a span of history"))?;
         table
             .insert(u64::from_be_bytes(first), *span)
             .map_err(StateError::store("write a span of history"))?;
