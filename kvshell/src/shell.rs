@@ -21,6 +21,7 @@ use console::{
     context::{Connection, Places, Sources},
     protect::{self, Asking},
     render::{Color, Screen},
+    report::{Body, Document},
     text, usage,
 };
 
@@ -363,8 +364,15 @@ fn unclosed(command: &str) -> Failure {
 async fn until_interrupted(line: &Line, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
     tokio::select! {
         result = line.command.run(session, out) => result,
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted(line.command.changes())),
+        _ = tokio::signal::ctrl_c() => cancelled(line),
     }
+}
+
+fn cancelled(line: &Line) -> Result<Report, Failure> {
+    if line.command.is_endless() {
+        return Ok(Report::new(Document::bare(), Body::Hidden).exit(Exit::Interrupted));
+    }
+    Err(Failure::interrupted(line.command.changes()))
 }
 
 fn local(status: ExitStatus) -> Exit {

@@ -388,6 +388,14 @@ impl Command {
         }
     }
 
+    /// Whether it goes on until somebody ends it, so that Ctrl-C is its end and nothing that went wrong.
+    pub fn is_endless(&self) -> bool {
+        match self {
+            Self::Status(status) => status.watch.is_some(),
+            _ => matches!(self, Self::Watch(_) | Self::Top(_)),
+        }
+    }
+
     /// The format that the command itself asks for.
     fn format(&self) -> Option<Format> {
         match self {

@@ -206,3 +206,15 @@ fn what_changes_something_is_told_from_what_does_not() {
         assert!(!changes(line), "{line:?}");
     }
 }
+
+#[test]
+fn what_goes_on_until_it_is_ended_is_told_from_the_rest() {
+    let endless =
+        |words: &[&str]| Line::try_parse_from([&["kvctl"], words].concat()).unwrap().command.is_endless();
+    for words in [&["watch", "k"][..], &["top"], &["status", "--watch"]] {
+        assert!(endless(words), "{words:?}");
+    }
+    for words in [&["status"][..], &["get", "k"], &["set", "k", "v"]] {
+        assert!(!endless(words), "{words:?}");
+    }
+}
