@@ -19,12 +19,12 @@ use bytes::Bytes;
 use protocol::{
     Refused, Request, RequestFrame, Response, ResponseFrame, Welcome,
     limits::{CLIENT_FRAME_BYTES, REQUESTS_PER_CONNECTION, WATCHES_PER_CONNECTION},
-    response::Member,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use transport::{CloseCode, Connection, FrameReader, FrameWriter, TransportError};
 
 use crate::{
+    directory::Directory,
     driver::Input,
     event::Caller,
     metrics::Meters,
@@ -86,7 +86,7 @@ impl Greeting {
 pub(crate) struct Door {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) greeting: watch::Receiver<Greeting>,
-    pub(crate) members: Arc<crate::members::Members>,
+    pub(crate) directory: Directory,
     pub(crate) numbers: Arc<AtomicU64>,
     pub(crate) scans: Scans,
     pub(crate) saves: Saves,
@@ -201,14 +201,15 @@ async fn converse(connection: &Connection, door: &Door) -> Result<(), TransportE
 impl Door {
     fn welcome(&self) -> Welcome {
         let greeting = self.greeting.borrow().clone();
-        let address = greeting.leader.and_then(|leader| self.members.address(leader));
+        let members = self.directory.now();
+        let address = greeting.leader.and_then(|leader| members.address(leader));
         Welcome {
-            cluster: self.members.cluster(),
-            node: self.members.me().0,
+            cluster: members.cluster(),
+            node: members.me().0,
             applied: greeting.applied,
             leader: greeting.leader.map(|leader| leader.0),
             leader_address: address.map(ToOwned::to_owned),
-            members: self.members.list().iter().map(Member::clone).collect(),
+            members: members.list().to_vec(),
         }
     }
 }

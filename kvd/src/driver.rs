@@ -18,10 +18,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     clients::{Replies, Streams},
     event::{Action, Caller, Event, Standing, Time, Transfer},
+    links::Links,
     log_thread::{LogTask, StoreTask},
+    members::Members,
     metrics::Meters,
     node::{Figures, Node},
-    peers::PeerSender,
     saves,
     scans::Answer,
     snapshot::Head,
@@ -66,6 +67,8 @@ pub(crate) enum Input {
     Scan { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<Answer> },
     /// A client asks for a backup since `at`; what comes of it goes to `answer`.
     Save { caller: Caller, frame: RequestFrame, at: Instant, answer: oneshot::Sender<saves::Answer> },
+    /// Another server says where it is reached.
+    Heard { from: NodeId, address: String },
     /// Watches want a view of a moment after this revision, when there is one.
     WatchFrom(u64),
     /// Somebody wants to see the node's numbers.
@@ -89,7 +92,9 @@ pub(crate) struct Outputs {
     pub(crate) watches: thread_channel::Sender<watches::Job>,
     /// Carries states to and from other servers.
     pub(crate) streaming: Streaming,
-    pub(crate) peers: HashMap<NodeId, PeerSender>,
+    pub(crate) links: Links,
+    /// Where everything around the loop looks up who is in the cluster.
+    pub(crate) directory: tokio::sync::watch::Sender<Arc<Members>>,
     /// What is counted and timed here.
     pub(crate) meters: Arc<Meters>,
     /// Told of every change of standing.
@@ -194,6 +199,7 @@ impl Driver {
                 self.outputs.streaming.offered(transfer, coming);
                 self.node.handle(Event::SnapshotOffered { transfer, head })?;
             }
+            Input::Heard { from, address } => self.outputs.links.heard(from, address),
             Input::WatchFrom(above) => self.watched = Some(above),
             // Whoever asked may have gone.
             Input::Look(answer) => drop(answer.send(self.node.figures())),
@@ -250,6 +256,10 @@ impl Driver {
                 Action::AnswerSnapshot { transfer, installed } => {
                     self.outputs.streaming.answer(transfer, installed);
                 }
+                Action::Members { members, peers } => {
+                    self.outputs.directory.send_replace(Arc::new(*members));
+                    self.outputs.links.follow(&peers);
+                }
                 Action::Changed(standing) => {
                     self.outputs.meters.changed(&standing);
                     (self.outputs.changed)(standing);
@@ -292,8 +302,7 @@ impl Driver {
 
     fn send(&mut self, envelope: Envelope) -> Result<(), DriverError> {
         let to = envelope.to;
-        let Some(peer) = self.outputs.peers.get(&to) else { return Ok(()) };
-        if peer.send(envelope) {
+        if self.outputs.links.send(envelope) {
             return Ok(());
         }
         if let Some(meter) = self.outputs.meters.peer(to) {

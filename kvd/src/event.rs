@@ -1,11 +1,12 @@
 //! What can happen to a node and what it can want done: two closed enums, the whole surface between the
 //! deterministic [`Node`](crate::node::Node) and whatever drives it.
 
-use protocol::{RequestFrame, ResponseFrame};
+use protocol::{Member, RequestFrame, ResponseFrame};
 use raft::{Envelope, Fetch, Fetched, NodeId, Persist, Ticket};
 
 use crate::{
     log::{Discard, Discarded},
+    members::Members,
     snapshot::{Head, Received, Receiver, Sending},
     state::{Flush, Flushed, Install, Installed, State, view::View},
 };
@@ -145,6 +146,13 @@ pub enum Action {
     },
     /// Write the state's frozen overlay on another thread, then [`Event::Flushed`].
     Flush(Flush),
+    /// The members, or whom this node speaks to, are others than before.
+    Members {
+        /// As they are now.
+        members: Box<Members>,
+        /// To whom messages may go.
+        peers: Vec<Member>,
+    },
     /// The role or the known leader changed: worth a line in the log.
     Changed(Standing),
 }

@@ -97,6 +97,17 @@ raft::instruments! {
         SnapshotCut: "a state that comes in ends early",
         SnapshotHoldsLog: "segments stay for a follower that is sent the state",
         CompactionAsked: "the log is discarded because somebody asked for it",
+        MembershipApplied: "a membership is applied",
+        MemberRecorded: "a server is recorded that is to be added, or that has moved",
+        BookWritten: "who is in the cluster is written with a flush",
+        MembersChangeAsked: "a change of members is begun by somebody's wish",
+        MembersChangeDone: "whoever wished for a change of members hears that it is done",
+        MembersChangeLost: "whoever wished for a change of members hears that nobody knows",
+        MembersChangeRefused: "a change of members is refused by the core",
+        MembersChangeUnsafe: "a change of members is refused: too few of the voters that it leaves keep up",
+        LearnerBehind: "a learner is not promoted: it has not caught up",
+        LearnerPromoted: "a learner that has caught up is promoted by itself",
+        LearnerReplaces: "a learner that has caught up takes the place of a voter",
         ClockSetBack: "the replicated clock follows a stamp below its own time",
     }
     mutants {
@@ -203,6 +214,10 @@ raft::instruments! {
         PastReadsTrimmed: "what is older than what is kept is read all the same",
         SnapshotForgetsHistory: "51: what is kept of the past is not in what a follower is sent",
         SnapshotForgetsTombstones: "51: the tombstones are not in what a follower is sent",
+        BookNotWritten: "32: who is in the cluster is not written with a flush",
+        BookNotSent: "32: who is in the cluster is not in what a follower is sent",
+        BookNotRestored: "32: an opened node begins with its founders, whoever is in the cluster",
+        PromotesLagging: "34: a learner is promoted though it has not caught up",
         NodeFailsSilently: "a read that failed is not answered",
         NodeForgetsExpired: "a write whose time is up is not answered",
     }

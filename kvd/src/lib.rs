@@ -4,6 +4,7 @@ pub mod cli;
 mod clients;
 pub mod config;
 pub mod dev;
+mod directory;
 pub mod disk;
 mod driver;
 pub mod event;
@@ -11,6 +12,7 @@ pub mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod instruments;
+mod links;
 pub mod log;
 pub mod log_thread;
 pub mod logging;

@@ -215,7 +215,7 @@ mod tests {
         let (tasks, queue) = thread_channel::channel();
         let (done, _reports) = mpsc::unbounded_channel();
         let before = sectors(dir.path());
-        let meters = Meters::new(std::iter::empty());
+        let meters = Meters::new();
         let thread =
             std::thread::spawn(move || run_log(log, Duration::from_millis(1), &queue, &done, &meters));
         tasks.send(write()).unwrap();
@@ -238,7 +238,7 @@ mod tests {
         let before = sectors(dir.path());
         tasks.send(write()).unwrap();
         drop(tasks);
-        run_log(log, Duration::from_mins(1), &queue, &done, &Meters::new(std::iter::empty()));
+        run_log(log, Duration::from_mins(1), &queue, &done, &Meters::new());
         assert_eq!(sectors(dir.path()), before + 2, "one write, one mark");
     }
 }

@@ -1,24 +1,62 @@
-//! Who is in the cluster, as configured: names and addresses beside the ids that the core knows.
+//! Who is in the cluster: names and addresses beside the ids that the core knows.
+//!
+//! Who votes and who learns is the core's to say. Names and addresses are those that were recorded when a server was added
+//! (`state/book.rs`), and else those of the configuration, which lists the founders.
 
-use protocol::{ClusterId, response::Member};
-use raft::NodeId;
+use protocol::{ClusterId, Member, MemberRecord, Part};
+use raft::{MemberRole, Membership, NodeId};
 
-/// The members and which of them this node is.
-#[derive(Clone, Debug)]
+/// The members and which of them this node is. This node may be none: before it was added, and after it was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
     cluster: ClusterId,
     me: NodeId,
+    /// Of the configuration.
+    configured: Vec<Member>,
+    /// What was recorded since.
+    recorded: Vec<Member>,
+    /// Those of the membership in effect.
     list: Vec<Member>,
 }
 
 impl Members {
-    /// Members of `cluster`; `me` is one of them.
-    pub fn new(cluster: ClusterId, me: NodeId, list: Vec<Member>) -> Self {
+    /// Members of `cluster` as configured; `me` is among them, as a member or as a server that is to be one.
+    pub fn new(cluster: ClusterId, me: NodeId, configured: Vec<Member>) -> Self {
         debug_assert!(
-            list.iter().any(|member| member.id == me.0),
-            "node {me} is a member of its own cluster"
+            configured.iter().any(|member| member.id == me.0),
+            "node {me} is a server of its own configuration"
         );
-        Self { cluster, me, list }
+        Self { cluster, me, list: configured.clone(), configured, recorded: Vec::new() }
+    }
+
+    /// The membership in effect is this one, and this is recorded.
+    pub(crate) fn follow<'a>(
+        &mut self,
+        membership: &Membership,
+        records: impl Iterator<Item = &'a MemberRecord>,
+    ) {
+        let member = |MemberRecord { id, name, address, intent: _ }: &MemberRecord| Member {
+            id: *id,
+            name: name.clone(),
+            address: address.clone(),
+            part: Part::default(),
+        };
+        self.recorded = records.map(member).collect();
+        let list = membership.all().map(|id| {
+            let part = match membership.role(id) {
+                Some(MemberRole::Outgoing) => Part::Outgoing,
+                Some(MemberRole::Learner) => Part::Learner,
+                _ => Part::Voter,
+            };
+            let known = self.get(id).cloned();
+            let known = known.unwrap_or_else(|| Member {
+                id: id.0,
+                name: format!("server-{id}"),
+                ..Member::default()
+            });
+            Member { part, ..known }
+        });
+        self.list = list.collect();
     }
 
     /// The cluster's id.
@@ -36,22 +74,82 @@ impl Members {
         &self.list
     }
 
-    /// All members but this one.
-    pub fn peers(&self) -> impl Iterator<Item = &Member> {
-        self.list.iter().filter(|member| member.id != self.me.0)
+    /// Whom this node speaks to: the members, and `others` that the core sends something. A server that is no member speaks
+    /// to whomever it knows of.
+    pub(crate) fn peers(&self, others: impl Iterator<Item = NodeId>) -> Vec<Member> {
+        let is_member = self.list.iter().any(|member| member.id == self.me.0);
+        let known = self.recorded.iter().chain(&self.configured).filter(|_| !is_member);
+        let others: Vec<_> = others.filter_map(|other| self.get(other)).collect();
+        let mut peers: Vec<Member> = self.list.iter().chain(known).chain(others).cloned().collect();
+        peers.sort_by_key(|peer| peer.id);
+        peers.dedup_by_key(|peer| peer.id);
+        peers.retain(|peer| peer.id != self.me.0 && !peer.address.is_empty());
+        peers
     }
 
-    /// A member's name; empty for a stranger.
+    /// A server's name; empty for a stranger.
     pub fn name(&self, id: NodeId) -> &str {
         self.get(id).map_or("", |member| &member.name)
     }
 
-    /// A member's advertised address.
+    /// A server's advertised address.
     pub fn address(&self, id: NodeId) -> Option<&str> {
-        self.get(id).map(|member| member.address.as_str())
+        self.get(id).map(|member| member.address.as_str()).filter(|address| !address.is_empty())
     }
 
-    fn get(&self, id: NodeId) -> Option<&Member> {
-        self.list.iter().find(|member| member.id == id.0)
+    /// What is known of a server.
+    pub(crate) fn get(&self, id: NodeId) -> Option<&Member> {
+        self.recorded.iter().chain(&self.configured).find(|member| member.id == id.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Intent;
+
+    use super::*;
+
+    fn members(me: u64) -> Members {
+        let member =
+            |id| Member { id, name: format!("n{id}"), address: format!("h{id}:1"), part: Part::Voter };
+        Members::new(ClusterId([1; 16]), NodeId(me), (1..=3).map(member).collect())
+    }
+
+    fn record(id: u64) -> MemberRecord {
+        MemberRecord { id, name: format!("m{id}"), address: format!("r{id}:1"), intent: Intent::Hold }
+    }
+
+    fn following(me: u64, voters: &[u64], learners: &[u64], records: &[u64]) -> Members {
+        let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let mut members = members(me);
+        let records: Vec<_> = records.iter().copied().map(record).collect();
+        members.follow(&Membership::new(&nodes(voters), &nodes(learners)).unwrap(), records.iter());
+        members
+    }
+
+    fn ids(members: &[Member]) -> Vec<u64> {
+        members.iter().map(|member| member.id).collect()
+    }
+
+    #[test]
+    fn what_was_recorded_goes_before_the_configuration() {
+        let members = following(1, &[1, 2, 3], &[4], &[3, 4]);
+        let shown: Vec<_> = members.list().iter().map(|member| (member.name.as_str(), member.part)).collect();
+        let expected = [("n1", Part::Voter), ("n2", Part::Voter), ("m3", Part::Voter), ("m4", Part::Learner)];
+        assert_eq!(shown, expected);
+        assert_eq!((members.address(NodeId(3)), members.name(NodeId(9))), (Some("r3:1"), ""));
+    }
+
+    #[test]
+    fn members_speak_to_members_and_a_stranger_to_all_it_knows() {
+        let peers = |me, others: &[u64]| {
+            let others: Vec<_> = others.iter().copied().map(NodeId).collect();
+            ids(&following(me, &[1, 2, 4], &[], &[4]).peers(others.into_iter()))
+        };
+        assert_eq!(peers(1, &[]), [2, 4], "3 is none any more");
+        assert_eq!(peers(1, &[3]), [2, 3, 4], "it is told that it is none");
+        assert_eq!(peers(3, &[]), [1, 2, 4]);
+        assert_eq!(peers(1, &[9]), [2, 4], "nobody knows where 9 is");
+        assert_eq!(ids(&following(1, &[1, 9], &[], &[]).peers(std::iter::empty())), [0; 0]);
     }
 }

@@ -28,7 +28,11 @@ mod page;
 mod process;
 pub(crate) mod serve;
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::SystemTime,
+};
 
 use protocol::{Refused, Request};
 use raft::{NodeId, RoleName};
@@ -71,7 +75,7 @@ pub(crate) struct Meters {
     pub(crate) clients_accepted: Counter,
     pub(crate) watches: Gauge,
     turned_away: [Counter; DOORS.len()],
-    peers: BTreeMap<NodeId, Peer>,
+    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     pub(crate) sent: Transfers,
     pub(crate) received: Transfers,
 }
@@ -111,8 +115,8 @@ pub(crate) enum Door {
 }
 
 impl Meters {
-    /// All at zero, for a node with these peers.
-    pub(crate) fn new(peers: impl Iterator<Item = u64>) -> Arc<Self> {
+    /// All at zero, for a node without peers.
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             started: SystemTime::now(),
             requests: Default::default(),
@@ -129,7 +133,7 @@ impl Meters {
             clients_accepted: Counter::default(),
             watches: Gauge::default(),
             turned_away: Default::default(),
-            peers: peers.map(|id| (NodeId(id), Peer::default())).collect(),
+            peers: RwLock::default(),
             sent: Transfers::default(),
             received: Transfers::default(),
         })
@@ -157,7 +161,7 @@ impl Meters {
             Refused::Expired => 4,
             Refused::BadRequestId(_) => 5,
             Refused::Unavailable(_) => 6,
-            Refused::TooLarge { .. } | Refused::Invalid(_) => 7,
+            Refused::TooLarge { .. } | Refused::Invalid(_) | Refused::Unsafe(_) => 7,
             Refused::NotKept { .. } => 8,
         };
         self.refused[reason].add(1);
@@ -181,8 +185,21 @@ impl Meters {
     }
 
     /// The way to a peer; `None` where there is no such peer.
-    pub(crate) fn peer(&self, peer: NodeId) -> Option<&Peer> {
-        self.peers.get(&peer)
+    pub(crate) fn peer(&self, peer: NodeId) -> Option<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&peer).cloned()
+    }
+
+    /// The ways to all peers.
+    fn peers(&self) -> Vec<(NodeId, Arc<Peer>)> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.iter().map(|(id, peer)| (*id, Arc::clone(peer))).collect()
+    }
+
+    /// These are the peers now; what was counted of them stays.
+    pub(crate) fn follow(&self, now: impl Iterator<Item = NodeId>) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *peers);
+        peers.extend(now.map(|id| (id, before.remove(&id).unwrap_or_default())));
     }
 }
 
@@ -194,7 +211,7 @@ mod tests {
 
     #[test]
     fn another_leader_counts_and_the_same_again_does_not() {
-        let meters = Meters::new([2, 3].into_iter());
+        let meters = Meters::new();
         let standing =
             |role, leader: Option<u64>| Standing { role, term: Term(1), leader: leader.map(NodeId) };
         for (role, leader) in [
@@ -213,7 +230,7 @@ mod tests {
 
     #[test]
     fn each_refusal_has_a_reason_of_its_own_or_is_the_requests_fault() {
-        let meters = Meters::new(std::iter::empty());
+        let meters = Meters::new();
         let word = String::new;
         let all = [
             Refused::NotLeader { leader: None, address: None },
@@ -226,10 +243,11 @@ mod tests {
             Refused::Invalid(word()),
             Refused::TooLarge { what: word(), size: 2, limit: 1 },
             Refused::NotKept { oldest: 7, age_ms: None },
+            Refused::Unsafe(word()),
         ];
         for refused in &all {
             meters.refused(refused);
         }
-        assert_eq!(meters.refused.each_ref().map(Counter::get), [1, 1, 1, 1, 1, 1, 1, 2, 1]);
+        assert_eq!(meters.refused.each_ref().map(Counter::get), [1, 1, 1, 1, 1, 1, 1, 3, 1]);
     }
 }

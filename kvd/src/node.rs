@@ -10,6 +10,7 @@
 //! - A linearizable read is looked up, and the view of a linearizable scan taken, only after the core has released it.
 //! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
 
+mod changing;
 mod clock;
 mod figures;
 mod forgetting;
@@ -33,6 +34,7 @@ use crate::{
     waiting::{Waiting, WaitingRead, Wanted},
 };
 
+use changing::Changing;
 use clock::ReplicatedClock;
 use forgetting::Forgetting;
 use leading::Leading;
@@ -51,6 +53,7 @@ pub struct Node {
     forgetting: Forgetting,
     saving: Saving,
     leading: Leading,
+    changing: Changing,
     clock: ReplicatedClock,
     standing: Standing,
     now: Time,
@@ -66,7 +69,7 @@ impl Node {
         let status = raft.status();
         debug_assert_eq!(status.applied, state.applied().index, "core and state start at the same place");
         let standing = Standing { role: status.role, term: status.term, leader: status.leader };
-        Self {
+        let mut node = Self {
             raft,
             state,
             waiting: Waiting::default(),
@@ -74,6 +77,7 @@ impl Node {
             forgetting: Forgetting::default(),
             saving: Saving::default(),
             leading: Leading::default(),
+            changing: Changing::default(),
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
@@ -82,7 +86,10 @@ impl Node {
             now: Time::default(),
             actions: Vec::new(),
             proposals: 0,
-        }
+        };
+        node.follow_members(&status);
+        node.actions.clear();
+        node
     }
 
     /// Takes one event in. An error means that this node's own state can no longer be trusted: stop the process.
@@ -144,6 +151,7 @@ impl Node {
         }
         self.notice_change();
         self.tell_of_hand_overs();
+        self.tell_of_changes();
         self.flush_if_due();
         self.begin_saves()?;
         self.install_if_ready();
@@ -213,6 +221,8 @@ impl Node {
             state_hash: self.state.hash(),
             kept: self.state.kept_history(),
             members: self.members.list().to_vec(),
+            changing: status.membership.is_joint() || !status.membership_committed,
+            matched: status.progress.iter().map(|(peer, progress)| (peer.0, progress.matched.0)).collect(),
             drained: self.leading.is_reluctant(),
             ..NodeStatus::default()
         }
@@ -221,6 +231,7 @@ impl Node {
     fn tick(&mut self, now: Time) {
         self.now = now;
         self.tick_leading();
+        self.tick_changing();
         self.raft.tick();
         self.expire_compactions();
         self.expire_saves();
@@ -275,6 +286,7 @@ impl Node {
             Request::Scan(scan) => self.scan(caller, &scan, deadline_ms),
             Request::Save => self.read(WaitingRead { caller, wanted: Wanted::State, deadline_ms }),
             Request::Watch(watch) => self.watch(caller, &watch, deadline_ms),
+            Request::ChangeMembers(change) => self.change_members(caller, &change, deadline_ms),
             Request::Status => {
                 let status = self.status();
                 self.reply(caller, Ok(Response::Status(Box::new(status))));
@@ -347,6 +359,7 @@ impl Node {
 
     fn notice_change(&mut self) {
         let status = self.raft.status();
+        self.follow_members(&status);
         let standing = Standing { role: status.role, term: status.term, leader: status.leader };
         if standing == self.standing {
             return;

@@ -74,7 +74,7 @@ impl Opened {
         let restored = Restored {
             hard: recovered.hard,
             applied: state.applied(),
-            membership: None,
+            membership: state.membership().cloned(),
             base: recovered.base,
             entries: recovered.entries,
             discarded: recovered.discarded,

@@ -1,5 +1,5 @@
 //! Connections between servers. Each node dials every other and sends on its own connection; what it is sent
-//! comes on theirs. Messages that find no connection or a full queue are lost, as on a network, and the core is told.
+//! comes on theirs, each stream after a greeting that says where the sender is reached. Messages that find no connection or a full queue are lost, as on a network, and the core is told.
 //!
 //! Liveness is decided by Raft's acknowledged rounds. The idle timer here only ends connections that say nothing, so
 //! that they are dialled again.
@@ -7,12 +7,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use protocol::{limits::PEER_FRAME_BYTES, peer::PeerFrame, response::Member};
-use raft::{Envelope, Message, NodeId, Payload};
-use tokio::sync::mpsc;
+use protocol::{Member, PeerFrame, PeerHello, limits::PEER_FRAME_BYTES};
+use raft::{Envelope, NodeId};
+use tokio::{sync::mpsc, task::AbortHandle};
 use transport::{CloseCode, Connection, Endpoint, FrameReader, TransportError};
 
 use crate::{
+    directory::Directory,
     driver::Input,
     event::Event,
     members::Members,
@@ -28,6 +29,8 @@ const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 const WRITE_BATCH: usize = 64;
 /// First and longest pause between two attempts to dial.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// So often is a server dialled that nobody knows: it said where it is reached, and may be gone for good.
+const STRANGER_TRIES: u32 = 20;
 /// Most streams a peer may open on one connection.
 const STREAMS: usize = 8;
 
@@ -56,24 +59,29 @@ impl PeerSender {
     }
 }
 
-/// Keeps a connection to `peer` and sends what is queued, for ever.
+/// Keeps a connection to `peer` and sends what is queued, until it is aborted; to a stranger until that is not reached for
+/// [`STRANGER_TRIES`].
 pub(crate) fn connect(
     endpoint: Arc<Endpoint>,
-    members: &Members,
+    hello: &PeerHello,
     peer: Member,
+    is_stranger: bool,
     reports: mpsc::UnboundedSender<Input>,
     meters: Arc<Meters>,
-) -> PeerSender {
+) -> (PeerSender, AbortHandle) {
     let (frames, queue) = mpsc::channel(QUEUE);
     let unsent = Arc::default();
-    let sender = PeerSender { frames, unsent: Arc::clone(&unsent), cluster: members.cluster() };
-    tokio::spawn(Link { endpoint, peer, queue, unsent, reports, meters }.run());
-    sender
+    let sender = PeerSender { frames, unsent: Arc::clone(&unsent), cluster: hello.cluster };
+    let hello = Bytes::from(hello.encode());
+    let link = Link { endpoint, hello, peer, is_stranger, queue, unsent, reports, meters };
+    (sender, tokio::spawn(link.run()).abort_handle())
 }
 
 struct Link {
     endpoint: Arc<Endpoint>,
+    hello: Bytes,
     peer: Member,
+    is_stranger: bool,
     queue: mpsc::Receiver<Bytes>,
     unsent: Arc<std::sync::atomic::AtomicUsize>,
     reports: mpsc::UnboundedSender<Input>,
@@ -82,11 +90,11 @@ struct Link {
 
 impl Link {
     async fn run(mut self) {
-        let (mut pause, mut said) = (BACKOFF.0, false);
+        let (mut pause, mut said, mut failures) = (BACKOFF.0, false, 0);
         loop {
             match dial(&self.endpoint, &self.peer).await {
                 Ok(connection) => {
-                    (pause, said) = (BACKOFF.0, false);
+                    (pause, said, failures) = (BACKOFF.0, false, 0);
                     tracing::info!(peer = self.peer.name, "connected");
                     self.note(true);
                     let error = self.send_all(&connection).await;
@@ -99,7 +107,10 @@ impl Link {
                     if !said {
                         tracing::warn!(peer = self.peer.name, address = self.peer.address, %error, "cannot connect");
                     }
-                    said = true;
+                    (said, failures) = (true, failures + 1);
+                    if self.is_stranger && failures >= STRANGER_TRIES {
+                        return;
+                    }
                 }
             }
             if self.reports.send(Input::Event(Event::Unreachable(NodeId(self.peer.id)))).is_err() {
@@ -123,6 +134,9 @@ impl Link {
             Ok(stream) => stream,
             Err(error) => return error,
         };
+        if let Err(error) = stream.write(std::slice::from_ref(&self.hello)).await {
+            return error;
+        }
         let mut frames = Vec::with_capacity(WRITE_BATCH);
         loop {
             tokio::select! {
@@ -170,7 +184,7 @@ pub(crate) async fn dial(endpoint: &Endpoint, peer: &Member) -> Result<Connectio
 pub(crate) async fn serve(
     connection: Connection,
     from: NodeId,
-    members: Arc<Members>,
+    directory: Directory,
     inbox: mpsc::Sender<Envelope>,
     gate: Gate,
 ) {
@@ -181,7 +195,7 @@ pub(crate) async fn serve(
             // A stream that both write carries a state.
             stream = connection.accept_bi() => {
                 let Ok((writer, reader)) = stream else { return };
-                let name = members.name(from).to_owned();
+                let name = directory.now().name(from).to_owned();
                 return streaming::serve(connection, writer, reader, name, gate).await;
             }
         };
@@ -191,9 +205,10 @@ pub(crate) async fn serve(
             connection.close(CloseCode::Limit, "too many streams");
             return;
         }
-        let (members, inbox, connection) = (Arc::clone(&members), inbox.clone(), connection.clone());
+        let (members, inbox, connection) = (directory.now(), inbox.clone(), connection.clone());
+        let reports = gate.reports.clone();
         streams.spawn(async move {
-            if let Err(error) = receive(reader, from, &members, &inbox).await {
+            if let Err(error) = receive(reader, from, &members, &inbox, &reports).await {
                 tracing::debug!(peer = members.name(from), %error, "peer stream ended");
                 connection.close(error.code(), &error.to_string());
             }
@@ -206,7 +221,14 @@ async fn receive(
     from: NodeId,
     members: &Members,
     inbox: &mpsc::Sender<Envelope>,
+    reports: &mpsc::UnboundedSender<Input>,
 ) -> Result<(), Unfit> {
+    let Some(first) = reader.next(PEER_FRAME_BYTES).await? else { return Ok(()) };
+    let hello = PeerHello::decode(&first)?;
+    if (hello.cluster, hello.from) != (members.cluster(), from) {
+        return Err(Unfit::Misdirected("another cluster, or another node"));
+    }
+    let _ = reports.send(Input::Heard { from, address: hello.address });
     while let Some(bytes) = reader.next(PEER_FRAME_BYTES).await? {
         // A full inbox loses the message; Raft repeats it.
         let _ = inbox.try_send(admit(&bytes, from, members)?);
@@ -222,12 +244,6 @@ fn admit(bytes: &[u8], from: NodeId, members: &Members) -> Result<Envelope, Unfi
     }
     if envelope.from != from || envelope.to != members.me() {
         return Err(Unfit::Misdirected("another node"));
-    }
-    // This version keeps no membership in its state: what is not taken into the log stops no node when it is applied.
-    if let Message::Append { entries, .. } = &envelope.message
-        && entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_)))
-    {
-        return Err(Unfit::Misdirected("a cluster that changes its members"));
     }
     Ok(envelope)
 }
@@ -256,35 +272,18 @@ impl Unfit {
 #[cfg(test)]
 mod tests {
     use protocol::ClusterId;
-    use raft::{Entry, Index, Position, Term};
+    use raft::{Message, Position, Term};
 
     use super::*;
 
     /// Node 1 of a cluster of two hears a frame from node 2.
     fn heard(cluster: u8, group: u32, from: u64, to: u64) -> Result<Envelope, CloseCode> {
-        let member = |id| Member { id, name: format!("n{id}"), address: String::new() };
+        let member = |id| Member { id, name: format!("n{id}"), ..Member::default() };
         let members = Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
         let message = Message::Vote { last: Position::ZERO, handed: false };
         let envelope = Envelope { from: NodeId(from), to: NodeId(to), term: Term(1), message };
         let frame = PeerFrame { cluster: ClusterId([cluster; 16]), group, envelope };
         admit(&frame.encode(), NodeId(2), &members).map_err(|unfit| unfit.code())
-    }
-
-    #[test]
-    fn no_entry_is_taken_that_would_stop_this_version_when_it_is_applied() {
-        let member = |id| Member { id, name: format!("n{id}"), address: String::new() };
-        let members = Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
-        let position = Position { index: Index(1), term: Term(1) };
-        let changed = raft::Membership::new(&[NodeId(1), NodeId(2)], &[]).unwrap();
-        let admitted = [Payload::Noop, Payload::Membership(Arc::new(changed))].map(|payload| {
-            let entries = vec![Entry { position, payload }];
-            let (previous, commit) = (Position::ZERO, Index(0));
-            let message = Message::Append { session: 1, previous, entries, commit, round: 1 };
-            let envelope = Envelope { from: NodeId(2), to: NodeId(1), term: Term(1), message };
-            let frame = PeerFrame { cluster: ClusterId([1; 16]), group: 0, envelope };
-            admit(&frame.encode(), NodeId(2), &members).map_err(|unfit| unfit.code()).map(|_| ())
-        });
-        assert_eq!(admitted, [Ok(()), Err(CloseCode::Misdirected)]);
     }
 
     #[test]

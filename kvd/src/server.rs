@@ -1,7 +1,6 @@
 //! A running node: opens what is on disk, starts the threads, listens, and stops cleanly.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, mpsc as thread_channel},
     time::Duration,
@@ -16,9 +15,11 @@ use crate::{
     bootstrap::Launch,
     clients::{self, Door, Greeting},
     config::Config,
+    directory::Directory,
     disk::{Disk, RealDisk},
     driver::{self, Driver, DriverError, Input, Outputs, Queues},
     event::Standing,
+    links::Links,
     log::{self, Log},
     log_thread::{self, LogTask, StoreTask, run_log, run_store},
     members::Members,
@@ -41,6 +42,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(10);
 /// Most client connections at one time; one more is closed with a reason.
 const CLIENT_CONNECTIONS: usize = 1000;
+
+/// Most connections of other servers at one time: a few of each of the most members that there can be.
+const SERVER_CONNECTIONS: usize = 512;
 
 /// How long the log's last write may take when the node stops. A disk that hangs must not keep a process that has
 /// failed, or was told to stop, from ending; what was not acknowledged may be lost then, as in a crash.
@@ -73,9 +77,8 @@ pub struct Signals {
 
 /// Runs a node until it is told to stop. Must be called on a current-thread tokio runtime with everything enabled.
 pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
-    let members = members(&launch, NodeId(launch.me.id));
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let (node, log) = open(&launch, &disk, &members)?;
+    let (node, log) = open(&launch, &disk)?;
 
     let (endpoint, listen) = listen(&launch).await?;
     let endpoint = Arc::new(endpoint);
@@ -84,46 +87,41 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let (client_inbox, client_queue) = mpsc::channel(driver::CLIENT_QUEUE);
     let (greeting_sender, greeting) = watch::channel(Greeting::of(&node));
 
-    let meters = Meters::new(members.peers().map(|peer| peer.id));
+    let (following, directory) = Directory::new(node.members().clone());
+    let meters = Meters::new();
     let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
-    let connect = |peer: &Member| {
-        let sender = peers::connect(
-            Arc::clone(&endpoint),
-            &members,
-            peer.clone(),
-            done_sender.clone(),
-            Arc::clone(&meters),
-        );
-        (NodeId(peer.id), sender)
-    };
-    let peers: HashMap<_, _> = members.peers().map(connect).collect();
+    let mut links =
+        Links::new(Arc::clone(&endpoint), node.members(), done_sender.clone(), Arc::clone(&meters));
+    links.follow(&node.reached());
     let (current_identity, identity) = watch::channel(launch.identity.clone());
     let (for_states, rate) = (Arc::clone(&endpoint), launch.config.log.snapshot_rate);
     let streaming =
-        Streaming::new(for_states, Arc::clone(&members), done_sender.clone(), rate, Arc::clone(&meters));
+        Streaming::new(for_states, directory.clone(), done_sender.clone(), rate, Arc::clone(&meters));
     let outputs = Outputs {
         log: threads.log,
         store: threads.store,
         watches: threads.watches.clone(),
-        peers,
+        links,
+        directory: following,
         streaming,
         meters: Arc::clone(&meters),
-        changed: Box::new(announce(Arc::clone(&members))),
+        changed: Box::new(announce(directory.clone())),
         finish_status: Box::new(finish_status(&launch, identity.clone())),
         welcome: greeting_sender,
     };
     let door = Door {
         inputs: client_inbox,
         greeting,
-        members: Arc::clone(&members),
+        directory,
         numbers: Arc::default(),
         scans: Scans::new(threads.scans),
         saves: Saves::new(rate),
         watches: Watches::new(threads.watches),
         meters: Arc::clone(&meters),
     };
-    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters) };
+    let places = Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS));
+    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters), places };
     let _metrics = serve_metrics(&launch, &door, identity)?;
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
     let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));
@@ -194,7 +192,7 @@ fn serve_metrics(
     let Some(listen) = &launch.me.metrics else { return Ok(None) };
     let about = About {
         cluster_name: launch.config.name.clone(),
-        members: Arc::clone(&door.members),
+        directory: door.directory.clone(),
         state_dir: launch.state_dir.clone(),
         identity,
     };
@@ -224,17 +222,22 @@ async fn ends_within(thread: std::thread::JoinHandle<()>, patience: Duration) ->
     tokio::time::timeout(patience, ended).await.is_ok()
 }
 
-fn members(launch: &Launch, me: NodeId) -> Arc<Members> {
+fn members(launch: &Launch) -> Members {
     let list = launch
         .config
         .servers
         .iter()
-        .map(|server| Member { id: server.id, name: server.name.clone(), address: server.advertise.clone() })
+        .map(|server| Member {
+            id: server.id,
+            name: server.name.clone(),
+            address: server.advertise.clone(),
+            ..Member::default()
+        })
         .collect();
-    Arc::new(Members::new(launch.cluster, me, list))
+    Members::new(launch.cluster, NodeId(launch.me.id), list)
 }
 
-fn open(launch: &Launch, disk: &Arc<dyn Disk>, members: &Arc<Members>) -> Result<(Node, Log), OpenError> {
+fn open(launch: &Launch, disk: &Arc<dyn Disk>) -> Result<(Node, Log), OpenError> {
     let place = Place {
         log: &launch.log_dir,
         state: &launch.state_dir,
@@ -252,8 +255,7 @@ fn open(launch: &Launch, disk: &Arc<dyn Disk>, members: &Arc<Members>) -> Result
         term = opened.recovered.hard.term.0,
         "opened log and state"
     );
-    let (node, log) =
-        opened.into_node(core_config(&launch.config, NodeId(launch.me.id)), (**members).clone())?;
+    let (node, log) = opened.into_node(core_config(&launch.config, NodeId(launch.me.id)), members(launch))?;
     Ok((node.keeping(launch.config.log.keeping), log))
 }
 
@@ -300,8 +302,9 @@ async fn listen(launch: &Launch) -> Result<(Endpoint, SocketAddr), ServeError> {
 }
 
 /// One line for every change of role, in words that scripts may look for.
-fn announce(members: Arc<Members>) -> impl Fn(Standing) + Send {
+fn announce(directory: Directory) -> impl Fn(Standing) + Send {
     move |standing| {
+        let members = directory.now();
         let term = standing.term.0;
         let node = members.name(members.me());
         match (standing.role, standing.leader) {
@@ -357,6 +360,7 @@ async fn reload(
 struct PeerDoor {
     inbox: mpsc::Sender<raft::Envelope>,
     gate: Gate,
+    places: Arc<tokio::sync::Semaphore>,
 }
 
 /// Lets everybody in who shows the right certificate.
@@ -377,9 +381,14 @@ async fn admit(accepting: Accepting, door: Door, inside: PeerDoor, places: Arc<t
         }
     };
     match (accepted.kind, accepted.subject) {
-        (Kind::Peer, Subject::Node { id }) if door.members.address(NodeId(id)).is_some() => {
-            let PeerDoor { inbox, gate } = inside;
-            peers::serve(accepted.connection, NodeId(id), Arc::clone(&door.members), inbox, gate).await;
+        // A server may be added, and speak to this one, before this one hears of it: the certificate is what counts.
+        (Kind::Peer, Subject::Node { id }) => {
+            let Ok(_place) = inside.places.try_acquire_owned() else {
+                door.meters.turned_away(metrics::Door::Limit);
+                return accepted.connection.close(CloseCode::Limit, "busy: too many connections of servers");
+            };
+            let PeerDoor { inbox, gate, places: _ } = inside;
+            peers::serve(accepted.connection, NodeId(id), door.directory, inbox, gate).await;
         }
         (Kind::Peer, subject) => {
             door.meters.turned_away(metrics::Door::NotAMember);

@@ -35,7 +35,7 @@ use protocol::{
     history::{Kept, WindowChange},
     response::Found,
 };
-use raft::{Entry, Payload, Position};
+use raft::{Entry, Membership, Payload, Position};
 
 use crate::{
     disk::Disk,
@@ -47,6 +47,7 @@ use crate::{
     },
 };
 
+pub(crate) mod book;
 pub mod changes;
 mod error;
 mod flush;
@@ -61,6 +62,7 @@ mod transaction;
 pub mod view;
 mod write;
 
+use book::Book;
 pub use error::StateError;
 pub use flush::{Flush, Flushed};
 use history::{Before, History, Occasion};
@@ -140,6 +142,7 @@ pub struct State {
     active: Overlay,
     requests: Requests,
     history: History,
+    book: Book,
     /// The changes that came with the active overlay.
     recent: Recent,
     cluster: ClusterId,
@@ -185,6 +188,7 @@ impl State {
             retired: (Overlay::default(), Recent::default()),
             active: Overlay::default(),
             history: store.history(&header)?,
+            book: store.book()?,
             store,
             requests,
             recent: Recent::default(),
@@ -227,11 +231,9 @@ impl State {
         assert!(position.term >= self.applied.term, "terms do not fall along the log");
         let applied = match &entry.payload {
             Payload::Noop => None,
-            // This state has no place for it, and would lose it with the log.
-            Payload::Membership(_) => {
-                let source =
-                    protocol::DecodeError::Malformed("a change of members, which this version does not make");
-                return Err(StateError::CannotApply { position, source });
+            Payload::Membership(membership) => {
+                self.book.follow(membership);
+                None
             }
             Payload::Command(bytes) => {
                 let command = Command::decode(bytes);
@@ -282,6 +284,10 @@ impl State {
             Operation::Set { key, value } => (key, Some(value)),
             Operation::Delete { key } => (key, None),
             Operation::SetWindow(change) => return Ok(self.set_window(occasion, &change)),
+            Operation::SetMember(record) => {
+                let (revision, verdict) = (occasion.revision, self.book.record(record));
+                return Ok(Outcome::Decided(Box::new(Decided { revision, verdict, ..Decided::default() })));
+            }
             other => return Ok(Outcome::Decided(Box::new(self.decide(occasion, other)?))),
         };
         // The one fallible step comes first.
@@ -410,10 +416,21 @@ impl State {
         }
     }
 
-    /// A hash of all rows, of the request memory and of what is kept of the past, equal on all nodes with an equal
+    /// A hash of all rows, of the request memory, of what is kept of the past and of who is in the cluster, equal on all nodes with an equal
     /// [`State::applied`].
     pub fn hash(&self) -> u64 {
-        self.rows_hash.wrapping_add(self.requests.hash()).wrapping_add(self.history.hash())
+        let rest = self.history.hash().wrapping_add(self.book.hash());
+        self.rows_hash.wrapping_add(self.requests.hash()).wrapping_add(rest)
+    }
+
+    /// The membership of the last entry of its kind that was applied; nothing while the founders are in effect.
+    pub fn membership(&self) -> Option<&Membership> {
+        self.book.membership().filter(|_| !mutant(Mutant::BookNotRestored))
+    }
+
+    /// Who is in the cluster, with what is recorded of them.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
     }
 
     /// How much of the past is kept.

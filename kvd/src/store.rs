@@ -11,6 +11,7 @@
 //! | `rows` | the key | [`Row::encode`](crate::state::row::Row::encode) |
 //! | `requests` | last revision of the chunk | [`Chunk::bytes`] |
 //! | `changes`, `deleted`, `spans` | see `store/history.rs` | |
+//! | `members` | see `store/members.rs` | |
 //!
 //! A new file is made under another name and renamed when its first commit is durable, so a file under the final name
 //! is always a whole store.
@@ -43,6 +44,7 @@ pub(crate) mod building;
 mod commit;
 pub(crate) mod generation;
 pub(crate) mod history;
+mod members;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod overlay;
@@ -92,6 +94,8 @@ pub(crate) struct Batch {
     pub(crate) requests: Vec<Chunk>,
     pub(crate) changes: Recent,
     pub(crate) spans: Vec<Span>,
+    /// Who is in the cluster, where that has changed.
+    pub(crate) members: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// The open file. Clones share it.

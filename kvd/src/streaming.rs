@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use transport::{CloseCode, Connection, Endpoint, FrameReader, FrameWriter, TransportError};
 
 use crate::{
+    directory::Directory,
     driver::{Input, spawn},
     event::{Event, Transfer},
     members::Members,
@@ -64,7 +65,7 @@ enum StreamError {
 /// What the loop holds of all this.
 pub(crate) struct Streaming {
     endpoint: Arc<Endpoint>,
-    members: Arc<Members>,
+    directory: Directory,
     reports: mpsc::UnboundedSender<Input>,
     rate: u64,
     meters: Arc<Meters>,
@@ -87,12 +88,12 @@ impl Streaming {
     /// Sends each state at most at `rate` bytes a second, and reports to the loop.
     pub(crate) fn new(
         endpoint: Arc<Endpoint>,
-        members: Arc<Members>,
+        directory: Directory,
         reports: mpsc::UnboundedSender<Input>,
         rate: u64,
         meters: Arc<Meters>,
     ) -> Self {
-        Self { endpoint, members, reports, rate, meters, coming: HashMap::new() }
+        Self { endpoint, directory, reports, rate, meters, coming: HashMap::new() }
     }
 
     /// A peer offers a state.
@@ -103,7 +104,7 @@ impl Streaming {
 
     /// Sends a state, and reports what came of it.
     pub(crate) fn send(&self, peer: NodeId, session: u64, sending: Sending) {
-        let (endpoint, members) = (Arc::clone(&self.endpoint), Arc::clone(&self.members));
+        let (endpoint, members) = (Arc::clone(&self.endpoint), self.directory.now());
         let (reports, rate, meters) = (self.reports.clone(), self.rate, Arc::clone(&self.meters));
         tokio::spawn(async move {
             let _underway = Held::new(&meters, |meters| &meters.sent.underway);
@@ -162,7 +163,7 @@ async fn send(
     rate: u64,
     meter: &Transfers,
 ) -> Result<u64, StreamError> {
-    let member = members.list().iter().find(|member| member.id == peer.0).ok_or(StreamError::Refused)?;
+    let member = members.get(peer).ok_or(StreamError::Refused)?;
     let connection = dial(endpoint, member).await?;
     let (mut writer, mut reader) = connection.open_bi().await?;
     let (blocks, mut queue) = mpsc::channel(QUEUE);

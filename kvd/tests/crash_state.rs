@@ -214,7 +214,8 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
         Operation::Conditional { .. }
         | Operation::DeleteRange { .. }
         | Operation::Increment { .. }
-        | Operation::SetWindow(_) => {}
+        | Operation::SetWindow(_)
+        | Operation::SetMember(_) => {}
         Operation::Set { key, value } => put(&mut rows, revision, key, value),
         Operation::Transaction(transaction) => {
             for action in transaction.then {

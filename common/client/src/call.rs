@@ -222,7 +222,9 @@ impl Call {
                 self.nodes.learn_index(decided.revision);
                 self.nodes.learn_leader(None, link.address());
             }
-            Response::Value { revision, .. } => self.nodes.learn_index(*revision),
+            Response::Value { revision, .. } | Response::MembersChanged { revision } => {
+                self.nodes.learn_index(*revision);
+            }
             Response::Status(status) => self.nodes.learn_index(status.applied),
             Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
             Response::Leads { .. } => {}
@@ -236,6 +238,7 @@ impl Call {
             (Request::Get { .. }, Response::Value { .. })
             | (Request::Status, Response::Status(_))
             | (Request::CompactLog, Response::Compacted { .. })
+            | (Request::ChangeMembers(_), Response::MembersChanged { .. })
             | (Request::Transfer { .. } | Request::Drain { .. }, Response::Leads { .. }) => true,
             _ => false,
         }

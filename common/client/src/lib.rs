@@ -29,6 +29,7 @@ mod call;
 mod dial;
 mod error;
 mod link;
+mod members;
 mod nodes;
 mod probe;
 mod race;

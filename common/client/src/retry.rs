@@ -235,6 +235,7 @@ impl Retry {
             | Refused::Invalid(_)
             | Refused::Expired
             | Refused::BadRequestId(_)
+            | Refused::Unsafe(_)
             | Refused::NotKept { .. } => Next::Fail(Error::Refused(refused)),
         }
     }

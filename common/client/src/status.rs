@@ -137,7 +137,7 @@ mod tests {
     use protocol::response::Member;
 
     fn row(address: &str, port: u16, status: Result<u64, EndpointError>) -> Row {
-        let member = Member { id: 2, name: "n2".into(), address: "n2:7400".into() };
+        let member = Member { id: 2, name: "n2".into(), address: "n2:7400".into(), ..Member::default() };
         let status = status.map(|id| NodeStatus { id, members: vec![member], ..NodeStatus::default() });
         let id = status.as_ref().ok().map(|status| status.id);
         let view = NodeView { address: address.into(), name: None, id, rtt: Duration::ZERO, status };

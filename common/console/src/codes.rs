@@ -279,6 +279,15 @@ pub const CODES: &[Code] = &[
         "Is this the context that is meant? Each cluster needs a cursor file of its own.",
     ),
     code(
+        "KV-0850",
+        "unsafe",
+        Exit::Refused,
+        "A change of members would leave the cluster with too few voters that answer and keep up, or would make a server \
+         vote that has not caught up: writes would stop, or wait. Nothing was changed.",
+        "Mend or catch up the servers that the message names; `kvctl status` shows their lag. If they are lost for good, \
+         repeat the command with --force and --confirm.",
+    ),
+    code(
         "KV-0901",
         "no_end",
         Exit::Integrity,

@@ -186,6 +186,8 @@ impl From<Refused> for Failure {
             Refused::NotKept { oldest, .. } => Self::new(Exit::Refused, "KV-0812", "not_kept", message).hint(format!(
                 "`--rev {oldest}` reads the oldest; `kvctl retention` shows how much of the past is kept, and changes it"
             )),
+            Refused::Unsafe(_) => Self::new(Exit::Refused, "KV-0850", "unsafe", message)
+                .hint("nothing was done; `kvctl status` shows who lags, and --force insists"),
             Refused::Invalid(_) => Self::new(Exit::Refused, "KV-0802", "invalid", message),
             Refused::Expired => Self::new(Exit::Refused, "KV-0803", "expired", message)
                 .hint("the request id is too old to be remembered; read the key, then write without one"),
@@ -239,6 +241,7 @@ mod tests {
             (Refused::BadRequestId("x".into()), "KV-0804"),
             (Refused::Unavailable("x".into()), "KV-0805"),
             (Refused::NotKept { oldest: 7, age_ms: Some(5000) }, "KV-0812"),
+            (Refused::Unsafe("x".into()), "KV-0850"),
         ];
         for (refused, code) in cases {
             let failure = Failure::from(refused);

@@ -75,6 +75,9 @@ pub enum Refused {
     /// The node cannot serve (it is stopping, or its disk is damaged). Nothing was done; ask another.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The change would leave the cluster with too few servers that keep up. Nothing was done; mend them first, or insist.
+    #[error("refused as unsafe: {0}")]
+    Unsafe(String),
     /// What is asked for is older than what is kept of the past. Nothing was read.
     #[error("that is no longer kept: the oldest revision is {oldest}{}", ago(*age_ms))]
     NotKept {

@@ -61,6 +61,10 @@ pub const SAVE_FRAME_BYTES: usize = SNAPSHOT_BLOCK_BYTES + 16;
 pub const REQUESTS_PER_CONNECTION: usize = 1024;
 /// Longest server name.
 pub const NAME_BYTES: usize = 64;
+/// Longest address of a server: a DNS name and a port.
+pub const ADDRESS_BYTES: usize = 264;
+/// Most steps of one change of members.
+pub const MEMBER_EDITS: usize = 16;
 /// Largest payload of one entry: the largest write with room for its envelope.
 pub const ENTRY_BYTES: usize = 1024 * 1024;
 /// Largest term or index that is accepted from a wire or a disk. No log gets there, and what is below it can be

@@ -14,6 +14,7 @@ use crate::{
     command::{check_key, within},
     history::WindowChange,
     limits,
+    member::MemberRecord,
 };
 
 mod transaction;
@@ -67,6 +68,8 @@ pub enum Operation {
     Transaction(Transaction),
     /// Changes how much of the past is kept.
     SetWindow(WindowChange),
+    /// Records where a server is reached that is to be added, or that has moved, and what becomes of it.
+    SetMember(MemberRecord),
 }
 
 /// What must be so of a key for a write to be done.
@@ -185,6 +188,7 @@ impl Operation {
             }
             Self::Transaction(transaction) => transaction.check(),
             Self::SetWindow(change) => change.check(),
+            Self::SetMember(record) => record.check(),
             Self::DeleteRange { range, most } => {
                 range.check()?;
                 if *most == 0 {

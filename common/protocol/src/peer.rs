@@ -24,6 +24,10 @@ use crate::{
     read::Reader,
 };
 
+mod hello;
+
+pub use hello::PeerHello;
+
 /// Bytes before the fields of the kind.
 const ENVELOPE_BYTES: usize = 48;
 /// Most bytes that the fields of any kind take today.

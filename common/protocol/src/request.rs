@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use crate::{
     DecodeError, RequestId,
+    member::{MemberChange, MemberChangeWire},
     operation::{Operation, OperationWire},
     scan::{Scan, ScanWire},
     watch::{Watch, WatchWire},
@@ -71,6 +72,9 @@ pub enum Request {
         /// Whether it is undone.
         undo: bool,
     },
+    /// Change who is in the cluster, which only a leader can; the answer, once that is done, is
+    /// [`Response::MembersChanged`](crate::Response::MembersChanged).
+    ChangeMembers(MemberChange),
 }
 
 /// How fresh a read must be.
@@ -101,6 +105,7 @@ impl RequestFrame {
             Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
             Request::Transfer { to } => Kind::Transfer(TransferWire { to }),
             Request::Drain { undo } => Kind::Drain(DrainWire { undo }),
+            Request::ChangeMembers(change) => Kind::ChangeMembers(change.into()),
         };
         RequestWire { id: self.id, deadline_ms: self.deadline_ms, kind: Some(kind) }.encode_to_vec()
     }
@@ -128,6 +133,7 @@ impl RequestFrame {
             Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
             Kind::Transfer(TransferWire { to }) => Request::Transfer { to },
             Kind::Drain(DrainWire { undo }) => Request::Drain { undo },
+            Kind::ChangeMembers(change) => Request::ChangeMembers(change.try_into()?),
         };
         Ok(Self { id: wire.id, deadline_ms: wire.deadline_ms, request })
     }
@@ -139,7 +145,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22, 23")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22, 23, 24")]
     kind: Option<Kind>,
 }
 
@@ -163,6 +169,8 @@ enum Kind {
     Drain(DrainWire),
     #[prost(message, tag = "23")]
     Save(SaveWire),
+    #[prost(message, tag = "24")]
+    ChangeMembers(MemberChangeWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

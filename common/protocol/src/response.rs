@@ -7,6 +7,8 @@ use prost::Message as _;
 use self::wire::{ResponseWire, WelcomeWire};
 use crate::{ClusterId, DecodeError, Refused, Verdict, history::Kept};
 
+pub use crate::member::Member;
+
 /// The first thing a server says on a client connection, on a stream of its own, unasked: what a client needs
 /// before its first write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,17 +25,6 @@ pub struct Welcome {
     pub leader_address: Option<String>,
     /// All members: id, name, advertised address.
     pub members: Vec<Member>,
-}
-
-/// A server of the cluster as clients see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its id.
-    pub id: u64,
-    /// Its name.
-    pub name: String,
-    /// Where clients and peers reach it.
-    pub address: String,
 }
 
 /// An answer with the number of its request.
@@ -84,6 +75,11 @@ pub enum Response {
         /// The node's term.
         term: u64,
     },
+    /// Members were changed, and that is committed.
+    MembersChanged {
+        /// Where the last entry of the change stands in the log.
+        revision: u64,
+    },
 }
 
 /// What became of a write that is more than a set or a delete.
@@ -100,6 +96,7 @@ pub struct Decided {
     /// | [`Operation::DeleteRange`](crate::Operation::DeleteRange) | how many keys were removed |
     /// | [`Operation::Transaction`](crate::Operation::Transaction) | zero |
     /// | [`Operation::SetWindow`](crate::Operation::SetWindow) | the oldest revision that can be read from then on |
+    /// | [`Operation::SetMember`](crate::Operation::SetMember) | zero; [`Verdict::Unmet`] where another has this name, [`Verdict::TooMany`] where there are too many records |
     pub number: u64,
     /// Whether the key was there before; for a range, whether any was.
     pub existed: bool,
@@ -195,6 +192,10 @@ pub struct NodeStatus {
     pub state_hash: u64,
     /// Members as this node knows them.
     pub members: Vec<Member>,
+    /// Whether a change of members is under way.
+    pub changing: bool,
+    /// How far the log of each other member is durable and equal to this leader's; empty when it does not lead.
+    pub matched: Vec<(u64, u64)>,
     /// Whether it leaves leading to others.
     pub drained: bool,
     /// What is wrong, in the words of the daemon; empty when all is well.

@@ -12,6 +12,7 @@
 
 use crate::{limits::NUMBER, response::Found};
 
+pub mod book;
 pub mod hash;
 
 /// Flag of a change that removed its key.

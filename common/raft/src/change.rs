@@ -142,7 +142,13 @@ fn mark_refusal(refusal: &ChangeRefusal) {
     });
 }
 
-/// The members after these edits of `now`.
+impl Membership {
+    /// The members after these edits, once the change under way is done.
+    pub fn edited(&self, edits: &[Edit]) -> Result<Self, ChangeRefusal> {
+        edited(&self.finished(), edits)
+    }
+}
+
 fn edited(now: &Membership, edits: &[Edit]) -> Result<Membership, ChangeRefusal> {
     let (mut voters, mut learners) = (now.voters().to_vec(), now.learners().to_vec());
     for &edit in edits {

@@ -156,7 +156,9 @@ impl Leader {
                 mark(Mark::QuorumSilent);
                 return Next::Follow(None);
             }
-            self.peers.values_mut().for_each(|peer| peer.heard = false);
+            for peer in self.peers.values_mut() {
+                (peer.heard, peer.heard_before) = (false, peer.heard);
+            }
         }
         self.since_retry += 1;
         self.since_heartbeat += 1;
@@ -348,7 +350,8 @@ impl Leader {
         let view = |(&id, peer): (&NodeId, &Progress)| {
             let gone = !peer.is_sent_snapshot() && replication::is_gone(core, peer);
             let state = if gone { "behind" } else { peer.name() };
-            (id, PeerStatus { role: Self::role_of(core, id), matched: peer.matched(), state })
+            let (role, answers) = (Self::role_of(core, id), peer.heard || peer.heard_before);
+            (id, PeerStatus { role, matched: peer.matched(), answers, state })
         };
         self.peers.iter().map(view).collect()
     }

@@ -56,6 +56,8 @@ pub(crate) struct Progress {
     pub(crate) round: u64,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) heard: bool,
+    /// Whether it had been heard at that check; only shown.
+    pub(crate) heard_before: bool,
     /// The commit index it was last told.
     pub(crate) told: Index,
 }
@@ -87,6 +89,7 @@ impl Progress {
             rest: 0,
             round: 0,
             heard: true,
+            heard_before: true,
             told: Index(0),
         }
     }

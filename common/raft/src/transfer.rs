@@ -59,6 +59,11 @@ impl Raft {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// The membership in effect.
+    pub fn membership(&self) -> &crate::Membership {
+        self.core.membership()
+    }
+
     /// The shortest election timeout, in ticks.
     pub fn election_ticks(&self) -> u32 {
         self.core.config.election_ticks

@@ -255,7 +255,12 @@ pub fn at_address(address: &str) -> usize {
 
 /// All servers as `me` knows them.
 pub fn members(me: usize, servers: usize) -> Members {
-    let member = |at: usize| Member { id: at as u64 + 1, name: format!("s{at}"), address: address(at) };
+    let member = |at: usize| Member {
+        id: at as u64 + 1,
+        name: format!("s{at}"),
+        address: address(at),
+        ..Member::default()
+    };
     Members::new(CLUSTER, NodeId(me as u64 + 1), (0..servers).map(member).collect())
 }
 

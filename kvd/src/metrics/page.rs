@@ -24,13 +24,14 @@ pub(super) fn write(meters: &Meters, about: &About, figures: &Figures) -> String
 fn identity(page: &mut Page, about: &About) {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     page.gauges("kvd_build_info", "Always 1; which version this is.", [(&version[..], 1)]);
-    let id = about.members.me().0.to_string();
-    let cluster = about.members.cluster().to_string();
+    let members = about.directory.now();
+    let id = members.me().0.to_string();
+    let cluster = members.cluster().to_string();
     let labels = [
         ("cluster", cluster.as_str()),
         ("cluster_name", &about.cluster_name),
         ("id", &id),
-        ("name", about.members.name(about.members.me())),
+        ("name", members.name(members.me())),
     ];
     page.gauges("kvd_node_info", "Always 1; which node of which cluster this is.", [(&labels[..], 1)]);
     page.gauge(
@@ -127,8 +128,8 @@ fn requests(page: &mut Page, meters: &Meters, figures: &Figures) {
 }
 
 fn peers(page: &mut Page, meters: &Meters, about: &About, figures: &Figures) {
-    let all: Vec<_> =
-        meters.peers.iter().map(|(id, peer)| ([("peer", about.members.name(*id))], *id, peer)).collect();
+    let (members, peers) = (about.directory.now(), meters.peers());
+    let all: Vec<_> = peers.iter().map(|(id, peer)| ([("peer", members.name(*id))], *id, peer)).collect();
     page.gauges(
         "kvd_peer_connected",
         "1 while the connection to this peer is open.",

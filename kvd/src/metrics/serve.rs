@@ -37,7 +37,9 @@ use super::{
     http::{self, Ask, Refusal, Wanted},
     page,
 };
-use crate::{clients::Replies, driver::Input, event::Caller, members::Members, node::Figures, server::used};
+use crate::{
+    clients::Replies, directory::Directory, driver::Input, event::Caller, node::Figures, server::used,
+};
 
 /// How much others may have of this.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +72,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// What is shown of the process beside what is counted.
 pub(crate) struct About {
     pub(crate) cluster_name: String,
-    pub(crate) members: Arc<Members>,
+    pub(crate) directory: Directory,
     pub(crate) state_dir: PathBuf,
     pub(crate) identity: watch::Receiver<Identity>,
 }

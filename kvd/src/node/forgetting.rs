@@ -165,7 +165,7 @@ impl Node {
         let old = std::mem::replace(&mut self.state, installed.into_state());
         self.actions.push(Action::Retire(Box::new(old)));
         self.clock.saw(self.state.stamp_ms(), self.now);
-        self.raft.snapshot_installed(at, None);
+        self.raft.snapshot_installed(at, self.state.membership().cloned());
         if let Some(Incoming { transfer, .. }) = self.forgetting.incoming.take() {
             self.actions.push(Action::AnswerSnapshot { transfer, installed: true });
         }

@@ -44,7 +44,12 @@ impl Nodes {
     fn with(count: u64, limits: StateLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let members: Vec<_> = (1..=count)
-            .map(|id| Member { id, name: format!("n{id}"), address: format!("host{id}:7400") })
+            .map(|id| Member {
+                id,
+                name: format!("n{id}"),
+                address: format!("host{id}:7400"),
+                ..Member::default()
+            })
             .collect();
         let nodes = (1..=count).map(|id| {
             let config = core_config(id, count);
@@ -112,7 +117,8 @@ impl Nodes {
             Action::Discard(discard) => self.discards.push(discard),
             Action::ReceiveSnapshot { transfer, .. } => self.taken.push((transfer.0, true)),
             Action::AnswerSnapshot { transfer, .. } => self.taken.push((transfer.0, false)),
-            Action::Fetch(_)
+            Action::Members { .. }
+            | Action::Fetch(_)
             | Action::Changed(_)
             | Action::Retire(_)
             | Action::SendSnapshot { .. }
@@ -353,7 +359,7 @@ fn a_node_goes_on_from_the_newest_stamp_that_it_finds() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(Arc::new(RealDisk), folder.path(), CLUSTER, StateLimits::default()).unwrap();
     let raft = Raft::new(core_config(1, 1), Restored::default()).unwrap();
-    let member = Member { id: 1, name: String::new(), address: String::new() };
+    let member = Member { id: 1, name: String::new(), address: String::new(), ..Member::default() };
     let node = Node::new(raft, state, Members::new(CLUSTER, NodeId(1), vec![member]), 900);
     assert_eq!(node.clock.at(Time { monotonic_ms: 7, wall_ms: 0 }), 907);
 }

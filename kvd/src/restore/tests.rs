@@ -139,7 +139,12 @@ fn what_was_restored_is_a_node_that_can_vote() {
         seed: 1,
     };
     let members = {
-        let member = |id| Member { id, name: format!("n{id}"), address: format!("127.0.0.1:{}", 7400 + id) };
+        let member = |id| Member {
+            id,
+            name: format!("n{id}"),
+            address: format!("127.0.0.1:{}", 7400 + id),
+            ..Member::default()
+        };
         Members::new(launch.cluster, NodeId(2), [1, 2, 3].map(member).to_vec())
     };
     let (node, _log) = opened(&launch).into_node(core, members).unwrap();

@@ -63,7 +63,7 @@ async fn serving(saves: &Saves) -> (FrameReader, Kept) {
     let saves = saves.clone();
     let served = tokio::spawn(async move {
         let frame = RequestFrame { id: 1, deadline_ms: 1000, request: Request::Save };
-        let meters = Meters::new(std::iter::empty());
+        let meters = Meters::new();
         serve(writer, frame, (1, &meters), &saves, &inputs).await.unwrap();
         accepted
     });

@@ -124,15 +124,9 @@ async fn serving(
     let (inputs, mut queue) = mpsc::channel(1);
     let served = tokio::spawn(async move {
         let frame = RequestFrame { id: 1, deadline_ms: 1000, request: Request::Scan(Scan::default()) };
-        serve(
-            writer,
-            (frame, Scan::default()),
-            (1, &Meters::new(std::iter::empty())),
-            (&scans, &Own::new()),
-            &inputs,
-        )
-        .await
-        .unwrap();
+        serve(writer, (frame, Scan::default()), (1, &Meters::new()), (&scans, &Own::new()), &inputs)
+            .await
+            .unwrap();
         accepted
     });
     let Some(Input::Scan { answer, .. }) = queue.recv().await else { panic!("the node is asked for a view") };

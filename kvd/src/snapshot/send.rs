@@ -120,6 +120,7 @@ fn after_table(table: Table) -> Stage {
         Table::Requests => Stage::Table(Table::Changes, None),
         Table::Changes => Stage::Table(Table::Deleted, None),
         Table::Deleted => Stage::Table(Table::Spans, None),
-        Table::Spans => Stage::End,
+        Table::Spans => Stage::Table(Table::Members, None),
+        Table::Members => Stage::End,
     }
 }

@@ -76,7 +76,11 @@ impl State {
         }
         let retired = std::mem::take(&mut self.retired);
         let spans = self.history.spans().copied().collect();
-        let batch = Box::new(Batch { header, rows, requests, changes, spans });
+        let members = self.book.take_unwritten().then(|| {
+            mark(Mark::BookWritten);
+            self.book.pages().map(|page| page.encode()).collect()
+        });
+        let batch = Box::new(Batch { header, rows, requests, changes, spans, members });
         Some(Flush { store: self.store.clone(), batch, retired })
     }
 

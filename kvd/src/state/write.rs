@@ -106,7 +106,10 @@ impl State {
             Operation::Increment { key, by } => self.plan_increment(revision, key, by)?,
             Operation::DeleteRange { range, most } => self.plan_delete_range(revision, &range, most)?,
             Operation::Transaction(transaction) => self.plan_transaction(revision, transaction)?,
-            Operation::Set { .. } | Operation::Delete { .. } | Operation::SetWindow(_) => {
+            Operation::Set { .. }
+            | Operation::Delete { .. }
+            | Operation::SetWindow(_)
+            | Operation::SetMember(_) => {
                 unreachable!("these need no plan")
             }
         };

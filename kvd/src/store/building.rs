@@ -14,6 +14,7 @@ use super::{
     META, REQUESTS, ROWS, Store, begin, disk_error,
     generation::INCOMING,
     history::{CHANGES, DELETED, SPANS},
+    members::MEMBERS,
 };
 use crate::{
     disk::{Create, Disk},
@@ -74,6 +75,7 @@ impl Building {
             }
             Table::Deleted => put_deleted(&transaction, pairs)?,
             Table::Spans => put_spans(&transaction, pairs)?,
+            Table::Members => put_members(&transaction, pairs)?,
             Table::Meta | Table::Rows => {
                 self.rows_hash = self.rows_hash.wrapping_add(put_rows(&transaction, pairs)?);
             }
@@ -110,7 +112,7 @@ impl Building {
     }
 
     /// The same for the store of another cluster, which becomes that of a new one: as `new` says, at a later place, and
-    /// without the memory of requests, which were of the other cluster and mean nothing here.
+    /// without the memory of requests and without its members, which were of the other cluster and mean nothing here.
     pub(crate) fn finish_as(mut self, old: Head, new: Renamed) -> Result<(), SnapshotError> {
         self.check(old.at, old.cluster)?;
         let floor = new.at.index.0;
@@ -124,7 +126,19 @@ impl Building {
         ];
         self.facts.retain(|(name, _)| name != SAVED && !facts.iter().any(|fact| fact.0 == name));
         self.facts.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+        self.forget_members()?;
         self.write(new.at)
+    }
+
+    /// A cluster that is restored begins with the servers of its configuration.
+    fn forget_members(&mut self) -> Result<(), StateError> {
+        let transaction = match self.transaction.take() {
+            Some(transaction) => transaction,
+            None => begin(&self.store.database)?,
+        };
+        transaction.delete_table(MEMBERS).map_err(StateError::store("remove who was in the cluster"))?;
+        self.transaction = Some(transaction);
+        Ok(())
     }
 
     fn check(&self, at: Position, cluster: ClusterId) -> Result<(), SnapshotError> {
@@ -162,11 +176,12 @@ impl Building {
     fn check_loads(&self) -> Result<(), SnapshotError> {
         let loaded = self.store.header().and_then(|header| {
             self.store.requests(&header)?;
+            self.store.book()?;
             self.store.history(&header)
         });
         match loaded {
             Err(StateError::Damaged { .. }) if !trusts() => Err(SnapshotError::content(
-                "its request memory or its history is not the one it was written with",
+                "its request memory, its history or its members are not what it was written with",
             )),
             Err(StateError::Damaged { .. }) | Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
@@ -243,6 +258,15 @@ fn put_deleted(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Resu
         let revision = (*revision).try_into().map_err(|_| SnapshotError::content("a tombstone"))?;
         let revision = u64::from_le_bytes(revision);
         table.insert(key, revision).map_err(StateError::store("write a tombstone"))?;
+    }
+    Ok(())
+}
+
+fn put_members(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result<(), SnapshotError> {
+    let mut table =
+        transaction.open_table(MEMBERS).map_err(StateError::store("open who is in the cluster"))?;
+    for (key, value) in pairs {
+        table.insert(*key, *value).map_err(StateError::store("write who is in the cluster"))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use redb::{Database, WriteTransaction};
 use super::{
     Batch, Header, META, REQUESTS, ROWS,
     history::write_history,
+    members::write_members,
     overlay::{Overlay, Slot},
 };
 use crate::{
@@ -33,6 +34,9 @@ pub(super) fn write(database: &Database, batch: &Batch) -> Result<(), StateError
     write_requests(&transaction, batch)?;
     if mutant(Mutant::HistoryMovesTooLate) {
         write_history(&transaction, batch)?;
+    }
+    if let Some(members) = &batch.members {
+        write_members(&transaction, members)?;
     }
     transaction.commit().map_err(StateError::store("commit"))
 }

@@ -9,6 +9,7 @@ use redb::{Database, ReadOnlyTable, ReadableTable as _, TableHandle as _};
 use super::{
     Header, META, REQUESTS, ROWS, Store,
     history::{CHANGES, DELETED, SPANS},
+    members::{self, MEMBERS},
 };
 use crate::{
     instruments::{Mutant, mutant},
@@ -25,6 +26,7 @@ pub(crate) struct View {
     changes: ReadOnlyTable<&'static [u8], &'static [u8]>,
     deleted: ReadOnlyTable<&'static [u8], u64>,
     spans: ReadOnlyTable<u64, &'static [u8]>,
+    members: Option<members::Table>,
     /// Kept open though another state has taken the place of this one.
     _database: Arc<Database>,
 }
@@ -37,7 +39,8 @@ impl Store {
     pub(crate) fn view(&self) -> Result<View, StateError> {
         let transaction = self.read()?;
         let tables = transaction.list_tables().map_err(StateError::store("list its tables"))?;
-        let known = [META.name(), REQUESTS.name(), ROWS.name(), CHANGES.name(), DELETED.name(), SPANS.name()];
+        let history = [CHANGES.name(), DELETED.name(), SPANS.name()];
+        let known = [&[META.name(), REQUESTS.name(), ROWS.name(), MEMBERS.name()][..], &history].concat();
         for table in tables {
             assert!(known.contains(&table.name()), "a table of the store is missing in what is sent of it");
         }
@@ -50,6 +53,7 @@ impl Store {
             changes: transaction.open_table(CHANGES).map_err(&failed)?,
             deleted: transaction.open_table(DELETED).map_err(&failed)?,
             spans: transaction.open_table(SPANS).map_err(&failed)?,
+            members: members::open(&transaction)?,
             _database: Arc::clone(&self.database),
         })
     }
@@ -76,6 +80,7 @@ impl View {
             Table::Changes => self.visit_changes(after, see),
             Table::Deleted => self.visit_deleted(after, see),
             Table::Spans => self.visit_spans(after, see),
+            Table::Members => self.visit_members(see),
         }
     }
 
@@ -162,6 +167,22 @@ impl View {
             if kept && !see(key.value(), &revision.value().to_le_bytes()) {
                 return Ok(Some(key.value().to_vec()));
             }
+        }
+        Ok(None)
+    }
+
+    /// They are few, and one block takes them all.
+    fn visit_members(
+        &self,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let Some(members) = self.members.as_ref().filter(|_| !mutant(Mutant::BookNotSent)) else {
+            return Ok(None);
+        };
+        let failed = StateError::store("read who is in the cluster");
+        for pair in members.iter().map_err(&failed)? {
+            let (key, value) = pair.map_err(&failed)?;
+            see(key.value(), value.value());
         }
         Ok(None)
     }

@@ -83,6 +83,7 @@ impl Fake {
             id: *id,
             name: format!("n{id}"),
             address: (*address).to_owned(),
+            ..Member::default()
         };
         let welcome = Welcome {
             cluster: CLUSTER,

@@ -42,6 +42,15 @@ fn golden() -> Vec<(Operation, &'static str)> {
             "62070805100018ac02",
         ),
         (Operation::SetWindow(WindowChange::default()), "6200"),
+        (
+            Operation::SetMember(MemberRecord {
+                id: 4,
+                name: "n4".into(),
+                address: "h:1".into(),
+                intent: crate::Intent::Replace(3),
+            }),
+            "6a0d080412026e341a03683a313003",
+        ),
     ]
 }
 

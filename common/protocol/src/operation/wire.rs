@@ -2,11 +2,11 @@
 //! an old one: a version that does not know it must stop, and would skip a field.
 
 use super::{Action, Compare, Condition, KeyRange, Operand, Operation, Relation, Transaction};
-use crate::{DecodeError, history::WindowChangeWire};
+use crate::{DecodeError, history::WindowChangeWire, member::MemberRecordWire};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct OperationWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 12")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 12, 13")]
     kind: Option<Kind>,
 }
 
@@ -26,6 +26,8 @@ enum Kind {
     Transaction(TransactionWire),
     #[prost(message, tag = "12")]
     SetWindow(WindowChangeWire),
+    #[prost(message, tag = "13")]
+    SetMember(MemberRecordWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -169,6 +171,7 @@ impl From<Operation> for OperationWire {
             }
             Operation::Transaction(transaction) => Kind::Transaction(transaction.into()),
             Operation::SetWindow(change) => Kind::SetWindow(change.into()),
+            Operation::SetMember(record) => Kind::SetMember(record.into()),
         };
         Self { kind: Some(kind) }
     }
@@ -192,6 +195,7 @@ impl TryFrom<OperationWire> for Operation {
             }
             Kind::Transaction(transaction) => Ok(Self::Transaction(transaction.try_into()?)),
             Kind::SetWindow(change) => Ok(Self::SetWindow(change.into())),
+            Kind::SetMember(record) => Ok(Self::SetMember(record.try_into()?)),
         }
     }
 }

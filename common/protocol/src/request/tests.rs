@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ClusterId, scan::Want, testing::hex};
+use crate::{ClusterId, MemberEdit, scan::Want, testing::hex};
 
 fn id() -> RequestId {
     RequestId { token: [7; 16], learned: 3, cluster: ClusterId([1; 16]) }
@@ -22,6 +22,8 @@ fn golden() -> Vec<(Request, String)> {
     let versions = Scan { at: None, age_ms: Some(300), below: Some(9), want: Want::Versions, ..scan.clone() };
     let watch = Watch { after: Some(0), previous: true, ..Watch::range(b"a", b"b") };
     let get = |consistency, without_value| Request::Get { key: b"k".to_vec(), consistency, without_value };
+    let edits = vec![MemberEdit::Add(4), MemberEdit::Promote(4), MemberEdit::Remove(3)];
+    let members = MemberChange { edits, force: true };
     vec![
         (
             write(Operation::Set { key: b"k".to_vec(), value: b"v".to_vec() }),
@@ -44,6 +46,7 @@ fn golden() -> Vec<(Request, String)> {
         (Request::Drain { undo: true }, "b201020801".into()),
         (Request::Drain { undo: false }, "b20100".into()),
         (Request::Save, "ba0100".into()),
+        (Request::ChangeMembers(members), "c2010e0a0208040a0210040a0220031001".into()),
         (Request::Watch(Watch::default()), "3a00".into()),
         (Request::Watch(watch), "3a0a0a016112016218002001".into()),
         (Request::Scan(Scan::default()), "3200".into()),

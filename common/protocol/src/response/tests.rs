@@ -4,7 +4,7 @@ use super::*;
 use crate::{history::Window, limits, testing::hex};
 
 fn member() -> Member {
-    Member { id: 2, name: "b".into(), address: "h:1".into() }
+    Member { id: 2, name: "b".into(), address: "h:1".into(), part: crate::Part::Voter }
 }
 
 fn welcome() -> Welcome {
@@ -37,6 +37,8 @@ fn status() -> NodeStatus {
         members: vec![member()],
         trouble: "t".into(),
         drained: true,
+        changing: true,
+        matched: vec![(2, 3)],
         kept: Kept { oldest: 5, changes: 6, bytes: 7, window: Window { changes: 1, age_ms: 2, bytes: 3 } },
     }
 }
@@ -63,6 +65,8 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         Ok(Response::Decided(Box::new(decided)))
     };
     vec![
+        (Ok(Response::MembersChanged { revision: 9 }), "c00109"),
+        (Err(Refused::Unsafe("x".into())), "2a036a0178"),
         (decided(Verdict::Done, 4, Some(found.clone())), "521108091804200132090a0176100418032002"),
         (
             Ok(Response::Decided(Box::new(Decided { revision: 9, results: done(), ..Decided::default() }))),
@@ -77,8 +81,9 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
         (
             Ok(Response::Status(Box::new(status()))),
-            "22590a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
-             6a0130710a000000000000007a0a08021201621a03683a3182010174880101a2010e0805100618072206080110021803",
+            "22630a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
+             6a0130710a000000000000007a0a08021201621a03683a3182010174880101a2010e0805100618072206080110021803\
+             c00101ca010408021003",
         ),
         (Ok(Response::Compacted { discarded: 5, freed: 6, bytes: 7 }), "a20106080510061807"),
         (Ok(Response::Leads { leader: Some(2), term: 3 }), "aa010408021003"),

@@ -1,8 +1,8 @@
 //! The bytes of replies. Tags are never reused; a new field gets a new tag, which older readers skip, and a new
 //! kind of reply or refusal is one they report as unknown.
 
-use super::{Found, Member, NodeStatus, Response, ResponseFrame, Role, Welcome};
-use crate::{ClusterId, DecodeError, Refused, history::KeptWire};
+use super::{Found, NodeStatus, Response, ResponseFrame, Role, Welcome};
+use crate::{ClusterId, DecodeError, Refused, history::KeptWire, member::MemberWire};
 
 mod decided;
 
@@ -25,20 +25,10 @@ pub(super) struct WelcomeWire {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct MemberWire {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    address: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21, 24")]
     kind: Option<Kind>,
 }
 
@@ -58,6 +48,8 @@ enum Kind {
     Compacted(CompactedWire),
     #[prost(message, tag = "21")]
     Leads(LeadsWire),
+    #[prost(uint64, tag = "24")]
+    MembersChanged(u64),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -146,6 +138,18 @@ struct StatusWire {
     drained: bool,
     #[prost(message, optional, tag = "20")]
     kept: Option<KeptWire>,
+    #[prost(bool, tag = "24")]
+    changing: bool,
+    #[prost(message, repeated, tag = "25")]
+    matched: Vec<MatchedWire>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct MatchedWire {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint64, tag = "2")]
+    matched: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -158,7 +162,7 @@ enum RoleWire {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct RefusedWire {
-    #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 12")]
+    #[prost(oneof = "RefusedKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13")]
     kind: Option<RefusedKind>,
 }
 
@@ -184,6 +188,8 @@ enum RefusedKind {
     Unavailable(String),
     #[prost(message, tag = "12")]
     NotKept(NotKeptWire),
+    #[prost(string, tag = "13")]
+    Unsafe(String),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -228,20 +234,8 @@ impl TryFrom<WelcomeWire> for Welcome {
 
     fn try_from(wire: WelcomeWire) -> Result<Self, DecodeError> {
         let WelcomeWire { cluster, node, applied, leader, leader_address, members } = wire;
-        let members = members.into_iter().map(Into::into).collect();
+        let members = members.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         Ok(Self { cluster: cluster_id(&cluster)?, node, applied, leader, leader_address, members })
-    }
-}
-
-impl From<Member> for MemberWire {
-    fn from(Member { id, name, address }: Member) -> Self {
-        Self { id, name, address }
-    }
-}
-
-impl From<MemberWire> for Member {
-    fn from(MemberWire { id, name, address }: MemberWire) -> Self {
-        Self { id, name, address }
     }
 }
 
@@ -260,6 +254,7 @@ impl From<ResponseFrame> for ResponseWire {
                 Kind::Compacted(CompactedWire { discarded, freed, bytes })
             }
             Ok(Response::Leads { leader, term }) => Kind::Leads(LeadsWire { leader, term }),
+            Ok(Response::MembersChanged { revision }) => Kind::MembersChanged(revision),
             Err(refused) => Kind::Refused(refused.into()),
         };
         Self { id: frame.id, kind: Some(kind) }
@@ -283,6 +278,7 @@ impl TryFrom<ResponseWire> for ResponseFrame {
                 Ok(Response::Compacted { discarded, freed, bytes })
             }
             Kind::Leads(LeadsWire { leader, term }) => Ok(Response::Leads { leader, term }),
+            Kind::MembersChanged(revision) => Ok(Response::MembersChanged { revision }),
             Kind::Refused(refused) => Err(refused.try_into()?),
         };
         Ok(Self { id: wire.id, result })
@@ -324,6 +320,8 @@ impl From<NodeStatus> for StatusWire {
             version: status.version,
             state_hash: status.state_hash,
             members: status.members.into_iter().map(Into::into).collect(),
+            changing: status.changing,
+            matched: status.matched.into_iter().map(|(id, matched)| MatchedWire { id, matched }).collect(),
             trouble: status.trouble,
             drained: status.drained,
             kept: Some(status.kept.into()),
@@ -355,7 +353,9 @@ impl TryFrom<StatusWire> for NodeStatus {
             certificate_days: wire.certificate_days,
             version: wire.version,
             state_hash: wire.state_hash,
-            members: wire.members.into_iter().map(Into::into).collect(),
+            members: wire.members.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            changing: wire.changing,
+            matched: wire.matched.into_iter().map(|MatchedWire { id, matched }| (id, matched)).collect(),
             trouble: wire.trouble,
             drained: wire.drained,
             kept: wire.kept.map(Into::into).unwrap_or_default(),
@@ -375,6 +375,7 @@ impl From<Refused> for RefusedKind {
             Refused::Expired => Self::Expired(EmptyWire {}),
             Refused::BadRequestId(why) => Self::BadRequestId(why),
             Refused::Unavailable(why) => Self::Unavailable(why),
+            Refused::Unsafe(why) => Self::Unsafe(why),
             Refused::NotKept { oldest, age_ms } => Self::NotKept(NotKeptWire { oldest, age_ms }),
         }
     }
@@ -392,6 +393,7 @@ impl From<RefusedKind> for Refused {
             RefusedKind::Expired(EmptyWire {}) => Self::Expired,
             RefusedKind::BadRequestId(why) => Self::BadRequestId(why),
             RefusedKind::Unavailable(why) => Self::Unavailable(why),
+            RefusedKind::Unsafe(why) => Self::Unsafe(why),
             RefusedKind::NotKept(NotKeptWire { oldest, age_ms }) => Self::NotKept { oldest, age_ms },
         }
     }

@@ -166,6 +166,7 @@ impl<'a> Block<'a> {
                     4 => Table::Changes,
                     5 => Table::Deleted,
                     6 => Table::Spans,
+                    7 => Table::Members,
                     _ => {
                         return Err(BlockError::Content("it has a table that this version does not know"));
                     }

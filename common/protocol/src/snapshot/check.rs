@@ -11,7 +11,7 @@ use super::{Block, BlockError, Head, Pairs, SAVED, Table};
 use crate::{
     history::Window,
     limits::{KEY_BYTES, NUMBER},
-    stored::{Meta, Replaced, hash},
+    stored::{Meta, Replaced, book::Page, hash},
     version::STATE_FORMAT,
 };
 
@@ -203,7 +203,10 @@ impl Checker {
                 Table::Spans if (key.len(), value.len()) != (REVISION_BYTES, SPAN_BYTES) => {
                     return Err(BlockError::Content("a span of history is none"));
                 }
-                Table::Requests | Table::Deleted | Table::Spans => {}
+                Table::Members if Page::decode(key, value).is_err() => {
+                    return Err(BlockError::Content("what is known of a member is damaged"));
+                }
+                Table::Requests | Table::Deleted | Table::Spans | Table::Members => {}
             }
         }
         Ok(())

@@ -129,6 +129,7 @@ impl Model {
                 let changed = self.transact(&mut decided, transaction);
                 return (Told::Judged(Box::new(decided)), changed);
             }
+            Operation::SetMember(_) => return (Told::Judged(Box::new(decided)), Vec::new()),
             Operation::SetWindow(change) => {
                 self.kept.set(change);
                 return (Told::Judged(Box::new(decided)), Vec::new());

@@ -244,6 +244,8 @@ impl World {
             }
             Action::ReceiveSnapshot { transfer, receiver } => self.take_stream(target, transfer, *receiver),
             Action::AnswerSnapshot { transfer, installed } => self.answer_stream(me, transfer, installed),
+            // The network of the simulator goes by ids.
+            Action::Members { .. } => {}
             Action::Changed(standing) => {
                 self.trace.note(now, 31, standing.term.0);
                 self.trace.say(now, || {

@@ -54,11 +54,11 @@ impl Trial {
         let authority = transport::Authority::create("test", 1).unwrap();
         let issued = authority.issue_node(1, &["localhost"], 1).unwrap();
         let identity = Identity::from_pem(authority.cert_pem(), &issued.cert_pem, &issued.key_pem).unwrap();
-        let member = |id| Member { id, name: format!("n{id}"), address: String::new() };
-        let members = Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
+        let member = |id| Member { id, name: format!("n{id}"), address: String::new(), ..Member::default() };
+        let members = crate::members::Members::new(ClusterId([1; 16]), NodeId(1), vec![member(1), member(2)]);
         let about = About {
             cluster_name: "test".to_owned(),
-            members: Arc::new(members),
+            directory: Directory::fixed(members),
             state_dir: PathBuf::from("/nonexistent"),
             identity: watch::channel(identity).1,
         };
@@ -66,7 +66,9 @@ impl Trial {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         std::thread::spawn(move || play_loop(play, queue, &count));
-        let board = Board::new(limits, Meters::new([2].into_iter()), about, inputs, Arc::default());
+        let meters = Meters::new();
+        meters.follow([NodeId(2)].into_iter());
+        let board = Board::new(limits, meters, about, inputs, Arc::default());
         Self { serving: start("127.0.0.1:0", board).unwrap(), asked }
     }
 

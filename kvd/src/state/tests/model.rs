@@ -160,7 +160,7 @@ impl Model {
             }
             Operation::Transaction(transaction) => self.transact(&mut decided, transaction),
             // How far the past goes back is judged by its own model.
-            Operation::SetWindow(_) => {}
+            Operation::SetWindow(_) | Operation::SetMember(_) => {}
             Operation::DeleteRange { range, most } => {
                 let keys: Vec<Vec<u8>> = self.rows.keys().filter(|key| is_in(range, key)).cloned().collect();
                 decided.existed = !keys.is_empty();

@@ -6,7 +6,9 @@ use super::*;
 use crate::render::{Format, Screen};
 
 fn members() -> Vec<Member> {
-    (1..=3).map(|id| Member { id, name: format!("n{id}"), address: format!("h:{id}") }).collect()
+    (1..=3)
+        .map(|id| Member { id, name: format!("n{id}"), address: format!("h:{id}"), ..Member::default() })
+        .collect()
 }
 
 fn node(id: u64, term: u64, leader: Option<u64>) -> NodeView {

@@ -6,8 +6,9 @@ use protocol::{NodeStatus, Role, response::Member};
 use super::*;
 
 fn node(id: u64, change: impl FnOnce(&mut NodeStatus)) -> NodeView {
-    let members =
-        (1..=2).map(|id| Member { id, name: format!("n{id}"), address: format!("h:{id}") }).collect();
+    let members = (1..=2)
+        .map(|id| Member { id, name: format!("n{id}"), address: format!("h:{id}"), ..Member::default() })
+        .collect();
     let role = if id == 1 { Role::Leader } else { Role::Follower };
     let (name, leader, applied) = (format!("n{id}"), Some(1), 9);
     let mut status =

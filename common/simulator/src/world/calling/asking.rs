@@ -286,7 +286,10 @@ pub(super) fn outcome_of(response: Response) -> Outcome {
             };
             Outcome::Read { found: found.map(seen), revision }
         }
-        Response::Status(_) | Response::Compacted { .. } | Response::Leads { .. } => Outcome::NotApplied,
+        Response::Status(_)
+        | Response::Compacted { .. }
+        | Response::Leads { .. }
+        | Response::MembersChanged { .. } => Outcome::NotApplied,
     }
 }
 
@@ -307,6 +310,7 @@ pub(super) fn told(request: &Request) -> String {
         Request::Get { key, consistency, .. } => {
             format!("get {} {consistency:?}", String::from_utf8_lossy(key))
         }
+        Request::ChangeMembers(change) => format!("change members {change:?}"),
         Request::Scan(scan) => format!("scan {scan:?}"),
         Request::Save => "save".to_owned(),
         Request::Watch(watch) => format!("watch {watch:?}"),

@@ -25,6 +25,7 @@ impl World {
                 Request::Scan(_)
                 | Request::Watch(_)
                 | Request::Save
+                | Request::ChangeMembers(_)
                 | Request::Status
                 | Request::CompactLog => return,
             };

@@ -6,8 +6,9 @@ use protocol::{NodeStatus, Role, response::Found, response::Member};
 use super::*;
 
 fn node(id: u64, change: impl FnOnce(&mut NodeStatus)) -> NodeView {
-    let members =
-        (1..=3).map(|id| Member { id, name: format!("n{id}"), address: format!("h:{id}") }).collect();
+    let members = (1..=3)
+        .map(|id| Member { id, name: format!("n{id}"), address: format!("h:{id}"), ..Member::default() })
+        .collect();
     let mut status = NodeStatus {
         id,
         name: format!("n{id}"),
