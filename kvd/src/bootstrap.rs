@@ -83,17 +83,33 @@ impl Reloader {
     }
 }
 
+/// What a start is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be a server of the cluster, as before.
+    Run,
+    /// To become one: the first start of a server that did not found the cluster.
+    Join,
+}
+
 /// Makes everything ready for the server called `node`. The seed project's form names the directories itself.
 pub fn prepare(
     config: Config,
     node: Option<&str>,
     directories: Option<(PathBuf, PathBuf)>,
+    purpose: Purpose,
 ) -> Result<Launch, StartError> {
     let mut me = config.select(node)?.clone();
     if let Some((log, state)) = directories {
         (me.log_dir, me.state_dir) = (log, state);
     }
     let Site { paths, identity, places, wanted } = site(&config, &me)?;
+    // Whoever joins says so once: a cluster must never take an empty server for one of its own by a slip.
+    match (purpose, me.joins) {
+        (Purpose::Join, false) => return Err(StartError::Founder(me.name)),
+        (Purpose::Run, true) if !places.mark.exists() => return Err(StartError::NotJoined(me.name)),
+        _ => {}
+    }
     let (record, locks) = claim::claim(&places, &wanted, &mut Steps::all())?;
     let reloader = Reloader { paths, node: me.id, ca_fingerprint: identity.ca_fingerprint() };
     Ok(Launch {
@@ -122,8 +138,7 @@ pub(crate) fn site(config: &Config, me: &Server) -> Result<Site, StartError> {
     let paths = config.tls_paths(me);
     issued(config, me, &paths)?;
     let identity = load(&paths, me.id)?;
-    let mut voters: Vec<u64> = config.servers.iter().map(|server| server.id).collect();
-    voters.sort_unstable();
+    let voters = config.founders();
     let cluster = cluster_id(&identity.ca_fingerprint(), &voters);
     let places = Places {
         log: absolute(&me.log_dir)?,

@@ -58,6 +58,7 @@ pub enum Invocation {
     after_help = "Examples:\n  \
         kvd dev                                  three nodes on this machine, until Ctrl-C\n  \
         kvd dev -- kvctl set hello world         the same around one command\n  \
+        kvd join --config kvd.toml --node n4     a new server of a cluster that runs\n  \
         kvd restore monday.kvsnap --config kvd.toml --node n1    a server of a new cluster, from a backup\n  \
         kvd config check kvd.toml                is this configuration usable?\n  \
         kvd run --config kvd.toml --node n1      one node of a cluster\n  \
@@ -82,6 +83,15 @@ pub enum Command {
         [[server]]\n  id = 2\n  address = \"127.0.0.1:7402\"\n\n\
         docs/operations.md lists every key.")]
     Run(Run),
+    /// Start a server that joins a cluster, for the first time: an empty one that waits to be added.
+    #[command(
+        after_help = "Example, on the new server, whose configuration lists the founders as theirs does and itself:\n  \
+        [[server]]\n  id = 4\n  name = \"n4\"\n  address = \"10.0.0.4:7400\"\n  joins = true\n\n  \
+        kvd join --config kvd.toml --node n4\n  \
+        kvctl member add n4 --addr 10.0.0.4:7400       on any machine\n\n\
+        From the next start on `kvd run` does. docs/operations.md has the whole recipe."
+    )]
+    Join(Run),
     /// Make a server of a new cluster out of a backup, before its first start.
     #[command(after_help = "Example, on each server of the new cluster:\n  \
         kvd restore monday.kvsnap --config kvd.toml --node n1\n  \

@@ -132,6 +132,8 @@ pub struct Server {
     pub state_dir: PathBuf,
     /// `host:port` at which it serves its metrics, where it does.
     pub metrics: Option<String>,
+    /// Whether it joins a cluster that is there already, instead of being one of those that founded it.
+    pub joins: bool,
 }
 
 impl Config {
@@ -191,6 +193,11 @@ impl Config {
             return TlsPaths { ca: named(&tls.ca), cert: named(&tls.cert), key: named(&tls.key) };
         }
         TlsPaths::in_folder(&self.pki_dir(), server.id)
+    }
+
+    /// The ids of the servers that founded the cluster, or are about to: part of its id. In ascending order.
+    pub fn founders(&self) -> Vec<u64> {
+        self.servers.iter().filter(|server| !server.joins).map(|server| server.id).collect()
     }
 
     /// Every server's `host:port`, as a client wants them.
@@ -271,6 +278,7 @@ struct DraftServer {
     log_dir: Option<String>,
     state_dir: Option<String>,
     metrics_listen: Option<String>,
+    joins: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -300,6 +308,11 @@ impl Draft {
         }
         self.check_distinct(&servers)?;
         servers.sort_by_key(|server| server.id);
+        if servers.iter().all(|server| server.joins) {
+            let why = "every server joins, so there is nothing to join";
+            let remedy = "list the servers that founded the cluster, without `joins`";
+            return Err(Complaint::new("server.joins", true, why, remedy));
+        }
         let name = self.name.unwrap_or_else(|| "kv".to_owned());
         check_name("cluster.name", &name)?;
         let log = self.log.check()?;
@@ -386,6 +399,7 @@ impl Draft {
         Ok(Server {
             id: draft.id,
             metrics,
+            joins: draft.joins,
             advertise: advertise.to_string(),
             listen: listen.to_string(),
             log_dir: place(&draft.log_dir, &self.log_dir, "log"),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use kvd::{
-    bootstrap::{self, StartError},
+    bootstrap::{self, Purpose, StartError},
     cli::{self, Cli, Command, ConfigCommand, Exit, Invocation, Issue, Pki},
     config::{Config, ConfigError},
     dev::{self, DevError},
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
 
 fn command(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Run(run) => run_node(&run),
+        Command::Run(run) => run_node(&run, Purpose::Run),
+        Command::Join(run) => run_node(&run, Purpose::Join),
         Command::Restore(arguments) => restore_node(&arguments),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Pki(command) => make_certificates(command),
@@ -50,9 +51,9 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-fn run_node(arguments: &cli::Run) -> Result<ExitCode, Failure> {
+fn run_node(arguments: &cli::Run, purpose: Purpose) -> Result<ExitCode, Failure> {
     let config = Config::load(&arguments.config)?;
-    let launch = bootstrap::prepare(config, arguments.node.as_deref(), None)?;
+    let launch = bootstrap::prepare(config, arguments.node.as_deref(), None, purpose)?;
     run::run(launch, arguments.until_stdin_closes)?;
     Ok(Exit::Success.into())
 }
@@ -71,7 +72,7 @@ fn restore_node(arguments: &cli::Restore) -> Result<ExitCode, Failure> {
 fn run_seed(seed: &cli::Seed) -> Result<ExitCode, Failure> {
     let config = Config::load(&seed.config)?;
     let directories = (seed.log.clone(), seed.database.clone());
-    let launch = bootstrap::prepare(config, Some(&seed.pid.to_string()), Some(directories))?;
+    let launch = bootstrap::prepare(config, Some(&seed.pid.to_string()), Some(directories), Purpose::Run)?;
     run::run(launch, false)?;
     Ok(Exit::Success.into())
 }

@@ -6,6 +6,13 @@
 use protocol::{ClusterId, Member, MemberRecord, Part};
 use raft::{MemberRole, Membership, NodeId};
 
+/// Most servers of which something is kept that the log records and that is not applied.
+const MOST_ANNOUNCED: usize = 64;
+
+fn member(MemberRecord { id, name, address, intent: _ }: &MemberRecord) -> Member {
+    Member { id: *id, name: name.clone(), address: address.clone(), part: Part::default() }
+}
+
 /// The members and which of them this node is. This node may be none: before it was added, and after it was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
@@ -15,6 +22,9 @@ pub struct Members {
     configured: Vec<Member>,
     /// What was recorded since.
     recorded: Vec<Member>,
+    /// What the log records that is not applied yet, the latest last: who votes is in effect before that, and has to be
+    /// reached for it.
+    announced: Vec<Member>,
     /// Those of the membership in effect.
     list: Vec<Member>,
 }
@@ -26,7 +36,14 @@ impl Members {
             configured.iter().any(|member| member.id == me.0),
             "node {me} is a server of its own configuration"
         );
-        Self { cluster, me, list: configured.clone(), configured, recorded: Vec::new() }
+        Self {
+            cluster,
+            me,
+            list: configured.clone(),
+            configured,
+            recorded: Vec::new(),
+            announced: Vec::new(),
+        }
     }
 
     /// The membership in effect is this one, and this is recorded.
@@ -35,12 +52,6 @@ impl Members {
         membership: &Membership,
         records: impl Iterator<Item = &'a MemberRecord>,
     ) {
-        let member = |MemberRecord { id, name, address, intent: _ }: &MemberRecord| Member {
-            id: *id,
-            name: name.clone(),
-            address: address.clone(),
-            part: Part::default(),
-        };
         self.recorded = records.map(member).collect();
         let list = membership.all().map(|id| {
             let part = match membership.role(id) {
@@ -57,6 +68,15 @@ impl Members {
             Member { part, ..known }
         });
         self.list = list.collect();
+    }
+
+    /// The log records this, and may still lose it.
+    pub(crate) fn announce(&mut self, record: &MemberRecord) {
+        self.announced.retain(|known| known.id != record.id);
+        if self.announced.len() >= MOST_ANNOUNCED {
+            self.announced.remove(0);
+        }
+        self.announced.push(member(record));
     }
 
     /// The cluster's id.
@@ -99,7 +119,7 @@ impl Members {
 
     /// What is known of a server.
     pub(crate) fn get(&self, id: NodeId) -> Option<&Member> {
-        self.recorded.iter().chain(&self.configured).find(|member| member.id == id.0)
+        self.recorded.iter().chain(&self.announced).chain(&self.configured).find(|member| member.id == id.0)
     }
 }
 
@@ -138,6 +158,21 @@ mod tests {
         let expected = [("n1", Part::Voter), ("n2", Part::Voter), ("m3", Part::Voter), ("m4", Part::Learner)];
         assert_eq!(shown, expected);
         assert_eq!((members.address(NodeId(3)), members.name(NodeId(9))), (Some("r3:1"), ""));
+    }
+
+    #[test]
+    fn what_is_not_applied_yet_is_known_until_it_is() {
+        let mut members = following(1, &[1, 2, 4], &[], &[]);
+        assert_eq!(members.address(NodeId(4)), None);
+        members.announce(&record(4));
+        assert_eq!(members.address(NodeId(4)), Some("r4:1"));
+        for id in 5..5 + MOST_ANNOUNCED as u64 {
+            members.announce(&record(id));
+        }
+        assert_eq!(members.address(NodeId(4)), None, "the oldest gives way");
+        let applied = MemberRecord { address: "new:1".into(), ..record(5) };
+        members.follow(&Membership::new(&[NodeId(1)], &[]).unwrap(), [&applied].into_iter());
+        assert_eq!(members.address(NodeId(5)), Some("new:1"));
     }
 
     #[test]

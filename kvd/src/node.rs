@@ -132,6 +132,7 @@ impl Node {
             }
             if let Some(persist) = effects.persist {
                 self.follow_clock(&persist.entries);
+                self.look_for_members(&persist.entries);
                 self.actions.push(Action::Persist(persist));
             }
             self.actions.extend(effects.send.into_iter().map(Action::Send));

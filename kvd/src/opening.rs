@@ -5,8 +5,8 @@
 
 use std::{path::Path, sync::Arc};
 
-use protocol::ClusterId;
-use raft::{ConfigError, Raft, Restored};
+use protocol::{ClusterId, Command};
+use raft::{ConfigError, Payload, Raft, Restored};
 
 use crate::{
     disk::Disk,
@@ -68,9 +68,16 @@ pub fn open(disk: &Arc<dyn Disk>, place: Place<'_>) -> Result<Opened, OpenError>
 
 impl Opened {
     /// The node over it, and its log.
-    pub fn into_node(self, config: raft::Config, members: Members) -> Result<(Node, Log), OpenError> {
+    pub fn into_node(self, config: raft::Config, mut members: Members) -> Result<(Node, Log), OpenError> {
         let Self { state, log, recovered } = self;
         let stamp_ms = newest_stamp(&recovered.entries).unwrap_or(0).max(state.stamp_ms());
+        for entry in &recovered.entries {
+            if let Payload::Command(bytes) = &entry.payload
+                && let Some(record) = Command::member(bytes)
+            {
+                members.announce(&record);
+            }
+        }
         let restored = Restored {
             hard: recovered.hard,
             applied: state.applied(),

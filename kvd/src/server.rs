@@ -269,9 +269,12 @@ fn core_config(config: &Config, id: NodeId) -> raft::Config {
     let ticks = |duration: Duration| {
         u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1)
     };
+    // A server that joins waits to be told who is in the cluster.
+    let founders: Vec<_> = config.founders().into_iter().map(NodeId).collect();
+    let founders = if founders.contains(&id) { founders } else { Vec::new() };
     raft::Config {
         id,
-        voters: config.servers.iter().map(|server| NodeId(server.id)).collect(),
+        voters: founders,
         election_ticks: ticks(config.timing.election_timeout),
         heartbeat_ticks: ticks(config.timing.heartbeat),
         max_append_entries: 1024,

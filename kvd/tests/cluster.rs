@@ -5,6 +5,8 @@
 
 #[path = "cluster/leading.rs"]
 mod leading;
+#[path = "cluster/members.rs"]
+mod members;
 #[path = "support/real.rs"]
 mod real;
 #[path = "cluster/scans.rs"]

@@ -3,7 +3,10 @@
 
 use prost::Message as _;
 
-use crate::{DecodeError, Operation, RequestId, limits, operation::OperationWire};
+use crate::{
+    DecodeError, MemberRecord, Operation, RequestId, limits, member::MemberRecordWire,
+    operation::OperationWire,
+};
 
 /// A replicated command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +61,27 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Where a server is reached, if that is what the entry records, found without reading anything else of it: whoever
+    /// appends an entry looks, and most are something else.
+    pub fn member(bytes: &[u8]) -> Option<MemberRecord> {
+        let record = CommandGlance::decode(bytes).ok()?.operation?.set_member?;
+        MemberRecord::try_from(record).ok().filter(|record| record.check().is_ok())
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CommandGlance {
+    #[prost(message, optional, tag = "4")]
+    operation: Option<OperationGlance>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OperationGlance {
+    #[prost(message, optional, tag = "13")]
+    set_member: Option<MemberRecordWire>,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 struct CommandWire {
     #[prost(bytes = "vec", tag = "1")]
@@ -90,6 +114,19 @@ mod tests {
             let command = command(operation);
             assert_eq!(Command::decode(&command.encode()), Ok(command));
         }
+    }
+
+    #[test]
+    fn a_glance_finds_a_record_and_nothing_else() {
+        let (name, address, intent) = ("n4".to_owned(), "h:1".to_owned(), crate::Intent::Hold);
+        let record = MemberRecord { id: 4, name, address, intent };
+        let bytes = command(Operation::SetMember(record.clone())).encode();
+        assert_eq!(Command::member(&bytes), Some(record));
+        let other = command(Operation::Set { key: b"k".to_vec(), value: bytes.clone() }).encode();
+        assert_eq!(
+            [Command::member(&other), Command::member(&bytes[..40]), Command::member(&[])],
+            [None, None, None]
+        );
     }
 
     #[test]

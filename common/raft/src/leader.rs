@@ -146,6 +146,7 @@ impl Leader {
             mark(Mark::DiskHangs);
             return Next::Follow(None);
         }
+        self.peers.values_mut().for_each(|peer| peer.silence = peer.silence.saturating_add(1));
         self.since_check += 1;
         if self.since_check >= core.config.election_ticks {
             self.since_check = 0;
@@ -156,9 +157,7 @@ impl Leader {
                 mark(Mark::QuorumSilent);
                 return Next::Follow(None);
             }
-            for peer in self.peers.values_mut() {
-                (peer.heard, peer.heard_before) = (false, peer.heard);
-            }
+            self.peers.values_mut().for_each(|peer| peer.heard = false);
         }
         self.since_retry += 1;
         self.since_heartbeat += 1;
@@ -227,7 +226,7 @@ impl Leader {
             mark(Mark::AnswerOfOldSession);
             return false;
         };
-        peer.heard = true;
+        (peer.heard, peer.silence) = (true, 0);
         if round <= latest {
             peer.round = peer.round.max(round);
         }
@@ -350,7 +349,7 @@ impl Leader {
         let view = |(&id, peer): (&NodeId, &Progress)| {
             let gone = !peer.is_sent_snapshot() && replication::is_gone(core, peer);
             let state = if gone { "behind" } else { peer.name() };
-            let (role, answers) = (Self::role_of(core, id), peer.heard || peer.heard_before);
+            let (role, answers) = (Self::role_of(core, id), peer.silence < core.config.election_ticks);
             (id, PeerStatus { role, matched: peer.matched(), answers, state })
         };
         self.peers.iter().map(view).collect()

@@ -56,8 +56,8 @@ pub(crate) struct Progress {
     pub(crate) round: u64,
     /// Whether it was heard since the last check of the quorum.
     pub(crate) heard: bool,
-    /// Whether it had been heard at that check; only shown.
-    pub(crate) heard_before: bool,
+    /// For how many ticks it has not been heard; only shown.
+    pub(crate) silence: u32,
     /// The commit index it was last told.
     pub(crate) told: Index,
 }
@@ -89,7 +89,7 @@ impl Progress {
             rest: 0,
             round: 0,
             heard: true,
-            heard_before: true,
+            silence: 0,
             told: Index(0),
         }
     }

@@ -62,7 +62,7 @@ pub struct PeerStatus {
     pub role: MemberRole,
     /// Its log is durable and equal to the leader's up to here.
     pub matched: Index,
-    /// Whether it was heard within an election timeout or two.
+    /// Whether it was heard within the shortest election timeout.
     pub answers: bool,
     /// `probe`, `replicate`, `snapshot` while it is sent the state, or `behind`: what it needs was discarded from the
     /// leader's disk, and it waits to be sent the state.

@@ -26,6 +26,8 @@ pub struct Cluster {
 
 struct Node {
     address: String,
+    /// Its configuration: the founders' own, or one that lists them and itself.
+    config: PathBuf,
     process: Option<Child>,
 }
 
@@ -109,9 +111,26 @@ impl Cluster {
             let _ =
                 write!(config, "\n[[server]]\nid = {id}\naddress = \"{address}\"\nlisten = \"{listen}\"\n");
         }
-        fs::write(folder.path().join("kvd.toml"), config).expect("the configuration can be written");
-        let nodes = addresses.into_iter().map(|(address, _)| Node { address, process: None }).collect();
+        let file = folder.path().join("kvd.toml");
+        fs::write(&file, config).expect("the configuration can be written");
+        let node = |(address, _)| Node { address, config: file.clone(), process: None };
+        let nodes = addresses.into_iter().map(node).collect();
         Self { program, folder, nodes, proxy }
+    }
+
+    /// Starts one more server, which nobody knows yet and whose configuration lists the founders and itself; gives its id.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn join(&mut self) -> usize {
+        let (id, address) = (self.nodes.len() + 1, format!("127.0.0.1:{}", free_port()));
+        let founders = fs::read_to_string(self.folder.path().join("kvd.toml")).expect("the founders' own");
+        let config = self.folder.path().join(format!("kvd-{id}.toml"));
+        let own = format!("\n[[server]]\nid = {id}\naddress = \"{address}\"\njoins = true\n");
+        fs::write(&config, founders + &own).expect("the configuration can be written");
+        self.nodes.push(Node { address, config, process: None });
+        self.spawn(id, "join");
+        id
     }
 
     /// Starts node `id`, which is down.
@@ -119,12 +138,16 @@ impl Cluster {
     /// # Panics
     /// When it runs already or cannot be started.
     pub fn restart(&mut self, id: usize) {
+        self.spawn(id, "run");
+    }
+
+    fn spawn(&mut self, id: usize, purpose: &str) {
         let log = File::options().create(true).append(true).open(self.log_of(id)).expect("a log file");
         let node = &mut self.nodes[id - 1];
         assert!(node.process.is_none(), "node {id} runs already");
         let process = Command::new(&self.program)
-            .args(["run", "--node", &format!("n{id}"), "--config"])
-            .arg(self.folder.path().join("kvd.toml"))
+            .args([purpose, "--node", &format!("n{id}"), "--config"])
+            .arg(&node.config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -54,6 +54,16 @@ pub enum StartError {
         /// A name in it.
         found: String,
     },
+    /// A founder need not join.
+    #[error(
+        "{0} is one of the servers that founded the cluster, as far as the configuration says\n  try: kvd run; or, for a server that joins a cluster, `joins = true` in its [[server]]"
+    )]
+    Founder(String),
+    /// A server that joins was not told to.
+    #[error(
+        "{0} has not joined the cluster yet\n  try: kvd join with the same arguments; then, on any machine, kvctl member add {0}"
+    )]
+    NotJoined(String),
     /// What this node wrote is gone.
     #[error(
         "{}: its identity is gone although this node has run: a wiped node must not vote, it would vote twice\n  \

@@ -75,6 +75,8 @@ struct Server {
     log_dir: Option<String>,
     state_dir: Option<String>,
     metrics_listen: Option<String>,
+    #[serde(default)]
+    joins: bool,
 }
 
 pub(super) fn parse(text: &str) -> Result<Draft, Complaint> {
@@ -111,6 +113,7 @@ impl Server {
             log_dir: self.log_dir,
             state_dir: self.state_dir,
             metrics_listen: self.metrics_listen,
+            joins: self.joins,
         }
     }
 }

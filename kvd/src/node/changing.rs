@@ -9,8 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Intent, MemberChange, MemberEdit, Refused, Response};
-use raft::{ChangeRefusal, Edit, Index, Membership, NodeId, Position, Refusal, RoleName, Status};
+use protocol::{Command, Intent, MemberChange, MemberEdit, Refused, Response};
+use raft::{
+    ChangeRefusal, Edit, Entry, Index, Membership, NodeId, Payload, Position, Refusal, RoleName, Status,
+};
 
 use super::{Node, refused};
 use crate::{
@@ -22,15 +24,30 @@ use crate::{
 pub(crate) const CAUGHT_UP: u64 = 1024;
 /// Most clients that wait for a change.
 const MOST_ASKING: usize = 64;
+/// For so many election timeouts a change waits that is unsafe: somebody may just be starting.
+const PATIENCE: u32 = 3;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Changing {
+    /// Changes that wait until it is known who keeps up.
+    wishes: Vec<Wish>,
     asking: Vec<Asking>,
     /// What the list of members was made of.
     known: Option<Known>,
     /// For how many ticks each learner has kept up.
     steady: BTreeMap<NodeId, u32>,
+}
+
+/// A change that is to be begun once it has been safe for an election timeout: who died just before it was asked for is
+/// silent by then.
+struct Wish {
+    caller: Caller,
+    edits: Vec<Edit>,
+    deadline_ms: u64,
+    /// For how many ticks it has waited, and has been safe.
+    ticks: u32,
+    safe: u32,
 }
 
 /// A client that waits for a change.
@@ -54,52 +71,72 @@ impl Node {
             let refused = self.not_leader();
             return self.reply(caller, Err(refused));
         }
-        if self.changing.asking.len() >= MOST_ASKING {
+        if self.changing.asking.len() + self.changing.wishes.len() >= MOST_ASKING {
             return self.refuse(caller, Refusal::Busy, "the queue of changes of members");
         }
         let edits: Vec<Edit> = change.edits.iter().copied().map(edit).collect();
-        match self.begin_change(&edits, change.force) {
-            Ok(at) => {
-                mark(Mark::MembersChangeAsked);
-                self.changing.asking.push(Asking { caller, at, deadline_ms });
-            }
-            Err(Ok(revision)) => self.reply(caller, Ok(Response::MembersChanged { revision })),
-            Err(Err(refused)) => {
-                mark(Mark::MembersChangeRefused);
-                self.reply(caller, Err(refused));
-            }
+        let stranger =
+            |edit: &&Edit| matches!(edit, Edit::Add(node) if self.members.address(*node).is_none());
+        if let Some(Edit::Add(node)) = edits.iter().find(stranger) {
+            mark(Mark::MembersChangeRefused);
+            let why = format!("nobody has recorded where server {node} is reached");
+            return self.reply(caller, Err(Refused::Invalid(why)));
         }
+        if change.force {
+            return self.begin_change(caller, &edits, deadline_ms);
+        }
+        self.changing.wishes.push(Wish { caller, edits, deadline_ms, ticks: 0, safe: 0 });
     }
 
-    /// Begins a change. The error is where it stands that all is so already, or why it was not begun.
-    fn begin_change(&mut self, edits: &[Edit], force: bool) -> Result<Position, Result<u64, Refused>> {
+    /// Begins a change, and says at once where that is done already or refused.
+    fn begin_change(&mut self, caller: Caller, edits: &[Edit], deadline_ms: u64) {
+        let edits = open(self.raft.membership(), edits);
+        let refused = match self.raft.change(&edits) {
+            Ok(at) => {
+                mark(Mark::MembersChangeAsked);
+                return self.changing.asking.push(Asking { caller, at, deadline_ms });
+            }
+            Err(ChangeRefusal::NothingChanges) => {
+                let revision = self.raft.status().membership_at.0;
+                return self.reply(caller, Ok(Response::MembersChanged { revision }));
+            }
+            Err(ChangeRefusal::NotLeader { hint }) => self.redirect(hint),
+            Err(ChangeRefusal::Transferring) => self.redirect(None),
+            Err(ChangeRefusal::Pending | ChangeRefusal::NotReady) => {
+                Refused::Busy { what: "another change of members, or an election".to_owned() }
+            }
+            Err(
+                why @ (ChangeRefusal::NoSuchMember { .. } | ChangeRefusal::NoVoter | ChangeRefusal::TooMany),
+            ) => Refused::Invalid(why.to_string()),
+        };
+        mark(Mark::MembersChangeRefused);
+        self.reply(caller, Err(refused));
+    }
+
+    /// A tick has passed for changes that wait.
+    fn tick_wishes(&mut self) {
+        if self.changing.wishes.is_empty() {
+            return;
+        }
         let status = self.raft.status();
-        for edit in edits {
-            if let Edit::Add(node) = edit
-                && self.members.address(*node).is_none()
-            {
-                let why = format!("nobody has recorded where server {node} is reached");
-                return Err(Err(Refused::Invalid(why)));
+        let patience = self.raft.election_ticks();
+        for mut wish in std::mem::take(&mut self.changing.wishes) {
+            let target = status.membership.edited(&open(&status.membership, &wish.edits)).ok();
+            let same = target.as_ref().is_none_or(|target| *target == *status.membership);
+            let danger = target.and_then(|target| self.danger(&status, &target));
+            (wish.ticks, wish.safe) = (wish.ticks + 1, if danger.is_none() { wish.safe + 1 } else { 0 });
+            if same || wish.safe >= patience || status.role != RoleName::Leader {
+                self.begin_change(wish.caller, &wish.edits, wish.deadline_ms);
+            } else if let Some(why) = danger.filter(|_| wish.ticks >= patience.saturating_mul(PATIENCE)) {
+                mark(Mark::MembersChangeUnsafe);
+                self.reply(wish.caller, Err(Refused::Unsafe(why)));
+            } else if wish.deadline_ms <= self.now.monotonic_ms {
+                mark(Mark::MembersChangeRefused);
+                self.reply(wish.caller, Err(Refused::NoQuorum));
+            } else {
+                self.changing.wishes.push(wish);
             }
         }
-        if let Ok(target) = status.membership.edited(edits)
-            && !force
-            && let Some(why) = self.danger(&status, &target)
-        {
-            mark(Mark::MembersChangeUnsafe);
-            return Err(Err(Refused::Unsafe(why)));
-        }
-        self.raft.change(edits).map_err(|refusal| match refusal {
-            ChangeRefusal::NothingChanges => Ok(status.membership_at.0),
-            ChangeRefusal::NotLeader { hint } => Err(self.redirect(hint)),
-            ChangeRefusal::Transferring => Err(self.redirect(None)),
-            ChangeRefusal::Pending | ChangeRefusal::NotReady => {
-                Err(Refused::Busy { what: "another change of members, or an election".to_owned() })
-            }
-            ChangeRefusal::NoSuchMember { .. } | ChangeRefusal::NoVoter | ChangeRefusal::TooMany => {
-                Err(Refused::Invalid(refusal.to_string()))
-            }
-        })
     }
 
     /// Why `target` must not be had now: somebody new votes who has not caught up, or too few of its voters have.
@@ -168,8 +205,21 @@ impl Node {
         self.peers(&self.raft.status())
     }
 
-    /// A tick has passed: perhaps a learner has caught up for long enough.
+    /// The log takes entries: what they record of servers counts before they are applied.
+    pub(super) fn look_for_members(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            if let Payload::Command(bytes) = &entry.payload
+                && let Some(record) = Command::member(bytes)
+            {
+                self.members.announce(&record);
+                self.changing.known = None;
+            }
+        }
+    }
+
+    /// A tick has passed: perhaps a change is known to be safe, or a learner has caught up for long enough.
     pub(super) fn tick_changing(&mut self) {
+        self.tick_wishes();
         if !self.raft.is_leader() {
             self.changing.steady.clear();
             return;
@@ -203,8 +253,10 @@ impl Node {
         {
             edits.push(Edit::Remove(NodeId(old)));
         }
-        // What stands in the way now is asked again at the next tick.
-        if self.begin_change(&edits, mutant(Mutant::PromotesLagging)).is_ok() {
+        let target = status.membership.edited(&edits).ok();
+        let safe = target.is_some_and(|target| self.danger(status, &target).is_none());
+        // What stands in the way now may be gone at the next tick.
+        if (safe || mutant(Mutant::PromotesLagging)) && self.raft.change(&edits).is_ok() {
             mark(if edits.len() > 1 { Mark::LearnerReplaces } else { Mark::LearnerPromoted });
         }
     }
@@ -215,6 +267,12 @@ fn has_caught_up(status: &Status, node: NodeId) -> bool {
     let peer = status.progress.iter().find(|(peer, _)| *peer == node).map(|(_, peer)| peer);
     let close = |matched: Index| matched.0.saturating_add(CAUGHT_UP) >= status.commit.0;
     node == status.id || peer.is_some_and(|peer| peer.answers && close(peer.matched))
+}
+
+/// What is left to be done of these: who has gone already need not be removed.
+fn open(membership: &Membership, edits: &[Edit]) -> Vec<Edit> {
+    let gone = |edit: &&Edit| matches!(edit, Edit::Remove(node) if membership.role(*node).is_none());
+    edits.iter().filter(|edit| !gone(edit)).copied().collect()
 }
 
 fn edit(edit: MemberEdit) -> Edit {

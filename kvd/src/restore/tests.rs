@@ -56,7 +56,7 @@ fn new(home: &Path, name: &str) -> Config {
 }
 
 fn launch(config: &Config, node: &str) -> Result<Launch, StartError> {
-    bootstrap::prepare(config.clone(), Some(node), None)
+    bootstrap::prepare(config.clone(), Some(node), None, bootstrap::Purpose::Run)
 }
 
 fn opened(launch: &Launch) -> opening::Opened {
