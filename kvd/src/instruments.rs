@@ -105,6 +105,7 @@ raft::instruments! {
         MembersChangeLost: "whoever wished for a change of members hears that nobody knows",
         MembersChangeRefused: "a change of members is refused by the core",
         MembersChangeUnsafe: "a change of members is refused: too few of the voters that it leaves keep up",
+        Referred: "a server that is no member sends a client to one",
         LearnerBehind: "a learner is not promoted: it has not caught up",
         LearnerPromoted: "a learner that has caught up is promoted by itself",
         LearnerReplaces: "a learner that has caught up takes the place of a voter",

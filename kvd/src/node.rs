@@ -391,11 +391,14 @@ impl Node {
         self.reply(caller, Err(refused));
     }
 
-    fn not_leader(&self) -> Refused {
+    fn not_leader(&mut self) -> Refused {
         self.redirect(self.raft.status().leader)
     }
 
-    fn redirect(&self, leader: Option<NodeId>) -> Refused {
+    fn redirect(&mut self, leader: Option<NodeId>) -> Refused {
+        if let Some(refused) = self.refer() {
+            return refused;
+        }
         let leader = leader.filter(|leader| *leader != self.members.me());
         mark(if leader.is_some() { Mark::Redirected } else { Mark::RedirectedNowhere });
         let address = leader.and_then(|leader| self.members.address(leader)).map(ToOwned::to_owned);

@@ -37,6 +37,8 @@ pub(super) struct Changing {
     known: Option<Known>,
     /// For how many ticks each learner has kept up.
     steady: BTreeMap<NodeId, u32>,
+    /// How many clients were sent to a member by this server, which is none.
+    referred: usize,
 }
 
 /// A change that is to be begun once it has been safe for an election timeout: who died just before it was asked for is
@@ -198,6 +200,21 @@ impl Node {
 
     fn peers(&self, status: &Status) -> Vec<protocol::Member> {
         self.members.peers(status.progress.iter().map(|(peer, _)| *peer))
+    }
+
+    /// A server that is no member (any more) hears no leader: it sends clients to the members, one after the other.
+    pub(super) fn refer(&mut self) -> Option<Refused> {
+        let members = self.members.list();
+        if members.is_empty() || members.iter().any(|member| member.id == self.members.me().0) {
+            return None;
+        }
+        mark(Mark::Referred);
+        let address = members[self.changing.referred % members.len()].address.clone();
+        self.changing.referred = self.changing.referred.wrapping_add(1);
+        Some(Refused::NotLeader {
+            leader: None,
+            address: Some(address).filter(|address| !address.is_empty()),
+        })
     }
 
     /// Whom this node speaks to.

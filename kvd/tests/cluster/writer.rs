@@ -56,7 +56,9 @@ impl Writer {
                     promised.possible.push(value);
                     self.unknown += 1;
                 }
-                Err(error) => panic!("a majority is up, yet a write was not applied: {error}"),
+                Err(error) => {
+                    panic!("a majority is up, yet a write was not applied: {error} ({:?})", self.client)
+                }
             }
         }
     }
