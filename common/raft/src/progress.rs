@@ -89,7 +89,7 @@ impl Progress {
             rest: 0,
             round: 0,
             heard: true,
-            silence: 0,
+            silence: u32::MAX,
             told: Index(0),
         }
     }

@@ -57,6 +57,12 @@ fn one_of(rng: &mut Rng, from: &[u64]) -> u64 {
 options! {
     /// Servers.
     servers: |rng| one_of(rng, &[3, 3, 3, 3, 5, 5, 5, 4, 2, 1]);
+    /// Mean time between two wishes to change the members, in milliseconds.
+    changes: |rng| seldom(rng, 200, 4000);
+    /// Servers beyond the founders, where members change.
+    spares: |rng| rng.between(0, 2);
+    /// How many entries a server may lack that is made a voter.
+    caught_up: |rng| one_of(rng, &[0, 3, 50]);
     /// Seconds of faults.
     seconds: |rng| rng.between(60, 150);
     /// Whether the healed cluster is then watched idle for a thousand election timeouts.
@@ -247,6 +253,21 @@ options! {
 }
 
 impl Options {
+    /// Founders and others.
+    pub fn all_servers(&self) -> u64 {
+        self.servers + if self.changes > 0 { self.spares } else { 0 }
+    }
+
+    /// Without what would be more than a cluster whose members change can bear: a log that is lost for good may be one of
+    /// two that are left, and who is hard to unite is found by counting all servers.
+    #[must_use]
+    pub fn bearable(mut self) -> Self {
+        if self.changes > 0 {
+            (self.rot, self.discord) = (0, 0);
+        }
+        self
+    }
+
     /// Bytes of a segment: as few as can be where what is in earlier ones is to be discarded soon.
     pub fn segment(&self) -> u64 {
         if self.outgrowths > 0 { self.segment_bytes.min(16 << 10) } else { self.segment_bytes }

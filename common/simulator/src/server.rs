@@ -269,7 +269,8 @@ pub fn core(me: usize, options: &Options, seed: u64) -> raft::Config {
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     raft::Config {
         id: NodeId(me as u64 + 1),
-        voters: (1..=options.servers).map(NodeId).collect(),
+        // Who is no founder waits to be told who is in the cluster.
+        voters: (1..=options.servers).map(NodeId).filter(|_| (me as u64) < options.servers).collect(),
         election_ticks: ELECTION_TICKS,
         heartbeat_ticks: 5,
         max_append_entries: size(options.append_entries),
@@ -300,7 +301,8 @@ pub fn bounds(options: &Options) -> watch::Bounds {
     let entry = options.value_bytes + 200;
     let append = options.append_bytes + entry;
     watch::Bounds {
-        uncommitted: options.uncommitted,
+        // A change of members is taken beyond the bound, and is of two entries at most.
+        uncommitted: options.uncommitted + if options.changes > 0 { 2 } else { 0 },
         unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
         // The mark of an idle log may begin one segment more, and nothing is discarded before the next flush.
         log_bytes: options.keep_bytes + 2 * options.segment(),

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | a server votes once a term, also across restarts; a majority's votes make the term's one leader | `watch/elections.rs` |
 //! | logs that share a position share all before it | `Watch::chain` |
+//! | who votes is of the latest membership in a log, and has caught up | `watch/members.rs` |
 //! | a leader holds what was committed in earlier terms | [`Watch::seen`] |
 //! | what is committed lies on the disks of a majority, and never changes | `Watch::commits` |
 //! | nothing leaves a server that its disk does not hold yet, and nothing of a term that is past | `watch/words.rs` |
@@ -31,6 +32,7 @@ mod flushes;
 mod forgetting;
 mod handing;
 mod loyalty;
+mod members;
 pub mod model;
 mod past;
 mod reading;
@@ -43,7 +45,7 @@ use std::{
 };
 
 use protocol::Command;
-use raft::{Entry, HardState, Payload, Persist, RoleName, Status};
+use raft::{Entry, HardState, Membership, Payload, Persist, RoleName, Status};
 
 pub use self::{answers::Asked, past::Moment};
 use self::{
@@ -51,6 +53,7 @@ use self::{
     flushes::Flushes,
     handing::Handing,
     loyalty::Loyalty,
+    members::Members,
     model::{Model, Verdict},
     reading::Reading,
 };
@@ -68,6 +71,7 @@ pub struct Watch {
     flushes: Flushes,
     handing: Handing,
     loyalty: Loyalty,
+    members: Members,
     reading: Reading,
     stamp_ms: u64,
 }
@@ -113,6 +117,8 @@ struct Place {
     term: u64,
     chain: u64,
     payload: Option<Arc<[u8]>>,
+    /// The latest membership up to here; nothing while the founders are in effect.
+    members: Option<Arc<Membership>>,
     /// Bytes of all payloads up to here.
     bytes: u64,
 }
@@ -147,10 +153,10 @@ impl Watch {
     /// Nothing was seen yet of a cluster with these options, whose servers must keep within these bounds.
     pub fn new(options: &Options, bounds: Bounds) -> Self {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let servers = size(options.servers);
+        let servers = size(options.all_servers());
         Self {
             servers: (0..servers).map(|_| Seen::default()).collect(),
-            elections: Elections::new(servers),
+            elections: Elections::default(),
             chains: HashMap::new(),
             committed: Vec::new(),
             hashes: Vec::new(),
@@ -159,6 +165,7 @@ impl Watch {
             flushes: Flushes::new(servers, size(options.overlay_entries)),
             handing: Handing::new(servers, options.turn == 1),
             loyalty: Loyalty::new(servers),
+            members: Members::new(options.servers, options.caught_up),
             reading: Reading::new(servers),
             stamp_ms: 0,
         }
@@ -193,7 +200,9 @@ impl Watch {
         }
         let mut places = Vec::with_capacity(persist.entries.len());
         for entry in &persist.entries {
-            let place = self.chain(me, self.servers[me].handed.last().cloned(), entry);
+            let before = self.servers[me].handed.last().cloned();
+            self.promotes(me, before.as_ref().and_then(|place| place.members.as_deref()), entry);
+            let place = self.chain(me, before, entry);
             self.servers[me].handed.push(place.clone());
             places.push(place);
         }
@@ -208,7 +217,11 @@ impl Watch {
             Payload::Noop | Payload::Membership(_) => None,
             Payload::Command(bytes) => Some(Arc::clone(bytes)),
         };
-        let own = payload.as_ref().map_or(1, |bytes| digest(bytes));
+        let own = match &entry.payload {
+            Payload::Membership(membership) => digest(&membership.encode()),
+            _ => payload.as_ref().map_or(1, |bytes| digest(bytes)),
+        };
+        let members = members::after(before.members.as_ref(), entry);
         let chain = (before.chain ^ own).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ term;
         let first = *self.chains.entry((index, term)).or_insert(chain);
         assert_eq!(
@@ -216,7 +229,7 @@ impl Watch {
             "VIOLATION two logs share {index}@{term} and differ before or in it (s{me})"
         );
         let bytes = before.bytes + payload.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        Place { term, chain, payload, bytes }
+        Place { term, chain, payload, members, bytes }
     }
 
     /// The disk of `me` begins with the first `count` of what it was given.
@@ -356,6 +369,9 @@ impl Watch {
 
     fn began_to_lead(&mut self, me: usize, term: u64) {
         self.elections.leads(me, term);
+        let own = me as u64 + 1;
+        let elected = self.is_elected(me, term, |voter| self.elections.voted(voter, term) == Some(own));
+        assert!(elected, "VIOLATION s{me} leads term {term} without a majority's votes");
         let earlier = self.committed.iter().rposition(|committed| committed.by < term);
         if let Some(at) = earlier {
             let own = self.servers[me].handed.get(at).map(|place| place.chain);
@@ -420,11 +436,9 @@ impl Watch {
     }
 
     fn record(&mut self, me: usize, index: u64, own: &Place) {
-        let holds = |seen: &&Seen| place(&seen.durable, index).is_some_and(|place| place.chain == own.chain);
-        let holders = self.servers.iter().filter(holds).count();
         assert!(
-            holders > self.servers.len() / 2,
-            "VIOLATION s{me} commits {index}, which {holders} disks hold"
+            self.is_held(me, index, own),
+            "VIOLATION s{me} commits {index}, which no majority's disks hold"
         );
         let before = self.committed.last().map_or(0, |committed| committed.by);
         let by = self.servers[me].term.max(before);

@@ -10,11 +10,13 @@
 //! | `world/calling.rs` | clients, decided by the production client's own rules |
 //! | `world/lying.rs` | clients that are wrong |
 //! | `world/harming.rs` | which fault comes when |
+//! | `world/changing.rs` | wishes that others should be members |
 //! | `world/leading.rs` | wishes that another should lead, ends that are announced |
 //! | `world/rotting.rs` | which bits flip |
 //! | `world/healing.rs` | the end of faults, and what must then come true |
 
 mod calling;
+mod changing;
 mod greeting;
 mod harming;
 mod healing;
@@ -189,8 +191,8 @@ pub struct World {
 impl World {
     /// A cluster that is about to be started.
     pub fn new(seed: u64, options: Options, aloud: bool) -> Self {
-        let root = Rng::new(seed);
-        let servers = usize::try_from(options.servers).unwrap_or(1);
+        let (root, options) = (Rng::new(seed), options.bearable());
+        let servers = usize::try_from(options.all_servers()).unwrap_or(1);
         let clients = usize::try_from(options.clients).unwrap_or(1);
         let mut world = Self {
             agenda: Agenda::new(),

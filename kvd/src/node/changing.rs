@@ -21,15 +21,15 @@ use crate::{
 };
 
 /// A server whose log ends so many entries before what is committed has caught up: under load the newest are on their way.
-pub(crate) const CAUGHT_UP: u64 = 1024;
+const CAUGHT_UP: u64 = 1024;
 /// Most clients that wait for a change.
 const MOST_ASKING: usize = 64;
 /// For so many election timeouts a change waits that is unsafe: somebody may just be starting.
 const PATIENCE: u32 = 3;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Changing {
+    caught_up: u64,
     /// Changes that wait until it is known who keeps up.
     wishes: Vec<Wish>,
     asking: Vec<Asking>,
@@ -39,6 +39,13 @@ pub(super) struct Changing {
     steady: BTreeMap<NodeId, u32>,
     /// How many clients were sent to a member by this server, which is none.
     referred: usize,
+}
+
+impl Default for Changing {
+    fn default() -> Self {
+        let (wishes, asking, steady) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { caught_up: CAUGHT_UP, wishes, asking, known: None, steady, referred: 0 }
+    }
 }
 
 /// A change that is to be begun once it has been safe for an election timeout: who died just before it was asked for is
@@ -143,7 +150,7 @@ impl Node {
 
     /// Why `target` must not be had now: somebody new votes who has not caught up, or too few of its voters have.
     fn danger(&self, status: &Status, target: &Membership) -> Option<String> {
-        let behind = |voter: &&NodeId| !has_caught_up(status, **voter);
+        let behind = |voter: &&NodeId| !self.has_caught_up(status, **voter);
         let new = |voter: &&NodeId| !status.membership.voters().contains(voter);
         let voters = target.voters();
         if let Some(late) = voters.iter().filter(new).find(behind) {
@@ -158,6 +165,14 @@ impl Node {
             format!("of {all} voters only {left} would keep up and {needed} are needed: {names} do not")
         };
         (left < needed).then(why)
+    }
+
+    /// Whether a server answers and its log is durable up to close to what is committed, as far as this leader knows.
+    fn has_caught_up(&self, status: &Status, node: NodeId) -> bool {
+        let peer = status.progress.iter().find(|(peer, _)| *peer == node).map(|(_, peer)| peer);
+        let close = |matched: Index| matched.0.saturating_add(self.changing.caught_up) >= status.commit.0;
+        node == status.id
+            || peer.is_some_and(|peer| peer.answers && peer.matched.0 > 0 && close(peer.matched))
     }
 
     /// Tells those who wait what came of a change.
@@ -217,6 +232,20 @@ impl Node {
         })
     }
 
+    /// The same node, which takes a server that lacks so many entries for one that has caught up.
+    #[must_use]
+    pub fn promoting_within(mut self, entries: u64) -> Self {
+        self.changing.caught_up = entries;
+        self
+    }
+
+    /// Whether a change of members waits, or a learner is to be promoted.
+    pub fn awaits_members(&self) -> bool {
+        let learners = self.raft.membership().learners();
+        let willing = |learner: &NodeId| self.state.book().intent(learner.0) != Intent::Hold;
+        !self.changing.wishes.is_empty() || learners.iter().any(willing)
+    }
+
     /// Whom this node speaks to.
     pub fn reached(&self) -> Vec<protocol::Member> {
         self.peers(&self.raft.status())
@@ -250,7 +279,7 @@ impl Node {
         let willing: Vec<_> = intents.filter(|(_, intent)| *intent != Intent::Hold).collect();
         self.changing.steady.retain(|learner, _| willing.iter().any(|(willing, _)| willing == learner));
         for (learner, intent) in willing {
-            if !has_caught_up(&status, learner) && !mutant(Mutant::PromotesLagging) {
+            if !self.has_caught_up(&status, learner) && !mutant(Mutant::PromotesLagging) {
                 mark(Mark::LearnerBehind);
                 self.changing.steady.insert(learner, 0);
                 continue;
@@ -277,13 +306,6 @@ impl Node {
             mark(if edits.len() > 1 { Mark::LearnerReplaces } else { Mark::LearnerPromoted });
         }
     }
-}
-
-/// Whether a server answers and its log is durable up to close to what is committed, as far as this leader knows.
-fn has_caught_up(status: &Status, node: NodeId) -> bool {
-    let peer = status.progress.iter().find(|(peer, _)| *peer == node).map(|(_, peer)| peer);
-    let close = |matched: Index| matched.0.saturating_add(CAUGHT_UP) >= status.commit.0;
-    node == status.id || peer.is_some_and(|peer| peer.answers && close(peer.matched))
 }
 
 /// What is left to be done of these: who has gone already need not be removed.

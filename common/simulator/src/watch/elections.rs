@@ -1,21 +1,17 @@
-//! Who voted for whom, remembered outside the servers, and who led: a server votes once a term, a majority's votes make
-//! a leader, and a term has one.
+//! Who voted for whom, remembered outside the servers, and who led: a server votes once a term, and a term has one leader.
+//! Whose votes make one is counted in `watch/members.rs`.
 
 use std::collections::{BTreeMap, HashMap};
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct Elections {
-    servers: usize,
     leaders: BTreeMap<u64, usize>,
     /// The candidate's id by voter and term.
     votes: HashMap<(usize, u64), u64>,
 }
 
 impl Elections {
-    pub(super) fn new(servers: usize) -> Self {
-        Self { servers, leaders: BTreeMap::new(), votes: HashMap::new() }
-    }
-
     /// A vote of `me` is on its disk, or was said to be.
     pub(super) fn vote(&mut self, me: usize, term: u64, candidate: u64) {
         let first = *self.votes.entry((me, term)).or_insert(candidate);
@@ -31,8 +27,10 @@ impl Elections {
     pub(super) fn leads(&mut self, me: usize, term: u64) {
         let first = *self.leaders.entry(term).or_insert(me);
         assert_eq!(first, me, "VIOLATION two leaders in term {term}: s{first} and s{me}");
-        let own = Some(me as u64 + 1);
-        let votes = (0..self.servers).filter(|voter| self.votes.get(&(*voter, term)).copied() == own).count();
-        assert!(votes > self.servers / 2, "VIOLATION s{me} leads term {term} by {votes} votes");
+    }
+
+    /// For whom `voter` voted in `term`, by id.
+    pub(super) fn voted(&self, voter: usize, term: u64) -> Option<u64> {
+        self.votes.get(&(voter, term)).copied()
     }
 }

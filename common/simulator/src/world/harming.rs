@@ -49,10 +49,12 @@ pub enum Harm {
     Drain,
     /// Somebody wants every log to be discarded.
     CompactAll,
+    /// Somebody wants the members changed.
+    Change,
 }
 
 /// Kinds with the option that gives their mean interval.
-const KINDS: [(Harm, &str); 12] = [
+const KINDS: [(Harm, &str); 13] = [
     (Harm::Depose, "deposals"),
     (Harm::Partition, "partitions"),
     (Harm::Reset, "resets"),
@@ -65,6 +67,7 @@ const KINDS: [(Harm, &str); 12] = [
     (Harm::Outgrow, "outgrowths"),
     (Harm::Transfer, "transfers"),
     (Harm::Drain, "drains"),
+    (Harm::Change, "changes"),
 ];
 
 /// Options that rest in some moods.
@@ -165,6 +168,7 @@ impl World {
             Harm::Outgrow => self.outgrow_one(),
             Harm::Transfer => self.wish_another(),
             Harm::Drain => self.wish_reluctance(),
+            Harm::Change => self.wish_members(),
             Harm::Jump => {
                 let (at, far) = (self.rng.index(self.servers.len()), self.rng.below(100_000_000_000));
                 self.counts.add("clock: jumped");

@@ -23,7 +23,7 @@ const ENTRY_BYTES: u64 = 200;
 /// A new write commits within so many of them.
 const WRITE_WITHIN: u64 = 10;
 /// The quorum agrees within so many.
-const AGREE_WITHIN: u64 = 50;
+pub(super) const AGREE_WITHIN: u64 = 50;
 /// A leader whose disk hangs gives up within so many, and then only can a write commit.
 const HANG_WITHIN: u64 = 12;
 /// An idle cluster holds no election for so many.
@@ -57,7 +57,7 @@ impl World {
     pub fn heal(&mut self) {
         let discord = self.wait_for_discord();
         let again = discord.is_none() && self.rng.below(2) == 0;
-        let core = discord.unwrap_or_else(|| self.choose_core());
+        let mut core = discord.unwrap_or_else(|| self.choose_core());
         self.hang_up_all_faults(&core);
         for &me in &core {
             // One half of the runs starts from a loss of power of the whole quorum, the other from where it is.
@@ -78,11 +78,15 @@ impl World {
         if slack == 0 {
             self.counts.add("liveness: judged without allowance");
         }
+        if self.options.changes > 0 {
+            core = self.settle_members(slack);
+        }
+        let whole = core.len() == self.servers.len() && (self.options.changes == 0 || self.all_vote());
         self.must_work(&core, slack);
-        if self.options.transfers > 0 && core.len() == self.servers.len() {
+        if self.options.transfers > 0 && whole {
             self.must_hand_over(&core);
         }
-        if self.options.partial == 1 && core.len() == self.servers.len() {
+        if self.options.partial == 1 && whole {
             self.part_for_good(&core);
         }
         if self.options.idle == 1 {
@@ -196,6 +200,9 @@ impl World {
     /// At least a quorum of the servers whose disks are sound.
     fn choose_core(&mut self) -> Vec<usize> {
         let mut sound = self.sound();
+        if self.options.changes > 0 {
+            return sound;
+        }
         self.rng.shuffle(&mut sound);
         let quorum = self.servers.len() / 2 + 1;
         let most = sound.len();
@@ -359,7 +366,11 @@ impl World {
 
     pub(super) fn probed(&mut self, from: usize, request: &Request, result: Result<Response, Refused>) {
         match (request, result) {
+            (Request::Write { operation: Operation::SetMember(_), .. }, Ok(_)) => {
+                self.counts.add("members: server recorded");
+            }
             (Request::Write { .. }, Ok(_)) => self.probed = true,
+            (Request::ChangeMembers(_), Ok(_)) => self.counts.add("members: changed"),
             (Request::Transfer { .. }, Ok(_)) => self.counts.add("leader: has handed over"),
             (Request::Transfer { .. }, Err(Refused::Unavailable(_))) => {
                 self.counts.add("leader: could not hand over");
@@ -388,6 +399,10 @@ impl World {
             })
             .collect();
         views.is_some_and(|views| views.len() == 1 && views.iter().all(|view| view.2.is_some()))
+    }
+
+    pub(super) fn standings_of_all(&self) -> String {
+        self.standings(&(0..self.servers.len()).collect::<Vec<_>>())
     }
 
     fn standings(&self, core: &[usize]) -> String {

@@ -31,7 +31,7 @@ impl World {
                 self.watch.restarted(me, &opened.recovered);
                 let seed = self.rng.bits();
                 let node = opened.into_node(core(me, &self.options, seed), members(me, self.servers.len()));
-                let node = node.map(|(node, log)| (node.keeping(keeping(me, &self.options)), log));
+                let node = node.map(|(node, log)| (self.set_up(me, node), log));
                 let (node, log) =
                     node.unwrap_or_else(|error| panic!("VIOLATION s{me} cannot start: {error}"));
                 let (hash, applied) = (node.state_hash(), node.applied());
@@ -46,6 +46,10 @@ impl World {
             }
             Err(error) => self.refuses_to_start(me, &error, before),
         }
+    }
+
+    fn set_up(&self, me: usize, node: kvd::node::Node) -> kvd::node::Node {
+        node.keeping(keeping(me, &self.options)).promoting_within(self.options.caught_up)
     }
 
     /// A damaged log is a refusal for good, and only where bits were flipped; anything else must be the disk's doing at

@@ -22,10 +22,15 @@ impl World {
                     }
                     return;
                 }
+                Request::ChangeMembers(_) => {
+                    if let Response::MembersChanged { revision } = response {
+                        self.watch.changed_members(me, *revision);
+                    }
+                    return;
+                }
                 Request::Scan(_)
                 | Request::Watch(_)
                 | Request::Save
-                | Request::ChangeMembers(_)
                 | Request::Status
                 | Request::CompactLog => return,
             };
