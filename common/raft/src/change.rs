@@ -234,10 +234,12 @@ impl Leader {
         self.settle(core);
     }
 
-    /// More is committed: perhaps a joint membership, which ends with that, whoever began it (thesis 4.3).
+    /// More is committed: perhaps a joint membership, which ends with that, whoever began it (thesis 4.3). Not while leadership
+    /// is handed over: a successor that lacks the entry would not be elected, and finishes the change itself.
     pub(crate) fn finish_change(&mut self, core: &mut Core) {
         if core.membership().is_joint()
             && core.log.memberships().is_settled()
+            && (self.transfer.is_none() || mutant(Mutant::FinishesWhileHandingOver))
             && !mutant(Mutant::JointForEver)
         {
             mark(Mark::JointLeft);

@@ -279,6 +279,7 @@ instruments! {
         RemovedNeverStands: "35: who votes no more never stands, though nobody else could win",
         ChangesWhileChanging: "36: a second change is taken while one is under way",
         JointForEver: "36: a joint membership never ends",
+        FinishesWhileHandingOver: "58: a change is finished, and an entry appended, while leadership is handed over",
         ReadsForgotten: "39: reads of a role that ended are neither served nor failed",
     }
 }

@@ -172,6 +172,7 @@ impl Leader {
             self.peers.values_mut().for_each(Progress::retry);
         }
         self.tick_transfer(!waits);
+        self.finish_change(core);
         self.tick_leaving(core);
         if beats {
             self.round(core);

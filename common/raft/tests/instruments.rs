@@ -1,6 +1,5 @@
 //! Every bug on purpose that a change of members could have is seen by a script: with the bug on, the trace is another
-//! one, or an assertion of the core falls. And the scripts pass every mark of changing members. The simulator changes no
-//! members, so this is where they are looked for.
+//! one, or an assertion of the core falls. And the scripts pass every mark of changing members, one of which no seed passes.
 //!
 //! `cargo test -p raft --features mutants,simulated --test instruments`; the switch is the process's, so all are tried in
 //! one test.
@@ -38,6 +37,7 @@ const SEEN_BY: &[(Mutant, &str)] = &[
     (Mutant::RemovedNeverStands, "removed_leader_must_stand_again"),
     (Mutant::ChangesWhileChanging, "changes_are_refused"),
     (Mutant::JointForEver, "voter_is_removed_and_told"),
+    (Mutant::FinishesWhileHandingOver, "change_waits_while_handed_over"),
 ];
 
 /// What a change may be refused for, and what may become of one.
