@@ -196,6 +196,7 @@ fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
         if let Some(completer) = editor.helper_mut() {
             completer.follow(shell.live());
         }
+        editor.history_mut().of(shell.context());
         match editor.readline(&shell.prompt()) {
             Ok(line) => {
                 if let Some(path) = &history {
