@@ -123,6 +123,18 @@ pub enum Command {
         kvd man pki issue | man -l -\n  \
         kvd man --dir /usr/local/share/man/man1")]
     Man(Man),
+    /// Print the completion script of a shell.
+    #[command(after_help = "Examples:\n  \
+        kvd completion bash > /etc/bash_completion.d/kvd\n  \
+        kvd completion fish > ~/.config/fish/completions/kvd.fish")]
+    Completion(Completion),
+}
+
+/// `kvd completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// Of which shell.
+    pub shell: clap_complete::Shell,
 }
 
 /// `kvd man`.

@@ -28,6 +28,7 @@ use crate::{
     snapshot::Head,
     state::StateError,
     streaming::{Coming, Streaming},
+    supervisor::Watchdog,
     watches,
 };
 
@@ -99,6 +100,8 @@ pub(crate) struct Outputs {
     pub(crate) meters: Arc<Meters>,
     /// Told of every change of standing.
     pub(crate) changed: Box<dyn Fn(Standing) + Send>,
+    /// Sees that the loop turns.
+    pub(crate) watchdog: Watchdog,
     /// Fills in what only the process knows of itself.
     pub(crate) finish_status: Box<dyn Fn(&mut protocol::NodeStatus) + Send>,
     /// Tells new connections where the node stands.
@@ -164,6 +167,7 @@ impl Driver {
                 self.take(input)?;
             }
             self.act()?;
+            self.outputs.watchdog.turned();
         }
         // What was answered in the last turn leaves before the connections are closed.
         for _ in 0..8 {

@@ -32,5 +32,6 @@ pub mod snapshot;
 pub mod state;
 mod store;
 mod streaming;
+pub mod supervisor;
 mod waiting;
 mod watches;

@@ -47,6 +47,7 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Pki(command) => make_certificates(command),
         Command::Man(man) => show_pages(&man),
+        Command::Completion(wanted) => print(pages::completion(wanted.shell).as_bytes()),
         Command::Dev(arguments) => Ok(ExitCode::from(dev::run(&arguments, &mut io::stdout())?)),
     }
 }
@@ -120,9 +121,15 @@ fn show_pages(man: &cli::Man) -> Result<ExitCode, Failure> {
         text: format!("there is no command `{}`; `kvd --help` lists them all", man.command.join(" ")),
         exit: Exit::Usage as u8,
     })?;
-    // A reader who left has seen enough.
-    let written = page.and_then(|page| io::stdout().write_all(&page));
-    match written {
+    print(&page.map_err(|error| Failure {
+        text: format!("cannot render the page: {error}"),
+        exit: Exit::Disk as u8,
+    })?)
+}
+
+/// A reader who left has seen enough.
+fn print(bytes: &[u8]) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure { text: format!("cannot write to stdout: {error}"), exit: Exit::Disk as u8 })
         }

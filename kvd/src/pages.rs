@@ -1,4 +1,5 @@
-//! `kvd man`: manual pages made from the grammar, so that they say neither more nor less than the program does.
+//! `kvd man` and `kvd completion`: manual pages and completion scripts made from the grammar, so that they say neither more
+//! nor less than the program does.
 #![cfg_attr(
     not(test),
     deny(
@@ -33,6 +34,30 @@ pub fn write(dir: &Path) -> io::Result<usize> {
         fs::write(dir.join(format!("{name}.1")), render(page)?)?;
     }
     Ok(pages.len())
+}
+
+/// The completion script of a shell.
+pub fn completion(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "kvd", &mut script);
+    without_hidden(&String::from_utf8_lossy(&script))
+}
+
+/// The generators offer what is hidden like anything else: in a line of its own (zsh, fish) or a list of words (bash).
+fn without_hidden(script: &str) -> String {
+    let mut commands = Vec::new();
+    collect(&grammar(), &mut commands);
+    let flags = commands.iter().flat_map(clap::Command::get_arguments).filter(|flag| flag.is_hide_set());
+    let hidden: Vec<&str> = flags.filter_map(clap::Arg::get_long).collect();
+    let own = |line: &&str| {
+        !hidden
+            .iter()
+            .any(|flag| line.starts_with(&format!("'--{flag}[")) || line.contains(&format!(" -l {flag} ")))
+    };
+    let lines = script.lines().filter(own);
+    hidden.iter().fold(lines.map(|line| [line, "\n"].concat()).collect(), |script: String, flag| {
+        script.replace(&format!(" --{flag} "), " ")
+    })
 }
 
 fn grammar() -> clap::Command {

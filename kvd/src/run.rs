@@ -1,7 +1,7 @@
 //! From a prepared node to the end of its process: the runtime, and the signals.
 //!
 //! SIGTERM and SIGINT stop cleanly, SIGHUP reads the certificates again. Handlers are in place before the node
-//! listens, so a signal is never lost.
+//! listens, so a signal is never lost. Whoever supervises the process is told of both when they come.
 
 use std::{
     io::{self, Read},
@@ -18,6 +18,7 @@ use crate::{
     cli::Exit,
     opening::OpenError,
     server::{self, ServeError},
+    supervisor::Supervisor,
 };
 
 /// Why a node went down.
@@ -55,9 +56,11 @@ async fn serve(launch: Launch, until_stdin_closes: bool) -> Result<(), RunError>
     let (reload_sender, reload) = mpsc::channel(1);
     let (interrupts, terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let closed = if until_stdin_closes { Some(stdin_closed()?) } else { None };
-    tokio::spawn(stop_on(interrupts, terminations, closed, stop_sender));
-    tokio::spawn(reload_on(signal(SignalKind::hangup())?, launch.reloader(), reload_sender));
-    server::run(launch, server::Signals { stop, reload }).await?;
+    let supervisor = Supervisor::of_process();
+    tokio::spawn(stop_on(interrupts, terminations, closed, stop_sender, supervisor.clone()));
+    let hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(reload_on(hangups, launch.reloader(), reload_sender, supervisor.clone()));
+    server::run(launch, server::Signals { stop, reload }, supervisor).await?;
     Ok(())
 }
 
@@ -66,6 +69,7 @@ async fn stop_on(
     mut terminations: Signal,
     closed: Option<oneshot::Receiver<()>>,
     stop: oneshot::Sender<()>,
+    supervisor: Supervisor,
 ) {
     let closed = async {
         match closed {
@@ -80,18 +84,31 @@ async fn stop_on(
         () = closed => "standard input closed",
     };
     tracing::info!(why, "stopping");
+    supervisor.stopping();
     let _ = stop.send(());
 }
 
-async fn reload_on(mut hangups: Signal, reloader: Reloader, identities: mpsc::Sender<transport::Identity>) {
+/// What was read is taken up by the server, which tells the supervisor that it is ready again; what could not be read ends
+/// here.
+async fn reload_on(
+    mut hangups: Signal,
+    reloader: Reloader,
+    identities: mpsc::Sender<transport::Identity>,
+    supervisor: Supervisor,
+) {
     while hangups.recv().await.is_some() {
+        supervisor.reloading();
         match reloader.reload() {
             Ok(identity) => {
                 if identities.send(identity).await.is_err() {
                     return;
                 }
             }
-            Err(error) => tracing::error!(%error, "certificates not reloaded; the old ones stay in use"),
+            Err(error) => {
+                tracing::error!(%error, "certificates not reloaded; the old ones stay in use");
+                supervisor.status(&format!("certificates not reloaded: {error}"));
+                supervisor.ready();
+            }
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::{
     scans::{Job, Scans, run_scans},
     state::StateLimits,
     streaming::{Gate, Streaming},
+    supervisor::Supervisor,
     watches::{self, Teller, Watches},
 };
 
@@ -76,7 +77,8 @@ pub struct Signals {
 }
 
 /// Runs a node until it is told to stop. Must be called on a current-thread tokio runtime with everything enabled.
-pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
+pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Result<(), ServeError> {
+    supervisor.status("opening the log and the state");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let (node, log) = open(&launch, &disk)?;
 
@@ -106,7 +108,8 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         directory: following,
         streaming,
         meters: Arc::clone(&meters),
-        changed: Box::new(announce(directory.clone())),
+        changed: Box::new(announce(directory.clone(), supervisor.clone())),
+        watchdog: supervisor.watchdog(),
         finish_status: Box::new(finish_status(&launch, identity.clone())),
         welcome: greeting_sender,
     };
@@ -124,9 +127,11 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters), places };
     let _metrics = serve_metrics(&launch, &door, identity)?;
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
-    let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));
+    let reloader =
+        tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity, supervisor.clone()));
 
     tracing::info!(node = launch.me.name, %listen, cluster = %launch.cluster.short(), "ready");
+    supervisor.started();
     let queues = Queues { done, peers: peer_queue, clients: client_queue };
     let outcome = Driver::new(node, outputs).run(queues, TICK, signals.stop).await;
     doorman.abort();
@@ -304,12 +309,18 @@ async fn listen(launch: &Launch) -> Result<(Endpoint, SocketAddr), ServeError> {
     Ok((endpoint, listen))
 }
 
-/// One line for every change of role, in words that scripts may look for.
-fn announce(directory: Directory) -> impl Fn(Standing) + Send {
+/// One line for every change of role, in words that scripts may look for; the supervisor's status says the same.
+fn announce(directory: Directory, supervisor: Supervisor) -> impl Fn(Standing) + Send {
     move |standing| {
         let members = directory.now();
         let term = standing.term.0;
         let node = members.name(members.me());
+        supervisor.status(&match (standing.role, standing.leader) {
+            (RoleName::Leader, _) => format!("leader in term {term}"),
+            (RoleName::Follower, Some(leader)) => format!("follows {} in term {term}", members.name(leader)),
+            (RoleName::Follower, None) => "waits for a leader".to_owned(),
+            (RoleName::PreCandidate | RoleName::Candidate, _) => "no leader; asks to be elected".to_owned(),
+        });
         match (standing.role, standing.leader) {
             (RoleName::Leader, _) => tracing::info!(node, term, role = "leader", "became leader"),
             (RoleName::Follower, Some(leader)) => {
@@ -346,6 +357,7 @@ async fn reload(
     endpoint: Arc<Endpoint>,
     mut identities: mpsc::Receiver<Identity>,
     current: watch::Sender<Identity>,
+    supervisor: Supervisor,
 ) {
     while let Some(identity) = identities.recv().await {
         match endpoint.reload(&identity) {
@@ -353,8 +365,12 @@ async fn reload(
                 tracing::info!(days_left = identity.days_left(), "certificates reloaded");
                 current.send_replace(identity);
             }
-            Err(error) => tracing::error!(%error, "certificates not reloaded; the old ones stay in use"),
+            Err(error) => {
+                tracing::error!(%error, "certificates not reloaded; the old ones stay in use");
+                supervisor.status(&format!("certificates not reloaded: {error}"));
+            }
         }
+        supervisor.ready();
     }
 }
 

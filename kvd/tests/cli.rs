@@ -412,6 +412,12 @@ fn every_command_has_a_page() {
     assert!(!said(&["man", "run"]).contains("stdin"), "what is hidden has no place in it");
     refused(&kvd(home.path(), &["man", "frobnicate"]), &["no command `frobnicate`", "--help"]);
 
+    for (shell, begins) in [("bash", "_kvd() {"), ("zsh", "#compdef kvd"), ("fish", "# Print an optspec")] {
+        let script = said(&["completion", shell]);
+        assert!(script.starts_with(begins) && script.contains("config"), "{shell}: {script}");
+        assert!(!script.contains("until-stdin-closes"), "what is hidden is not offered: {shell}");
+    }
+
     fs::create_dir(home.path().join("man1")).unwrap();
     let written = said(&["man", "--dir", "man1"]);
     let pages = names(&home.path().join("man1"));

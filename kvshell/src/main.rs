@@ -71,6 +71,9 @@ struct Options {
     /// Print the manual page, and end
     #[arg(long)]
     man: bool,
+    /// Print the completion script of a shell for this program's flags, and end
+    #[arg(long, value_name = "SHELL")]
+    completion: Option<clap_complete::Shell>,
 }
 
 fn main() -> ExitCode {
@@ -84,6 +87,11 @@ fn main() -> ExitCode {
     };
     if options.man {
         return show_page().into();
+    }
+    if let Some(shell) = options.completion {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Options::command(), "kvshell", &mut script);
+        return print(&script).into();
     }
     let screen = console::render::Screen::of_process(
         options.display.output,
@@ -111,7 +119,14 @@ fn show_page() -> Exit {
     roff.extend(b".SH EXAMPLES\n.nf\n");
     roff.extend(examples.collect::<String>().bytes());
     roff.extend(b".fi\n");
-    match made.and_then(|()| io::stdout().lock().write_all(&roff)) {
+    match made {
+        Ok(()) => print(&roff),
+        Err(error) => Failure::internal(format!("the page is not rendered: {error}")).exit,
+    }
+}
+
+fn print(bytes: &[u8]) -> Exit {
+    match io::stdout().lock().write_all(bytes) {
         Ok(()) => Exit::Success,
         Err(error) => Failure::stream("cannot write to stdout", &error).exit,
     }
@@ -181,6 +196,7 @@ fn converse(shell: &mut Shell) -> Result<Exit, Failure> {
         if let Some(completer) = editor.helper_mut() {
             completer.follow(shell.live());
         }
+        editor.history_mut().of(shell.context());
         match editor.readline(&shell.prompt()) {
             Ok(line) => {
                 if let Some(path) = &history {

@@ -119,6 +119,11 @@ impl Shell {
         prompt.text(guard, within)
     }
 
+    /// The context that lines are typed for, while one is known.
+    pub(crate) fn context(&self) -> Option<&str> {
+        self.session.as_ref().map(Session::name)
+    }
+
     /// Names that only the cluster knows; what a command may have changed is asked for anew.
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.live.as_ref().inspect(|live| live.doubt()).cloned()

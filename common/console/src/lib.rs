@@ -15,6 +15,7 @@
 //! | `files` | files that are whole or not there |
 //! | `glob` | patterns of keys |
 //! | `exit` | with what a program ends |
+//! | `keys` | single keys of a terminal |
 //! | `listing` | rows that are shown as they come |
 //! | `offer` | what TAB offers: keys, nodes, contexts |
 //! | `protect` | changes to protected clusters want a name |
@@ -44,6 +45,7 @@ pub mod error;
 pub mod exit;
 pub mod files;
 pub mod glob;
+mod keys;
 pub mod listing;
 pub mod offer;
 mod progress;

@@ -45,6 +45,29 @@ fn named<'a>(expressions: impl Iterator<Item = &'a str>, shown: &BTreeSet<String
 }
 
 #[test]
+fn systemd_takes_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("kvd@.service");
+    // The tool wants the programs to be there; what of them a page says is not its affair.
+    let text = generated("systemd").replace("/usr/bin/kvd", env!("CARGO_BIN_EXE_kvctl"));
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("Documentation="))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(&unit, text).unwrap();
+    let analyze = |words: &[&str]| Command::new("systemd-analyze").args(words).arg(&unit).output();
+    let Ok(verified) = analyze(&["verify", "--man=no"]) else { return };
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(verified.status.success() && !said.contains("kvd@.service"), "{said}");
+    // Exposure in tenths, of 100. An older tool has no such look at a file.
+    if let Ok(judged) = analyze(&["security", "--offline=true", "--threshold=20"]) {
+        let said = String::from_utf8_lossy(&judged.stdout);
+        assert!(judged.status.success() || !said.contains("Overall exposure"), "{said}");
+    }
+}
+
+#[test]
 fn alerts_and_panels_are_about_metrics_that_nodes_show() {
     let shown = shown();
     let alerts = generated("alerts");

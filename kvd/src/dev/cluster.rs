@@ -83,6 +83,8 @@ fn spawn(program: &Path, folder: &Folder, name: &str) -> io::Result<Child> {
         .args(["--log-format", "json", "run", "--until-stdin-closes", "--node", name, "--config"])
         .arg(folder.config_file())
         .env_remove("KVD_LOG")
+        // Who supervises this process is not told by its nodes.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -43,6 +43,8 @@ struct Row {
 /// A node for those who judge by their own measure.
 pub(super) struct Node<'a> {
     pub(super) name: &'a str,
+    /// Where it was asked.
+    pub(super) address: &'a str,
     pub(super) status: &'a Result<NodeStatus, EndpointError>,
     /// Entries behind the highest commit index; `None` where the node did not say.
     pub(super) lag: Option<u64>,
@@ -127,8 +129,8 @@ impl Assessment {
         self.rows.iter().map(|row| {
             let lag = row.status.as_ref().ok().map(|status| self.lag(status));
             let leads = row.id.is_some() && row.id == self.leader;
-            let (name, status, state) = (row.name.as_str(), &row.status, self.state(row));
-            Node { name, status, lag, id: row.id, rtt: row.rtt, state, leads }
+            let (name, address, status) = (row.name.as_str(), row.address.as_str(), &row.status);
+            Node { name, address, status, lag, id: row.id, rtt: row.rtt, state: self.state(row), leads }
         })
     }
 

@@ -1,7 +1,7 @@
 //! A report that is shown again and again in its place, or, where nobody looks at a terminal, one after the other.
 //!
-//! Nothing of the terminal's state is changed, neither its modes nor its cursor or screen: however the command ends, there
-//! is nothing to restore.
+//! Nothing of the terminal's state is changed here, neither its modes nor its cursor or screen: however the command ends,
+//! there is nothing to restore. Who takes keys as well changes modes, and puts them back (`keys`).
 
 use std::{io::Write as _, time::Duration};
 
@@ -67,7 +67,8 @@ impl<'o, 'a> Frames<'o, 'a> {
         }
     }
 
-    fn show(&mut self, frame: &Result<Report, Failure>) -> Result<(), Failure> {
+    /// Shows one.
+    pub(super) fn show(&mut self, frame: &Result<Report, Failure>) -> Result<(), Failure> {
         let (mut data, mut beside) = (Vec::new(), Vec::new());
         self.out.screen.show_on(frame, &mut data, &mut beside);
         if self.in_place {

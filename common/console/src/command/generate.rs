@@ -71,6 +71,32 @@ mod tests {
     }
 
     #[test]
+    fn the_unit_is_watched_and_closed() {
+        let unit = Kind::Systemd.text();
+        let settings: BTreeSet<&str> = unit.lines().filter(|line| !line.starts_with(['#', '['])).collect();
+        for setting in [
+            "Type=notify",
+            "NotifyAccess=main",
+            "WatchdogSec=30s",
+            "ExecReload=/bin/kill -HUP $MAINPID",
+            "Restart=on-failure",
+            "RestartPreventExitStatus=2 7 9",
+            "User=kv",
+            "StateDirectory=kv",
+            "RuntimeDirectory=kv",
+            "LimitCORE=0",
+            "ProtectSystem=strict",
+            "NoNewPrivileges=yes",
+            "CapabilityBoundingSet=",
+            "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+        ] {
+            assert!(settings.contains(setting), "{setting}");
+        }
+        let repeated = settings.iter().filter(|line| unit.matches(&format!("\n{line}\n")).count() > 1);
+        assert_eq!(repeated.filter(|line| !line.is_empty()).count(), 0);
+    }
+
+    #[test]
     fn every_panel_has_a_place_of_its_own_and_something_to_show() {
         let text = Kind::Grafana.text();
         let dashboard: serde_json::Value = serde_json::from_str(text).unwrap();

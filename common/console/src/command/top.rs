@@ -1,5 +1,7 @@
-//! `top`: what the nodes do now, drawn again and again. Rates are the difference of two views that a node gives of itself,
+//! `top`: what the nodes do now, drawn again and again; on a terminal keys sort, pause, open a node and leave. Rates are the difference of two views that a node gives of itself,
 //! over the time that went by on its own clock, so that neither the network nor a restart makes them up.
+
+mod board;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,8 +11,9 @@ use std::{
 use clap::Args;
 use protocol::NodeStatus;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
+use self::board::{Board, Wish};
 use super::{
     assess::{Assessment, Node, role},
     frames::Frames,
@@ -18,6 +21,8 @@ use super::{
 use crate::{
     connect::Session,
     error::Failure,
+    exit::Exit,
+    keys::Keys,
     listing::Out,
     report::{Body, Document, Report, Table},
     text,
@@ -36,7 +41,8 @@ const COLUMNS: [&str; 9] = ["NODE", "ROLE", "STATE", "ENTRIES/S", "LAG", "LAST",
 #[derive(Args, Debug, PartialEq)]
 #[command(
     after_help = "Examples:\n  kvctl top\n  kvctl top --every 5s\n  kvctl top --count 10 -o ndjson\n\n\
-                        Drawn in its place on a terminal, until Ctrl-C; elsewhere shown once, or --count times."
+                        Drawn in its place on a terminal, until q or Ctrl-C; elsewhere shown once, or --count times.\n\n\
+                        Keys: s sorts, p pauses, up and down mark a node, Enter shows it alone, q leaves."
 )]
 pub struct Top {
     /// Time between two views
@@ -61,15 +67,85 @@ impl Top {
         let count = self.count.or(if frames.is_in_place() { None } else { Some(1) });
         let mut past = Past::default();
         past.add(&Assessment::of(session.client().status().await)?);
+        if frames.is_in_place()
+            && let Some(keys) = Keys::open()
+        {
+            return self.converse(session, frames, keys, past).await;
+        }
         sleep(self.every).await;
         frames
             .run(self.every, count, async || {
                 let seen = Assessment::of(session.client().status().await)?;
                 past.add(&seen);
-                Ok(report(&seen, &past, session.name()))
+                Ok(report(&seen, &past, session.name(), None))
             })
             .await
     }
+
+    /// The same with somebody at the keys, who can leave at any time. While it is paused nobody is asked.
+    async fn converse(
+        &self,
+        session: &Session,
+        mut frames: Frames<'_, '_>,
+        mut keys: Keys,
+        mut past: Past,
+    ) -> Result<Report, Failure> {
+        let view = async |at: Instant| {
+            sleep_until(at).await;
+            (Instant::now(), Assessment::of(session.client().status().await))
+        };
+        let after = |began: Instant| began.checked_add(self.every).unwrap_or(began);
+        let (mut board, mut shown) = (Board::default(), 0_u64);
+        let mut next = Box::pin(view(after(Instant::now())));
+        let mut seen = None;
+        loop {
+            let wish = tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => Wish::Interrupt,
+                key = keys.next() => key.map_or(Wish::Leave, |key| board.press(key)),
+                (began, now) = &mut next, if !board.is_paused() => {
+                    next.set(view(after(began)));
+                    now.iter().for_each(|now| past.add(now));
+                    shown = shown.saturating_add(1);
+                    seen = Some(now);
+                    Wish::Draw
+                }
+            };
+            match wish {
+                Wish::Nothing => continue,
+                Wish::Interrupt => return Ok(over(Exit::Interrupted)),
+                Wish::Leave => return Ok(over(exit(seen.as_ref()))),
+                Wish::Look => next.set(view(Instant::now())),
+                Wish::Draw => {}
+            }
+            let Some(now) = &seen else { continue };
+            let frame = match now {
+                Ok(now) => Ok(report(now, &past, session.name(), Some(&mut board))),
+                Err(failure) => Err(failure.clone()),
+            };
+            if frame.as_ref().is_err_and(|failure| !failure.exit.is_retryable()) {
+                return frame;
+            }
+            frames.show(&frame)?;
+            if self.count.is_some_and(|count| shown >= count) {
+                return Ok(over(exit(seen.as_ref())));
+            }
+        }
+    }
+}
+
+/// With what a look ends that showed this last.
+fn exit(seen: Option<&Result<Assessment, Failure>>) -> Exit {
+    match seen {
+        None => Exit::Success,
+        Some(Ok(seen)) => seen.exit(),
+        Some(Err(failure)) => failure.exit,
+    }
+}
+
+/// The end of what has been shown.
+fn over(exit: Exit) -> Report {
+    Report::new(Document::bare(), Body::Hidden).exit(exit)
 }
 
 /// What is kept of earlier views.
@@ -103,6 +179,10 @@ impl Past {
             self.nodes.entry(id).or_default().add(status, rtt);
         }
     }
+
+    fn of(&self, node: &Node<'_>) -> Option<&Earlier> {
+        self.nodes.get(&node.id?)
+    }
 }
 
 impl Earlier {
@@ -135,15 +215,13 @@ impl Point {
     }
 }
 
-fn report(seen: &Assessment, past: &Past, context: &str) -> Report {
-    let of = |node: &Node<'_>| node.id.and_then(|id| past.nodes.get(&id));
+fn report(seen: &Assessment, past: &Past, context: &str, mut board: Option<&mut Board>) -> Report {
+    let of = |node: &Node<'_>| past.of(node);
     // Every node applies every entry: the fastest is the one that is not held up.
     let rate = seen.nodes().filter_map(|node| of(&node)?.rate).reduce(f64::max);
     let mut head = seen.head(context);
     head.push(rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0} entries/s")));
-    let rows = seen.nodes().map(|node| cells(&node, of(&node))).collect();
-    let findings = seen.warnings();
-    let table = Table { head, columns: COLUMNS.to_vec(), rows, findings };
+    let table = Table { head, findings: seen.warnings(), ..table(seen, past, board.as_deref_mut()) };
     let nodes: Vec<Value> = seen.nodes().map(|node| document(&node, of(&node))).collect();
     let document = Document::new("top")
         .with("context", context)
@@ -152,11 +230,31 @@ fn report(seen: &Assessment, past: &Past, context: &str) -> Report {
         .with("rev", seen.rev())
         .with("entries_per_s", rate)
         .with("nodes", nodes);
-    Report::new(document, Body::Table(table)).exit(seen.exit())
+    let report = Report::new(document, Body::Table(table)).exit(seen.exit());
+    match board {
+        Some(board) => report.note(board.footer()),
+        None => report,
+    }
 }
 
-fn cells(node: &Node<'_>, earlier: Option<&Earlier>) -> Vec<String> {
-    let name = if node.leads { format!("{} *", node.name) } else { node.name.to_owned() };
+/// A row a node, or one node alone.
+fn table(seen: &Assessment, past: &Past, board: Option<&mut Board>) -> Table {
+    let mut nodes: Vec<Node<'_>> = seen.nodes().collect();
+    let Some(board) = board else {
+        let rows = nodes.iter().map(|node| cells(node, past.of(node), "")).collect();
+        return Table { columns: COLUMNS.to_vec(), rows, ..Table::default() };
+    };
+    board.sort(&mut nodes, past);
+    if let Some(node) = nodes.iter().find(|node| board.is_alone(node)) {
+        return board::details(node, past.of(node));
+    }
+    let mark = |node: &Node<'_>| if board.is_marked(node) { "> " } else { "  " };
+    let rows = nodes.iter().map(|node| cells(node, past.of(node), mark(node))).collect();
+    Table { columns: COLUMNS.to_vec(), rows, ..Table::default() }
+}
+
+fn cells(node: &Node<'_>, earlier: Option<&Earlier>, mark: &str) -> Vec<String> {
+    let name = format!("{mark}{}{}", node.name, if node.leads { " *" } else { "" });
     let dash = || "-".to_owned();
     let (Ok(status), Some(earlier)) = (node.status, earlier) else {
         let mut cells = vec![name, dash(), node.state.to_owned()];
