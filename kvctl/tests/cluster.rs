@@ -9,6 +9,8 @@ mod checks;
 mod completions;
 #[path = "cluster/generated.rs"]
 mod generated;
+#[path = "cluster/leases.rs"]
+mod leases;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
 #[path = "cluster/past.rs"]

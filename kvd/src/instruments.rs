@@ -97,6 +97,14 @@ raft::instruments! {
         SnapshotCut: "a state that comes in ends early",
         SnapshotHoldsLog: "segments stay for a follower that is sent the state",
         CompactionAsked: "the log is discarded because somebody asked for it",
+        LeaseGranted: "a lease is granted",
+        LeaseOwn: "a key is written with a time of its own",
+        LeaseRenewed: "a lease is renewed",
+        LeaseRenewedTooLate: "a lease is not renewed: it is over, or was never there",
+        LeaseRevoked: "a lease is revoked",
+        LeaseExpired: "keys are removed because their lease is over",
+        LeaseNotOver: "a lease that is named as over is not, and stays",
+        LeaseClockKept: "an entry is made only so that the time in the log goes on",
         ClockSetBack: "the replicated clock follows a stamp below its own time",
     }
     mutants {
@@ -203,6 +211,11 @@ raft::instruments! {
         PastReadsTrimmed: "what is older than what is kept is read all the same",
         SnapshotForgetsHistory: "51: what is kept of the past is not in what a follower is sent",
         SnapshotForgetsTombstones: "51: the tombstones are not in what a follower is sent",
+        LeaseExpiresUnchecked: "47: a lease that is named as over is not checked again when that is applied",
+        LeaseRenewsWhatIsOver: "a renewal brings back a lease that is over",
+        LeaseForgetsDeadline: "53: the deadline of a renewal is not flushed",
+        LeaseEndsHalf: "45: of the keys of a lease half are removed with it",
+        SnapshotDropsLeases: "53: leases are not in what a follower is sent",
         NodeFailsSilently: "a read that failed is not answered",
         NodeForgetsExpired: "a write whose time is up is not answered",
     }

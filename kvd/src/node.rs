@@ -11,6 +11,7 @@
 //! - A write whose fate is open when leadership is lost is answered `Lost`, never "not applied".
 
 mod clock;
+mod expiring;
 mod figures;
 mod forgetting;
 mod leading;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 use clock::ReplicatedClock;
+use expiring::Expiring;
 use forgetting::Forgetting;
 use leading::Leading;
 use saving::Saving;
@@ -51,6 +53,7 @@ pub struct Node {
     forgetting: Forgetting,
     saving: Saving,
     leading: Leading,
+    expiring: Expiring,
     clock: ReplicatedClock,
     standing: Standing,
     now: Time,
@@ -74,6 +77,7 @@ impl Node {
             forgetting: Forgetting::default(),
             saving: Saving::default(),
             leading: Leading::default(),
+            expiring: None,
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
@@ -89,6 +93,7 @@ impl Node {
     pub fn handle(&mut self, event: Event) -> Result<(), StateError> {
         match event {
             Event::Tick(now) => self.tick(now),
+            Event::Time(now) => self.now = now,
             Event::Peer(envelope) => self.raft.step(envelope),
             Event::Client { caller, frame } => self.client(caller, frame)?,
             Event::Persisted(ticket) => self.raft.persisted(ticket),
@@ -111,6 +116,7 @@ impl Node {
     /// All that is to be done after the events so far; drains.
     pub fn actions(&mut self) -> Result<Vec<Action>, StateError> {
         self.release();
+        self.expire_leases();
         loop {
             // The state takes no more while a flush runs and the next overlay is full: what is committed waits in
             // the core, which is bounded and then refuses more.
@@ -136,6 +142,7 @@ impl Node {
                 self.serve_reads(&effects.reads)?;
             }
             self.apply(&effects.apply)?;
+            self.expire_leases();
             self.flush_if_due();
             self.serve_reads(&effects.reads)?;
             for id in effects.failed_reads {
@@ -269,6 +276,12 @@ impl Node {
                     });
                 }
             },
+            Request::Leases { after } => {
+                self.read(WaitingRead { caller, wanted: Wanted::Leases { after }, deadline_ms });
+            }
+            Request::Lease { id, after } => {
+                self.read(WaitingRead { caller, wanted: Wanted::Lease { id, after }, deadline_ms });
+            }
             Request::CompactLog => self.compact(caller, deadline_ms),
             Request::Transfer { to } => self.transfer(caller, to, deadline_ms),
             Request::Drain { undo } => self.drain(caller, undo, deadline_ms),

@@ -129,7 +129,11 @@ impl Client {
         Ok(Written { revision, existed, deduplicated, request })
     }
 
-    async fn judge(&self, operation: Operation, given: Option<RequestId>) -> Result<Judged, Error> {
+    pub(crate) async fn judge(
+        &self,
+        operation: Operation,
+        given: Option<RequestId>,
+    ) -> Result<Judged, Error> {
         let (response, request) = self.send(operation, given).await?;
         let Response::Decided(decided) = response else {
             unreachable!("a call lets only a fitting answer through");

@@ -5,7 +5,11 @@ pub(crate) mod wire;
 use prost::Message as _;
 
 use self::wire::{ResponseWire, WelcomeWire};
-use crate::{ClusterId, DecodeError, Refused, Verdict, history::Kept};
+use crate::{
+    ClusterId, DecodeError, Refused, Verdict,
+    history::Kept,
+    lease::{Held, LeaseKeys, Leases},
+};
 
 /// The first thing a server says on a client connection, on a stream of its own, unasked: what a client needs
 /// before its first write.
@@ -77,6 +81,10 @@ pub enum Response {
         /// Bytes that the log takes now.
         bytes: u64,
     },
+    /// Some of the leases there are.
+    Leases(Leases),
+    /// A lease and some of its keys.
+    Lease(LeaseKeys),
     /// Who leads, after leadership was to change.
     Leads {
         /// The leader, if the node has heard of it.
@@ -100,6 +108,10 @@ pub struct Decided {
     /// | [`Operation::DeleteRange`](crate::Operation::DeleteRange) | how many keys were removed |
     /// | [`Operation::Transaction`](crate::Operation::Transaction) | zero |
     /// | [`Operation::SetWindow`](crate::Operation::SetWindow) | the oldest revision that can be read from then on |
+    /// | [`Operation::SetHeld`](crate::Operation::SetHeld) | as of a conditional; the id of the lease that [`Hold::Ttl`](crate::Hold) makes is the revision |
+    /// | [`Operation::Grant`](crate::Operation::Grant) | zero; the id of the lease is the revision |
+    /// | [`Operation::Renew`](crate::Operation::Renew) | the time it has again, in milliseconds |
+    /// | [`Operation::Revoke`](crate::Operation::Revoke) | how many keys were removed |
     pub number: u64,
     /// Whether the key was there before; for a range, whether any was.
     pub existed: bool,
@@ -138,7 +150,7 @@ impl Decided {
 }
 
 /// A key that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Found {
     /// Its value; empty when the request said `without_value`.
     pub value: Vec<u8>,
@@ -148,6 +160,8 @@ pub struct Found {
     pub created: u64,
     /// How often it was written since it was created, from 1.
     pub version: u64,
+    /// The lease that holds it, where one does.
+    pub lease: Option<Held>,
 }
 
 /// A server's role.

@@ -1,5 +1,6 @@
 //! The node as its driver sees it: events in, actions out, on a network and a log that the test holds in its hands.
 
+mod expiring;
 mod forgetting;
 mod leading;
 mod saving;

@@ -69,6 +69,7 @@ impl State {
             requests_hash: self.requests.hash(),
             history: self.history.facts(),
             changes_hash: self.history.changes_hash(),
+            leases_hash: self.leases.is_used().then(|| self.leases.hash()),
         };
         let mut requests = self.requests.take_unflushed();
         if mutant(Mutant::FlushDropsRequests) {
@@ -76,7 +77,8 @@ impl State {
         }
         let retired = std::mem::take(&mut self.retired);
         let spans = self.history.spans().copied().collect();
-        let batch = Box::new(Batch { header, rows, requests, changes, spans });
+        let leases = self.leases.take_unflushed();
+        let batch = Box::new(Batch { header, rows, requests, changes, spans, leases });
         Some(Flush { store: self.store.clone(), batch, retired })
     }
 

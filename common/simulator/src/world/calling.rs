@@ -381,7 +381,14 @@ impl World {
             }
             Err(Refused::NotLeader { .. }) => _ = client.leader.take_if(|leader| *leader == from),
             Err(Refused::Busy { .. }) => self.counts.add("client: refused as busy"),
-            Ok(Response::Status(_) | Response::Compacted { .. } | Response::Leads { .. }) | Err(_) => {}
+            Ok(
+                Response::Status(_)
+                | Response::Leases(_)
+                | Response::Lease(_)
+                | Response::Compacted { .. }
+                | Response::Leads { .. },
+            )
+            | Err(_) => {}
         }
         let client = &mut self.clients[me];
         let Some(call) = client.call.as_mut() else { return };

@@ -206,7 +206,10 @@ impl Model {
         if let Some(value) = value {
             let (created, version) =
                 before.map_or((revision, 1), |(created, version)| (created, version + 1));
-            self.rows.insert(key.to_vec(), Found { value: value.clone(), revision, created, version });
+            self.rows.insert(
+                key.to_vec(),
+                Found { value: value.clone(), revision, created, version, lease: None },
+            );
         }
         before.is_some()
     }
