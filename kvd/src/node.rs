@@ -81,6 +81,7 @@ impl Node {
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
+                given_ms: None,
             },
             standing,
             now: Time::default(),
@@ -312,7 +313,7 @@ impl Node {
         match self.raft.propose(Arc::from(command.encode())) {
             Ok(position) => {
                 self.proposals += 1;
-                self.clock.saw(stamp_ms, self.now);
+                self.clock.gave(stamp_ms, self.now);
                 if mutant(Mutant::NodeBusyTooLate) && self.waiting.writes() >= 4 {
                     return self.refuse(caller, Refusal::Busy, "the queue of writes");
                 }
@@ -351,10 +352,10 @@ impl Node {
         Ok(())
     }
 
-    /// Follows the stamp of the newest command that is appended here, a leader's own included.
+    /// Follows the stamp of the newest command that is appended here.
     fn follow_clock(&mut self, entries: &[Entry]) {
         if let Some(stamp_ms) = newest_stamp(entries).filter(|_| !mutant(Mutant::NodeStampsLocally)) {
-            self.clock.saw(stamp_ms, self.now);
+            self.clock.follow(stamp_ms, self.now);
         }
     }
 

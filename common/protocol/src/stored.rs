@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(bytes(Meta { lease: 0, ..HELD }), plain);
         let held = "0700000000000000050000000000000002000000000000800900000000000000";
         assert_eq!(bytes(HELD), format!("{held}0600000000000000"));
-        assert_eq!(format!("{:016x}", HELD.element()), "ELEMENT");
+        assert_eq!(format!("{:016x}", HELD.element()), "627c088e2746865d");
         assert_ne!(HELD.element(), Meta { lease: 0, ..HELD }.element());
     }
 

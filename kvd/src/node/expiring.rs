@@ -52,7 +52,7 @@ impl Node {
         let command = Command { request, stamp_ms: clock_ms, wall_ms: self.now.wall_ms, operation };
         // Refused, it is tried again with the next tick, or as soon as something was applied.
         if let Ok(position) = self.raft.propose(Arc::from(command.encode())) {
-            self.clock.saw(clock_ms, self.now);
+            self.clock.gave(clock_ms, self.now);
             self.expiring = Some(position);
         }
     }

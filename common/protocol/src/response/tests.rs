@@ -173,8 +173,8 @@ fn unknown_kinds_are_refused() {
     assert_eq!(unknown(&[8, 7, 0x4a, 0]), DecodeError::Malformed("unknown response"));
     assert_eq!(unknown(&[8, 7, 0x2a, 2, 0x7a, 0]), DecodeError::Malformed("unknown refusal"));
     assert_eq!(unknown(&[8, 7, 0x22, 2, 0x20, 9]), DecodeError::Malformed("unknown role"));
-    // A decision whose verdict is 6, and one with a result under tag 15.
-    assert_eq!(unknown(&[8, 7, 0x52, 2, 0x10, 6]), DecodeError::Malformed("unknown verdict"));
+    // A decision whose verdict is 32, and one with a result under tag 15.
+    assert_eq!(unknown(&[8, 7, 0x52, 2, 0x10, 32]), DecodeError::Malformed("unknown verdict"));
     assert_eq!(
         unknown(&[8, 7, 0x52, 4, 0x3a, 2, 0x7a, 0]),
         DecodeError::Malformed("unknown result of an action")

@@ -171,6 +171,8 @@ impl Model {
                     self.rows.retain(|key, _| !keys.contains(key));
                 }
             }
+            // Those about leases have a model of their own.
+            other => panic!("not drawn: {other:?}"),
         }
         Outcome::Decided(Box::new(decided))
     }
