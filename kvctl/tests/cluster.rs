@@ -11,6 +11,8 @@ mod completions;
 mod generated;
 #[path = "cluster/keys.rs"]
 mod keys;
+#[path = "cluster/leases.rs"]
+mod leases;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
 #[path = "cluster/past.rs"]

@@ -87,6 +87,7 @@ fn help_and_version_go_to_stdout() {
             "del",
             "incr",
             "txn",
+            "lease",
             "exists",
             "history",
             "revert",

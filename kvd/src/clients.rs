@@ -369,7 +369,7 @@ mod tests {
         let load = Arc::clone(&replies.load);
         streams.connected(0, replies);
         let value = vec![0; protocol::limits::VALUE_BYTES];
-        let found = Some(Found { value, revision: 1, created: 1, version: 1 });
+        let found = Some(Found { value, revision: 1, created: 1, version: 1, lease: None });
         for id in 0..1000 {
             let result = Ok(Response::Value { found: found.clone(), revision: 1 });
             streams.reply(0, &ResponseFrame { id, result });

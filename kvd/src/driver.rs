@@ -160,6 +160,10 @@ impl Driver {
             for input in done.drain(..) {
                 self.take(input)?;
             }
+            // After all of it came: nothing gets a stamp of before it was asked or sent.
+            if !peers.is_empty() || !clients.is_empty() {
+                self.node.handle(Event::Time(self.now()))?;
+            }
             for envelope in peers.drain(..) {
                 self.node.handle(Event::Peer(envelope))?;
             }

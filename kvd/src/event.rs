@@ -28,6 +28,9 @@ pub struct Transfer(pub u64);
 pub enum Event {
     /// Time passed: one tick of the core.
     Tick(Time),
+    /// It is so late, by the same clocks as those of a tick. What a client asked after this carries a stamp that is not of
+    /// before it was asked: only so does nothing that is to last for a time end early.
+    Time(Time),
     /// A peer said something. Sender and cluster were checked against its certificate.
     Peer(Envelope),
     /// A client asked something.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use protocol::stored::StoredLease;
+
 use crate::{
     bootstrap::record::Record,
     metrics::http,
@@ -32,8 +34,8 @@ pub fn change(bytes: &[u8]) {
         Ok((meta, value)) => Before::Row(Arc::new(Row { meta, value: value.to_vec() })),
         Err(deleted) => Before::Nothing(deleted),
     };
-    let Replaced { deleted, stamp_ms, wall_ms, .. } = change;
-    let read = Change { revision, key: Arc::from(key), stamp_ms, wall_ms, deleted, before };
+    let Replaced { deleted, expired, stamp_ms, wall_ms, .. } = change;
+    let read = Change { revision, key: Arc::from(key), stamp_ms, wall_ms, deleted, expired, before };
     let mut again = Vec::new();
     read.encode(None, &mut again).expect("a row in memory");
     assert_eq!(
@@ -42,6 +44,13 @@ pub fn change(bytes: &[u8]) {
         "a change has one form"
     );
     assert_eq!(read.element(), change.element(revision, key), "and one hash");
+}
+
+/// A stored lease.
+pub fn lease(bytes: &[u8]) {
+    if let Some(lease) = StoredLease::decode(bytes) {
+        assert_eq!(lease.encode(), bytes, "a lease has one form");
+    }
 }
 
 /// A stored span of changes.

@@ -109,6 +109,14 @@ raft::instruments! {
         LearnerBehind: "a learner is not promoted: it has not caught up",
         LearnerPromoted: "a learner that has caught up is promoted by itself",
         LearnerReplaces: "a learner that has caught up takes the place of a voter",
+        LeaseGranted: "a lease is granted",
+        LeaseOwn: "a key is written with a time of its own",
+        LeaseRenewed: "a lease is renewed",
+        LeaseRenewedTooLate: "a lease is not renewed: it is over, or was never there",
+        LeaseRevoked: "a lease is revoked",
+        LeaseExpired: "keys are removed because their lease is over",
+        LeaseNotOver: "a lease that is named as over is not, and stays",
+        LeaseClockKept: "an entry is made only so that the time in the log goes on",
         ClockSetBack: "the replicated clock follows a stamp below its own time",
     }
     mutants {
@@ -219,6 +227,11 @@ raft::instruments! {
         BookNotSent: "32: who is in the cluster is not in what a follower is sent",
         BookNotRestored: "32: an opened node begins with its founders, whoever is in the cluster",
         PromotesLagging: "34: a learner is promoted though it has not caught up",
+        LeaseExpiresUnchecked: "47: a lease that is named as over is not checked again when that is applied",
+        LeaseRenewsWhatIsOver: "a renewal brings back a lease that is over",
+        LeaseForgetsDeadline: "53: the deadline of a renewal is not flushed",
+        LeaseEndsHalf: "45: of the keys of a lease half are removed with it",
+        SnapshotDropsLeases: "53: leases are not in what a follower is sent",
         NodeFailsSilently: "a read that failed is not answered",
         NodeForgetsExpired: "a write whose time is up is not answered",
     }

@@ -12,6 +12,7 @@
 
 mod changing;
 mod clock;
+mod expiring;
 mod figures;
 mod forgetting;
 mod leading;
@@ -36,6 +37,7 @@ use crate::{
 
 use changing::Changing;
 use clock::ReplicatedClock;
+use expiring::Expiring;
 use forgetting::Forgetting;
 use leading::Leading;
 use saving::Saving;
@@ -54,6 +56,7 @@ pub struct Node {
     saving: Saving,
     leading: Leading,
     changing: Changing,
+    expiring: Expiring,
     clock: ReplicatedClock,
     standing: Standing,
     now: Time,
@@ -78,9 +81,11 @@ impl Node {
             saving: Saving::default(),
             leading: Leading::default(),
             changing: Changing::default(),
+            expiring: None,
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
+                given_ms: None,
             },
             standing,
             now: Time::default(),
@@ -96,6 +101,7 @@ impl Node {
     pub fn handle(&mut self, event: Event) -> Result<(), StateError> {
         match event {
             Event::Tick(now) => self.tick(now),
+            Event::Time(now) => self.now = now,
             Event::Peer(envelope) => self.raft.step(envelope),
             Event::Client { caller, frame } => self.client(caller, frame)?,
             Event::Persisted(ticket) => self.raft.persisted(ticket),
@@ -118,6 +124,7 @@ impl Node {
     /// All that is to be done after the events so far; drains.
     pub fn actions(&mut self) -> Result<Vec<Action>, StateError> {
         self.release();
+        self.expire_leases();
         loop {
             // The state takes no more while a flush runs and the next overlay is full: what is committed waits in
             // the core, which is bounded and then refuses more.
@@ -144,6 +151,7 @@ impl Node {
                 self.serve_reads(&effects.reads)?;
             }
             self.apply(&effects.apply)?;
+            self.expire_leases();
             self.flush_if_due();
             self.serve_reads(&effects.reads)?;
             for id in effects.failed_reads {
@@ -281,6 +289,12 @@ impl Node {
                     });
                 }
             },
+            Request::Leases { after } => {
+                self.read(WaitingRead { caller, wanted: Wanted::Leases { after }, deadline_ms });
+            }
+            Request::Lease { id, after } => {
+                self.read(WaitingRead { caller, wanted: Wanted::Lease { id, after }, deadline_ms });
+            }
             Request::CompactLog => self.compact(caller, deadline_ms),
             Request::Transfer { to } => self.transfer(caller, to, deadline_ms),
             Request::Drain { undo } => self.drain(caller, undo, deadline_ms),
@@ -312,7 +326,7 @@ impl Node {
         match self.raft.propose(Arc::from(command.encode())) {
             Ok(position) => {
                 self.proposals += 1;
-                self.clock.saw(stamp_ms, self.now);
+                self.clock.gave(stamp_ms, self.now);
                 if mutant(Mutant::NodeBusyTooLate) && self.waiting.writes() >= 4 {
                     return self.refuse(caller, Refusal::Busy, "the queue of writes");
                 }
@@ -351,10 +365,10 @@ impl Node {
         Ok(())
     }
 
-    /// Follows the stamp of the newest command that is appended here, a leader's own included.
+    /// Follows the stamp of the newest command that is appended here.
     fn follow_clock(&mut self, entries: &[Entry]) {
         if let Some(stamp_ms) = newest_stamp(entries).filter(|_| !mutant(Mutant::NodeStampsLocally)) {
-            self.clock.saw(stamp_ms, self.now);
+            self.clock.follow(stamp_ms, self.now);
         }
     }
 

@@ -52,6 +52,8 @@ pub mod changes;
 mod error;
 mod flush;
 pub(crate) mod history;
+pub(crate) mod leases;
+mod leasing;
 mod merge;
 mod past;
 mod received;
@@ -66,6 +68,7 @@ use book::Book;
 pub use error::StateError;
 pub use flush::{Flush, Flushed};
 use history::{Before, History, Occasion};
+use leases::Leases;
 pub(crate) use protocol::stored::hash;
 pub use received::{Install, Installed};
 use requests::{Requests, Verdict};
@@ -143,6 +146,7 @@ pub struct State {
     requests: Requests,
     history: History,
     book: Book,
+    leases: Leases,
     /// The changes that came with the active overlay.
     recent: Recent,
     cluster: ClusterId,
@@ -189,6 +193,7 @@ impl State {
             active: Overlay::default(),
             history: store.history(&header)?,
             book: store.book()?,
+            leases: store.leases(&header)?,
             store,
             requests,
             recent: Recent::default(),
@@ -239,9 +244,17 @@ impl State {
                 let command = Command::decode(bytes);
                 let command = command.map_err(|source| StateError::CannotApply { position, source })?;
                 let stamp_ms = self.stamp_ms.max(command.stamp_ms);
-                let occasion = Occasion { revision: position.index.0, stamp_ms, wall_ms: command.wall_ms };
-                let applied = self.execute(occasion, command)?;
-                self.changed = position.index.0;
+                let (revision, wall_ms) = (position.index.0, command.wall_ms);
+                let occasion = Occasion { revision, stamp_ms, wall_ms, expired: false };
+                let applied = match &command.operation {
+                    // Nobody's request, and judged anew wherever it is named again.
+                    Operation::Expire { leases } => self.expire(occasion, leases)?,
+                    _ => {
+                        let applied = self.execute(occasion, command)?;
+                        self.changed = revision;
+                        applied
+                    }
+                };
                 self.stamp_ms = stamp_ms;
                 Some(applied)
             }
@@ -287,6 +300,12 @@ impl State {
             Operation::SetMember(record) => {
                 let (revision, verdict) = (occasion.revision, self.book.record(record));
                 return Ok(Outcome::Decided(Box::new(Decided { revision, verdict, ..Decided::default() })));
+            }
+            operation @ (Operation::Grant { .. }
+            | Operation::Renew { .. }
+            | Operation::Revoke { .. }
+            | Operation::SetHeld { .. }) => {
+                return Ok(Outcome::Decided(Box::new(self.lease(occasion, operation)?)));
             }
             other => return Ok(Outcome::Decided(Box::new(self.decide(occasion, other)?))),
         };
@@ -338,7 +357,7 @@ impl State {
             _ => (revision, 1),
         };
         let local = if mutant(Mutant::StateReadsLocalClock) { self.flush_began_ms % 2 } else { 0 };
-        Meta { revision, created, version: version + local, content }
+        Meta { revision, created, version: version + local, content, lease: 0 }
     }
 
     /// Puts a row, or nothing, where `before` was, and notes the change.
@@ -347,6 +366,11 @@ impl State {
         match (before.meta(), &slot) {
             (None, Slot::Deleted(_)) => return,
             (before, slot) => {
+                let held = before.as_ref().map_or(0, |before| before.lease);
+                let holds = if let Slot::Row(row) = slot { row.meta.lease } else { 0 };
+                if held != holds {
+                    self.leases.shift(&key, held, holds);
+                }
                 let gone = before.as_ref().map_or(0, Meta::element);
                 let come = if let Slot::Row(row) = slot { row.meta.element() } else { 0 };
                 self.rows_hash = self.rows_hash.wrapping_sub(gone).wrapping_add(come);
@@ -412,15 +436,16 @@ impl State {
             revision: self.applied.index.0,
             changed: self.changed,
             history: self.history.facts(),
+            leases: self.leases.all().clone(),
             clock_ms: self.stamp_ms,
         }
     }
 
-    /// A hash of all rows, of the request memory, of what is kept of the past and of who is in the cluster, equal on all nodes with an equal
-    /// [`State::applied`].
+    /// A hash of all rows, of leases, of the request memory, of what is kept of the past and of who is in the cluster, equal on
+    /// all nodes with an equal [`State::applied`].
     pub fn hash(&self) -> u64 {
-        let rest = self.history.hash().wrapping_add(self.book.hash());
-        self.rows_hash.wrapping_add(self.requests.hash()).wrapping_add(rest)
+        let memory = self.requests.hash().wrapping_add(self.history.hash()).wrapping_add(self.book.hash());
+        self.rows_hash.wrapping_add(self.leases.hash()).wrapping_add(memory)
     }
 
     /// The membership of the last entry of its kind that was applied; nothing while the founders are in effect.
@@ -431,6 +456,11 @@ impl State {
     /// Who is in the cluster, with what is recorded of them.
     pub(crate) fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// The leases.
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// How much of the past is kept.

@@ -12,6 +12,7 @@
 //! | `requests` | last revision of the chunk | [`Chunk::bytes`] |
 //! | `changes`, `deleted`, `spans` | see `store/history.rs` | |
 //! | `members` | see `store/members.rs` | |
+//! | `leases`, `leased` | see `store/leases.rs` | |
 //!
 //! A new file is made under another name and renamed when its first commit is durable, so a file under the final name
 //! is always a whole store.
@@ -24,7 +25,11 @@ use std::{
     },
 };
 
-use protocol::{ClusterId, history::Window, version::STATE_FORMAT};
+use protocol::{
+    ClusterId,
+    history::Window,
+    version::{STATE_FORMAT, STATE_FORMAT_PLAIN, knows_state_format},
+};
 use raft::Position;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
@@ -34,6 +39,7 @@ use crate::{
     state::{
         StateError,
         history::{Facts, Span},
+        leases::LeaseChanges,
         requests::{Chunk, Requests},
         row::Meta,
     },
@@ -44,6 +50,7 @@ pub(crate) mod building;
 mod commit;
 pub(crate) mod generation;
 pub(crate) mod history;
+pub(crate) mod leases;
 mod members;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -84,6 +91,8 @@ pub(crate) struct Header {
     pub(crate) history: Facts,
     /// The hash of the changes in it, checked when their spans are loaded.
     pub(crate) changes_hash: u64,
+    /// The hash of its leases, checked when they are loaded; nothing where there never was one.
+    pub(crate) leases_hash: Option<u64>,
 }
 
 /// One commit.
@@ -96,6 +105,7 @@ pub(crate) struct Batch {
     pub(crate) spans: Vec<Span>,
     /// Who is in the cluster, where that has changed.
     pub(crate) members: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub(crate) leases: LeaseChanges,
 }
 
 /// The open file. Clones share it.
@@ -213,7 +223,7 @@ impl Store {
         };
         // First of all: what follows is only known to mean what we think when the format is ours.
         let found = number("format")?;
-        if found != u128::from(STATE_FORMAT) {
+        if !knows_state_format(found) {
             return Err(StateError::UnknownFormat {
                 path: self.path.to_path_buf(),
                 found,
@@ -239,6 +249,9 @@ impl Store {
                 floor_ms: small("history_stamp")?,
             },
             changes_hash: small("changes_hash")?,
+            leases_hash: (found > u128::from(STATE_FORMAT_PLAIN))
+                .then(|| small("leases_hash"))
+                .transpose()?,
         })
     }
 
@@ -376,12 +389,14 @@ impl Header {
         requests_hash: 0,
         history: Facts::FIRST,
         changes_hash: 0,
+        leases_hash: None,
     };
 
-    fn rows(&self) -> [(&'static str, u128); 15] {
+    fn rows(&self) -> impl Iterator<Item = (&'static str, u128)> {
         let Facts { window, floor, floor_ms } = self.history;
-        [
-            ("format", u128::from(STATE_FORMAT)),
+        let leases_hash = self.leases_hash.map(|hash| ("leases_hash", u128::from(hash)));
+        let rows = [
+            ("format", u128::from(self.format())),
             ("cluster", u128::from_be_bytes(self.cluster.0)),
             ("memory", self.memory as u128),
             ("index", u128::from(self.applied.index.0)),
@@ -396,7 +411,8 @@ impl Header {
             ("window_age", u128::from(window.age_ms)),
             ("window_bytes", u128::from(window.bytes)),
             ("changes_hash", u128::from(self.changes_hash)),
-        ]
+        ];
+        rows.into_iter().chain(leases_hash)
     }
 }
 

@@ -48,6 +48,18 @@ pub(crate) enum Wanted {
     View,
     /// The whole state, for a backup.
     State,
+    /// Leases after an id.
+    Leases {
+        /// The id.
+        after: u64,
+    },
+    /// A lease and its keys.
+    Lease {
+        /// Which.
+        id: u64,
+        /// Keys after this one.
+        after: Vec<u8>,
+    },
 }
 
 /// All waiting clients of a node.

@@ -209,7 +209,7 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
         Operation::DeleteRange { most, .. } if rows.len() <= usize::try_from(most).unwrap() => rows.clear(),
         Operation::Conditional { key, .. } if rows.contains_key(&key) => {}
         Operation::Conditional { key, value: Some(value), .. } => {
-            rows.insert(key, Found { value, revision, created: revision, version: 1 });
+            rows.insert(key, Found { value, revision, created: revision, version: 1, lease: None });
         }
         Operation::Conditional { .. }
         | Operation::DeleteRange { .. }
@@ -229,7 +229,7 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
 
 fn put(rows: &mut BTreeMap<Vec<u8>, Found>, revision: u64, key: Vec<u8>, value: Vec<u8>) {
     let (created, version) = rows.get(&key).map_or((revision, 1), |row| (row.created, row.version + 1));
-    rows.insert(key, Found { value, revision, created, version });
+    rows.insert(key, Found { value, revision, created, version, lease: None });
 }
 
 /// Cuts at each call in turn until the story ends before the cut; how many cuts that were.

@@ -227,6 +227,8 @@ impl Call {
             }
             Response::Status(status) => self.nodes.learn_index(status.applied),
             Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
+            Response::Leases(leases) => self.nodes.learn_index(leases.revision),
+            Response::Lease(lease) => self.nodes.learn_index(lease.revision),
             Response::Leads { .. } => {}
         }
     }
@@ -236,6 +238,8 @@ impl Call {
             (Request::Write { operation, .. }, Response::Written { .. }) => operation.is_plain(),
             (Request::Write { operation, .. }, Response::Decided(_)) => !operation.is_plain(),
             (Request::Get { .. }, Response::Value { .. })
+            | (Request::Leases { .. }, Response::Leases(_))
+            | (Request::Lease { .. }, Response::Lease(_))
             | (Request::Status, Response::Status(_))
             | (Request::CompactLog, Response::Compacted { .. })
             | (Request::ChangeMembers(_), Response::MembersChanged { .. })

@@ -28,6 +28,7 @@ pub mod bench;
 mod call;
 mod dial;
 mod error;
+mod leases;
 mod link;
 mod members;
 mod nodes;

@@ -13,7 +13,7 @@ use fake::{CLUSTER, Fake, Pki, Reaction, settings};
 use protocol::{
     Refused,
     snapshot::{Checker, End, Filling, Head, SaveFrame, Summary, Table},
-    version::STATE_FORMAT,
+    version::STATE_FORMAT_PLAIN,
 };
 
 fn run(test: impl Future<Output = ()>) {
@@ -28,7 +28,7 @@ fn blocks() -> Vec<Vec<u8>> {
     let facts = [
         ("changes_hash", 0),
         ("cluster", u128::from_be_bytes(CLUSTER.0)),
-        ("format", u128::from(STATE_FORMAT)),
+        ("format", u128::from(STATE_FORMAT_PLAIN)),
         ("history_floor", 2),
         ("index", 9),
         ("memory", 12),

@@ -25,7 +25,7 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 fn page(revision: u64, keys: &[&str]) -> ScanFrame {
-    let found = Found { value: b"v".to_vec(), revision: 1, created: 1, version: 1 };
+    let found = Found { value: b"v".to_vec(), revision: 1, created: 1, version: 1, lease: None };
     let row = |key: &&str| Row { key: key.as_bytes().to_vec(), found: found.clone() };
     ScanFrame::Page(Page { revision, rows: keys.iter().map(row).collect(), ..Page::default() })
 }
@@ -126,7 +126,7 @@ fn what_is_no_longer_kept_is_cut_off_with_the_oldest_that_there_is() {
 }
 
 fn listed(revision: u64, versions: &[u64]) -> ScanFrame {
-    let version = |revision: &u64| Version { revision: *revision, found: None, moment: None };
+    let version = |revision: &u64| Version { revision: *revision, found: None, moment: None, expired: false };
     let versions = versions.iter().map(version).collect();
     ScanFrame::Page(Page { revision, versions, ..Page::default() })
 }

@@ -24,9 +24,9 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 fn event(key: &str, revision: u64) -> Event {
-    let found = Some(Found { value: b"v".to_vec(), revision, created: revision, version: 1 });
+    let found = Some(Found { value: b"v".to_vec(), revision, created: revision, version: 1, lease: None });
     let key = key.as_bytes().to_vec();
-    Event { key, revision, found, previous: None, previous_left_out: false, wall_ms: 0 }
+    Event { key, revision, found, previous: None, previous_left_out: false, wall_ms: 0, expired: false }
 }
 
 /// A frame with these keys and revisions.

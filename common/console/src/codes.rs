@@ -279,6 +279,14 @@ pub const CODES: &[Code] = &[
         "Is this the context that is meant? Each cluster needs a cursor file of its own.",
     ),
     code(
+        "KV-0840",
+        "lease_limit",
+        Exit::Refused,
+        "There are as many leases as may be, or the lease holds as many keys as one may, or the keys of all leases are too \
+         large together; the message names the limit. Nothing was changed.",
+        "Put keys that go together under one lease, grant another lease for further keys, or wait until some are over.",
+    ),
+    code(
         "KV-0850",
         "unsafe",
         Exit::Refused,

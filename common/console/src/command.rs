@@ -30,6 +30,7 @@ mod handover;
 mod history;
 mod increment;
 mod install;
+mod lease;
 mod past;
 mod ping;
 mod remove;
@@ -190,7 +191,7 @@ impl Line {
 pub enum Command {
     /// Write a key
     #[command(visible_alias = "put")]
-    Set(write::Set),
+    Set(Box<write::Set>),
     /// Read a key, or many
     Get(Box<get::Get>),
     /// Remove a key, or all keys of a prefix or a range
@@ -199,6 +200,8 @@ pub enum Command {
     Incr(increment::Incr),
     /// Compare keys, and read and write as that comes out, all at once
     Txn(transact::Txn),
+    /// Make, renew and end leases, whose keys go with them
+    Lease(lease::Lease),
     /// Say whether a key is there
     Exists(data::Exists),
     /// Show what a key held, newest first
@@ -263,6 +266,7 @@ impl Command {
             Self::Del(del) => del.prepare(),
             Self::Incr(incr) => incr.prepare(),
             Self::Txn(txn) => txn.prepare(),
+            Self::Lease(lease) => lease.prepare(),
             Self::Exists(exists) => data::check_key(&exists.key),
             Self::History(history) => history.prepare(),
             Self::Revert(revert) => revert.prepare(),
@@ -307,6 +311,7 @@ impl Command {
             Self::Del(del) => del.run(session).await,
             Self::Incr(incr) => incr.run(session).await,
             Self::Txn(txn) => txn.run(session).await,
+            Self::Lease(lease) => lease.run(session, out).await,
             Self::Exists(exists) => exists.run(session).await,
             Self::History(history) => history.run(session, out).await,
             Self::Revert(revert) => revert.run(session).await,
@@ -345,6 +350,7 @@ impl Command {
             | Self::Drain(_)
             | Self::Revert(_) => true,
             Self::Txn(txn) => txn.changes(),
+            Self::Lease(lease) => lease.changes(),
             Self::Retention(retention) => retention.writes(),
             Self::Leader(leader) => leader.changes(),
             Self::Get(_)
@@ -375,6 +381,7 @@ impl Command {
     pub fn streams(&self) -> bool {
         match self {
             Self::Get(get) => get.streams(),
+            Self::Lease(lease) => lease.streams(),
             Self::Status(status) => status.watch.is_some(),
             Self::History(_)
             | Self::Watch(_)

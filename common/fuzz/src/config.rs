@@ -99,7 +99,7 @@ fn again(config: &Config) -> Config {
         put(format!("[tls]\nca = {ca}\ncert = {cert}\nkey = {key}\n"));
     }
     for server in &config.servers {
-        let Server { id, name, advertise, listen, log_dir, state_dir, metrics } = server;
+        let Server { id, name, advertise, listen, log_dir, state_dir, metrics, joins: _ } = server;
         let [name, address, listen] = [name, advertise, listen].map(|value| quoted(value));
         let [log, state] = [log_dir, state_dir].map(|path| quoted(&path.display()));
         put(format!("[[server]]\nid = {id}\nname = {name}\naddress = {address}\nlisten = {listen}\n"));

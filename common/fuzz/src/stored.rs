@@ -7,7 +7,10 @@ pub(crate) fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let Some(choice) = input.byte() else { return };
     match choice % 5 {
-        0 => kvd::fuzzing::row(input.0),
+        0 => {
+            kvd::fuzzing::row(input.0);
+            kvd::fuzzing::lease(input.0);
+        }
         1 => {
             if let (Some(limit), Some(floor)) = (input.byte(), input.byte()) {
                 kvd::fuzzing::request_ids(usize::from(limit) + 1, floor.into(), input.0);

@@ -93,6 +93,8 @@ pub struct Version {
     pub found: Option<Found>,
     /// When that was; unknown of what was there already when the window began.
     pub moment: Option<Moment>,
+    /// Whether it was removed because its time was over.
+    pub expired: bool,
 }
 
 /// When something was written.
@@ -134,6 +136,8 @@ pub(crate) struct VersionWire {
     found: Option<crate::response::wire::FoundWire>,
     #[prost(message, optional, tag = "3")]
     moment: Option<MomentWire>,
+    #[prost(bool, tag = "4")]
+    expired: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -172,16 +176,16 @@ impl From<KeptWire> for Kept {
 }
 
 impl From<Version> for VersionWire {
-    fn from(Version { revision, found, moment }: Version) -> Self {
+    fn from(Version { revision, found, moment, expired }: Version) -> Self {
         let moment = moment.map(|Moment { age_ms, wall_ms }| MomentWire { age_ms, wall_ms });
-        Self { revision, found: found.map(Into::into), moment }
+        Self { revision, found: found.map(Into::into), moment, expired }
     }
 }
 
 impl From<VersionWire> for Version {
-    fn from(VersionWire { revision, found, moment }: VersionWire) -> Self {
+    fn from(VersionWire { revision, found, moment, expired }: VersionWire) -> Self {
         let moment = moment.map(|MomentWire { age_ms, wall_ms }| Moment { age_ms, wall_ms });
-        Self { revision, found: found.map(Into::into), moment }
+        Self { revision, found: found.map(Into::into), moment, expired }
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`identity`] | cluster, request and incarnation ids |
 //! | [`command`], [`operation`] | what is inside a log entry, and what it does |
 //! | [`request`], [`response`] | client frames |
+//! | [`lease`] | how long keys are there, and what holds them |
 //! | [`history`] | how much of the past is kept, and what is shown of it |
 //! | [`scan`] | many rows of one revision, on a stream of their own |
 //! | [`snapshot`] | a whole state as bytes, sent to a follower or saved as a backup |
@@ -34,6 +35,7 @@ pub mod error;
 pub mod frame;
 pub mod history;
 pub mod identity;
+pub mod lease;
 pub mod limits;
 pub mod member;
 pub mod operation;
@@ -52,6 +54,7 @@ pub mod watch;
 pub use command::Command;
 pub use error::{DecodeError, Refused};
 pub use identity::{ClusterId, RequestId};
+pub use lease::Hold;
 pub use member::{Intent, Member, MemberChange, MemberEdit, MemberRecord, Part};
 pub use operation::{Condition, KeyRange, Operation, Transaction, Verdict};
 pub use peer::{PeerFrame, PeerHello};

@@ -27,6 +27,21 @@ pub const WINDOW_CHANGES: u64 = 10_000_000;
 pub const WINDOW_AGE_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Most bytes that a window may keep.
 pub const WINDOW_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+/// Shortest time to live of a key or a lease.
+pub const TTL_MIN_MS: u64 = 100;
+/// Longest time to live of a key or a lease: 366 days.
+pub const TTL_MAX_MS: u64 = 366 * 24 * 60 * 60 * 1000;
+/// Most leases that there are at a time, those included that single keys have of their own. Every node keeps all of them in
+/// memory, about 200 bytes each.
+pub const LEASES: usize = 200_000;
+/// Most keys that one lease holds. They go at one revision.
+pub const LEASE_KEYS: usize = 10_000;
+/// What the keys that leases hold may have together, each with [`ROW_BYTES`]: every node keeps them in memory.
+pub const LEASED_BYTES: usize = 128 * 1024 * 1024;
+/// Most leases that one entry of the log names as over.
+pub const EXPIRED_LEASES: usize = 1000;
+/// One entry removes no further lease when it has removed so many keys of leases that are over.
+pub const EXPIRED_KEYS: usize = 10_000;
 /// Longest bound of a range: the longest key, and a byte more for what comes right after it.
 pub const BOUND_BYTES: usize = KEY_BYTES + 1;
 /// A page of a scan is full when its rows have so many bytes: the last of them may be a large one and still fits into a

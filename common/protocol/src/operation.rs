@@ -10,9 +10,10 @@
 //! state has become. Values and rows that an answer carries are not remembered.
 
 use crate::{
-    DecodeError,
+    DecodeError, Hold,
     command::{check_key, within},
     history::WindowChange,
+    lease::{check_id, check_ttl},
     limits,
     member::MemberRecord,
 };
@@ -70,6 +71,40 @@ pub enum Operation {
     SetWindow(WindowChange),
     /// Records where a server is reached that is to be added, or that has moved, and what becomes of it.
     SetMember(MemberRecord),
+    /// As [`Operation::Conditional`] with a value, of a key that is not to be there for ever.
+    SetHeld {
+        /// As in [`Operation::Set`].
+        key: Vec<u8>,
+        /// As in [`Operation::Set`].
+        value: Vec<u8>,
+        /// What must be so.
+        condition: Condition,
+        /// Whether the answer shows the row before.
+        previous: bool,
+        /// How long it is to be there.
+        hold: Hold,
+    },
+    /// Makes a lease that holds no key yet.
+    Grant {
+        /// For how long: from [`limits::TTL_MIN_MS`] to [`limits::TTL_MAX_MS`].
+        ttl_ms: u64,
+    },
+    /// Gives a lease its whole time again, from now on.
+    Renew {
+        /// Which.
+        lease: u64,
+    },
+    /// Ends a lease and removes its keys.
+    Revoke {
+        /// Which.
+        lease: u64,
+    },
+    /// Ends those of these leases whose time is over by the stamp of the entry, and removes their keys. Only a leader makes
+    /// it; without a lease it only carries the stamp.
+    Expire {
+        /// Which; at most [`limits::EXPIRED_LEASES`].
+        leases: Vec<u64>,
+    },
 }
 
 /// What must be so of a key for a write to be done.
@@ -138,12 +173,30 @@ pub enum Verdict {
     TooMany,
     /// What the reads of a transaction found is more than [`limits::RESULT_BYTES`]; nothing was changed.
     TooLarge,
+    /// The lease is not there, or not any more; nothing was changed.
+    NoLease,
+    /// There are [`limits::LEASES`] leases; nothing was changed.
+    TooManyLeases,
+    /// The lease holds [`limits::LEASE_KEYS`] keys; nothing was changed.
+    LeaseFull,
+    /// The keys that leases hold would be more than [`limits::LEASED_BYTES`]; nothing was changed.
+    LeasedTooLarge,
 }
 
 impl Verdict {
     /// All of them, each in the place of its [`Verdict::code`].
-    pub const ALL: [Self; 6] =
-        [Self::Done, Self::Unmet, Self::NotANumber, Self::Overflow, Self::TooMany, Self::TooLarge];
+    pub const ALL: [Self; 10] = [
+        Self::Done,
+        Self::Unmet,
+        Self::NotANumber,
+        Self::Overflow,
+        Self::TooMany,
+        Self::TooLarge,
+        Self::NoLease,
+        Self::TooManyLeases,
+        Self::LeaseFull,
+        Self::LeasedTooLarge,
+    ];
 
     /// Its number on wire and disk.
     pub fn code(self) -> u8 {
@@ -154,6 +207,10 @@ impl Verdict {
             Self::Overflow => 3,
             Self::TooMany => 4,
             Self::TooLarge => 5,
+            Self::NoLease => 6,
+            Self::TooManyLeases => 7,
+            Self::LeaseFull => 8,
+            Self::LeasedTooLarge => 9,
         }
     }
 
@@ -180,12 +237,15 @@ impl Operation {
             Self::Set { key, value } => check_row(key, value),
             Self::Delete { key } | Self::Increment { key, .. } => check_key(key),
             Self::Conditional { key, value, condition, .. } => {
-                check_row(key, value.as_deref().unwrap_or_default())?;
-                let expected = if let Condition::Value(expected) = condition { expected.len() } else { 0 };
-                within("value", expected, limits::VALUE_BYTES)?;
-                let value = value.as_ref().map_or(0, Vec::len);
-                within("write", total([key.len(), value, expected]), limits::WRITE_BYTES)
+                check_conditional(key, value.as_deref().unwrap_or_default(), condition)
             }
+            Self::SetHeld { key, value, condition, hold, .. } => {
+                hold.check()?;
+                check_conditional(key, value, condition)
+            }
+            Self::Grant { ttl_ms } => check_ttl(*ttl_ms),
+            Self::Renew { lease } | Self::Revoke { lease } => check_id(*lease),
+            Self::Expire { .. } => Err(DecodeError::Malformed("what only a leader decides")),
             Self::Transaction(transaction) => transaction.check(),
             Self::SetWindow(change) => change.check(),
             Self::SetMember(record) => record.check(),
@@ -202,6 +262,13 @@ impl Operation {
             }
         }
     }
+}
+
+fn check_conditional(key: &[u8], value: &[u8], condition: &Condition) -> Result<(), DecodeError> {
+    check_row(key, value)?;
+    let expected = if let Condition::Value(expected) = condition { expected.len() } else { 0 };
+    within("value", expected, limits::VALUE_BYTES)?;
+    within("write", total([key.len(), value.len(), expected]), limits::WRITE_BYTES)
 }
 
 fn check_row(key: &[u8], value: &[u8]) -> Result<(), DecodeError> {

@@ -57,6 +57,20 @@ pub enum Request {
     /// What the node asked knows of itself; answered without a quorum. The answer is
     /// [`Response::Status`](crate::Response::Status).
     Status,
+    /// The leases there are, in the order of their ids, a page of them: read as a linearizable read of a key. The answer is
+    /// [`Response::Leases`](crate::Response::Leases).
+    Leases {
+        /// Only those after this id.
+        after: u64,
+    },
+    /// One lease and a page of its keys, read as a linearizable read of a key. The answer is
+    /// [`Response::Lease`](crate::Response::Lease).
+    Lease {
+        /// Which.
+        id: u64,
+        /// Only keys after this one; empty for the first.
+        after: Vec<u8>,
+    },
     /// Discard of this node's log what its state holds; the answer is
     /// [`Response::Compacted`](crate::Response::Compacted).
     CompactLog,
@@ -102,6 +116,8 @@ impl RequestFrame {
             Request::Save => Kind::Save(SaveWire {}),
             Request::Watch(watch) => Kind::Watch(watch.into()),
             Request::Status => Kind::Status(StatusWire {}),
+            Request::Leases { after } => Kind::Leases(LeasesWire { after }),
+            Request::Lease { id, after } => Kind::Lease(LeaseWire { id, after }),
             Request::CompactLog => Kind::CompactLog(CompactLogWire {}),
             Request::Transfer { to } => Kind::Transfer(TransferWire { to }),
             Request::Drain { undo } => Kind::Drain(DrainWire { undo }),
@@ -130,6 +146,8 @@ impl RequestFrame {
             Kind::Save(SaveWire {}) => Request::Save,
             Kind::Watch(watch) => Request::Watch(watch.into()),
             Kind::Status(StatusWire {}) => Request::Status,
+            Kind::Leases(LeasesWire { after }) => Request::Leases { after },
+            Kind::Lease(LeaseWire { id, after }) => Request::Lease { id, after },
             Kind::CompactLog(CompactLogWire {}) => Request::CompactLog,
             Kind::Transfer(TransferWire { to }) => Request::Transfer { to },
             Kind::Drain(DrainWire { undo }) => Request::Drain { undo },
@@ -145,7 +163,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22, 23, 24")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22, 23, 24, 30, 31")]
     kind: Option<Kind>,
 }
 
@@ -171,6 +189,24 @@ enum Kind {
     Save(SaveWire),
     #[prost(message, tag = "24")]
     ChangeMembers(MemberChangeWire),
+    #[prost(message, tag = "30")]
+    Leases(LeasesWire),
+    #[prost(message, tag = "31")]
+    Lease(LeaseWire),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct LeasesWire {
+    #[prost(uint64, tag = "1")]
+    after: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LeaseWire {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    after: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -5,7 +5,11 @@ pub(crate) mod wire;
 use prost::Message as _;
 
 use self::wire::{ResponseWire, WelcomeWire};
-use crate::{ClusterId, DecodeError, Refused, Verdict, history::Kept};
+use crate::{
+    ClusterId, DecodeError, Refused, Verdict,
+    history::Kept,
+    lease::{Held, LeaseKeys, Leases},
+};
 
 pub use crate::member::Member;
 
@@ -68,6 +72,10 @@ pub enum Response {
         /// Bytes that the log takes now.
         bytes: u64,
     },
+    /// Some of the leases there are.
+    Leases(Leases),
+    /// A lease and some of its keys.
+    Lease(LeaseKeys),
     /// Who leads, after leadership was to change.
     Leads {
         /// The leader, if the node has heard of it.
@@ -97,6 +105,10 @@ pub struct Decided {
     /// | [`Operation::Transaction`](crate::Operation::Transaction) | zero |
     /// | [`Operation::SetWindow`](crate::Operation::SetWindow) | the oldest revision that can be read from then on |
     /// | [`Operation::SetMember`](crate::Operation::SetMember) | zero; [`Verdict::Unmet`] where another has this name, [`Verdict::TooMany`] where there are too many records |
+    /// | [`Operation::SetHeld`](crate::Operation::SetHeld) | as of a conditional; the id of the lease that [`Hold::Ttl`](crate::Hold) makes is the revision |
+    /// | [`Operation::Grant`](crate::Operation::Grant) | zero; the id of the lease is the revision |
+    /// | [`Operation::Renew`](crate::Operation::Renew) | the time it has again, in milliseconds |
+    /// | [`Operation::Revoke`](crate::Operation::Revoke) | how many keys were removed |
     pub number: u64,
     /// Whether the key was there before; for a range, whether any was.
     pub existed: bool,
@@ -135,7 +147,7 @@ impl Decided {
 }
 
 /// A key that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Found {
     /// Its value; empty when the request said `without_value`.
     pub value: Vec<u8>,
@@ -145,6 +157,8 @@ pub struct Found {
     pub created: u64,
     /// How often it was written since it was created, from 1.
     pub version: u64,
+    /// The lease that holds it, where one does.
+    pub lease: Option<Held>,
 }
 
 /// A server's role.

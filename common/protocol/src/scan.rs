@@ -19,6 +19,7 @@ use prost::Message as _;
 use crate::{
     Consistency, DecodeError, Refused,
     history::{Version, VersionWire},
+    lease::HeldWire,
     limits,
     response::{Found, wire::RefusedWire},
 };
@@ -288,6 +289,8 @@ struct RowWire {
     created: u64,
     #[prost(uint64, tag = "5")]
     version: u64,
+    #[prost(message, optional, tag = "6")]
+    lease: Option<HeldWire>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -331,14 +334,14 @@ impl TryFrom<ScanWire> for Scan {
 }
 
 impl From<Row> for RowWire {
-    fn from(Row { key, found: Found { value, revision, created, version } }: Row) -> Self {
-        Self { key, value, revision, created, version }
+    fn from(Row { key, found: Found { value, revision, created, version, lease } }: Row) -> Self {
+        Self { key, value, revision, created, version, lease: lease.map(Into::into) }
     }
 }
 
 impl From<RowWire> for Row {
-    fn from(RowWire { key, value, revision, created, version }: RowWire) -> Self {
-        Self { key, found: Found { value, revision, created, version } }
+    fn from(RowWire { key, value, revision, created, version, lease }: RowWire) -> Self {
+        Self { key, found: Found { value, revision, created, version, lease: lease.map(Into::into) } }
     }
 }
 

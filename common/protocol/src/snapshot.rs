@@ -10,7 +10,8 @@
 //!
 //! All numbers are little-endian. The head comes first and the end last; between them stand the tables of the state as
 //! they lie in its file, each in the order of its keys: 1 its own facts, 2 the rows, 3 the request memory, 4 the changes
-//! that are kept, 5 the tombstones, 6 the spans of the changes, 7 who is in the cluster. A state without its end is no state.
+//! that are kept, 5 the tombstones, 6 the spans of the changes, 7 the leases, 8 the keys that they hold, 9 who is in the
+//! cluster. A state without its end is no state.
 //!
 //! [`block`](mod@block) reads and writes single blocks, [`Checker`] judges all of them one after the other, and [`Reader`] takes them
 //! from a file or a pipe. A node's side of it is in `kvd/src/snapshot.rs`; a client's stream is made of [`SaveFrame`]s.
@@ -48,8 +49,12 @@ pub enum Table {
     Deleted = 5,
     /// The spans of the changes.
     Spans = 6,
+    /// The leases.
+    Leases = 7,
+    /// The keys that leases hold.
+    Leased = 8,
     /// The membership, and what is recorded of members.
-    Members = 7,
+    Members = 9,
 }
 
 /// Why blocks are no state.

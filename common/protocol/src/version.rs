@@ -6,7 +6,15 @@ pub const ALPN_PEER: &[u8] = b"kvd-peer/1";
 pub const ALPN_CLIENT: &[u8] = b"kvd-client/1";
 /// Format of log segments and of the entries in them.
 pub const LOG_FORMAT: u16 = 1;
-/// Format of the state's tables. Since 2 they hold what is kept of the past, since 3 who is in the cluster.
+/// Format of the state's tables. Since 2 they hold what is kept of the past; 3 says that there are leases or members among
+/// them, or were. A state in which there never were any stays in format 2, byte by byte.
 pub const STATE_FORMAT: u16 = 3;
+/// The oldest format of the state's tables that can be read, and the one that is written where nothing newer is in them.
+pub const STATE_FORMAT_PLAIN: u16 = 2;
+
+/// Whether the format of a state's tables is known here.
+pub fn knows_state_format(format: u128) -> bool {
+    (u128::from(STATE_FORMAT_PLAIN)..=u128::from(STATE_FORMAT)).contains(&format)
+}
 /// Format of a state as a sequence of bytes.
 pub const SNAPSHOT_FORMAT: u16 = 1;

@@ -18,7 +18,9 @@
 use prost::Message as _;
 
 use crate::{
-    DecodeError, Refused, limits,
+    DecodeError, Refused,
+    lease::HeldWire,
+    limits,
     response::{
         Found,
         wire::{FoundWire, RefusedWire},
@@ -83,6 +85,8 @@ pub struct Event {
     pub previous_left_out: bool,
     /// What the leader's clock on the wall said, in milliseconds since 1970; for display only.
     pub wall_ms: u64,
+    /// Whether it was removed because its time was over.
+    pub expired: bool,
 }
 
 impl Watch {
@@ -220,6 +224,8 @@ struct EventWire {
     previous_left_out: bool,
     #[prost(uint64, tag = "6")]
     wall_ms: u64,
+    #[prost(bool, tag = "7")]
+    expired: bool,
 }
 
 /// A row without its revision, which is that of the event.
@@ -231,6 +237,8 @@ struct PutWire {
     created: u64,
     #[prost(uint64, tag = "3")]
     version: u64,
+    #[prost(message, optional, tag = "4")]
+    lease: Option<HeldWire>,
 }
 
 impl From<Watch> for WatchWire {
@@ -246,17 +254,28 @@ impl From<WatchWire> for Watch {
 }
 
 impl From<Event> for EventWire {
-    fn from(Event { key, revision, found, previous, previous_left_out, wall_ms }: Event) -> Self {
-        let put = found.map(|Found { value, created, version, .. }| PutWire { value, created, version });
-        Self { key, revision, put, previous: previous.map(Into::into), previous_left_out, wall_ms }
+    fn from(Event { key, revision, found, previous, previous_left_out, wall_ms, expired }: Event) -> Self {
+        let put = found.map(|Found { value, created, version, lease, .. }| PutWire {
+            value,
+            created,
+            version,
+            lease: lease.map(Into::into),
+        });
+        Self { key, revision, put, previous: previous.map(Into::into), previous_left_out, wall_ms, expired }
     }
 }
 
 impl From<EventWire> for Event {
-    fn from(EventWire { key, revision, put, previous, previous_left_out, wall_ms }: EventWire) -> Self {
-        let found =
-            put.map(|PutWire { value, created, version }| Found { value, revision, created, version });
-        Self { key, revision, found, previous: previous.map(Into::into), previous_left_out, wall_ms }
+    fn from(wire: EventWire) -> Self {
+        let EventWire { key, revision, put, previous, previous_left_out, wall_ms, expired } = wire;
+        let found = put.map(|PutWire { value, created, version, lease }| Found {
+            value,
+            revision,
+            created,
+            version,
+            lease: lease.map(Into::into),
+        });
+        Self { key, revision, found, previous: previous.map(Into::into), previous_left_out, wall_ms, expired }
     }
 }
 
@@ -268,7 +287,7 @@ mod tests {
     use crate::testing::hex;
 
     fn found(value: &[u8], revision: u64) -> Found {
-        Found { value: value.to_vec(), revision, created: 3, version: 2 }
+        Found { value: value.to_vec(), revision, created: 3, version: 2, lease: None }
     }
 
     fn put() -> Event {
@@ -279,6 +298,7 @@ mod tests {
             previous: Some(found(b"u", 4)),
             previous_left_out: false,
             wall_ms: 7,
+            expired: false,
         }
     }
 

@@ -167,6 +167,7 @@ fn every_document_is_as_its_schema_says() {
         "txn",
         &["txn", "--then", "set t 1", "--then", "get b", "--then", "prefix n", "--then", "del t2"],
     );
+    hold_leases(&golden);
     golden.holds("txn", &["txn", "--if", "exists(none)", "--else", "get none"]);
     golden.holds("error", &["incr", "b"]);
     golden.holds("status", &["status"]);
@@ -220,6 +221,26 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("top", &["top", "--every", "100ms"]);
     golden.holds("ping", &["ping"]);
     golden.holds("check", &["check", "all"]);
+}
+
+/// What is said of leases.
+fn hold_leases(golden: &Golden<'_>) {
+    let granted = golden.holds("lease_grant", &["lease", "grant", "--ttl", "10m"]);
+    let lease = granted["id"].as_str().unwrap();
+    golden.holds("set", &["set", "held", "v", "--lease", lease]);
+    golden.holds("set", &["set", "own", "v", "--ttl", "7d", "--prev"]);
+    golden.holds("get", &["get", "held"]);
+    golden.holds("range", &["get", "--prefix", "held"]);
+    golden.lines(&["get", "--prefix", "own"]);
+    golden.holds("watched", &["watch", "held", "--from", "0", "--until", "1"]);
+    golden.holds("lease", &["lease", "show", lease]);
+    golden.holds("lease", &["lease", "show", "1"]);
+    golden.holds("leases", &["lease", "ls"]);
+    golden.lines(&["lease", "ls"]);
+    golden.holds("lease_renew", &["lease", "renew", lease]);
+    golden.holds("lease_revoke", &["lease", "revoke", lease]);
+    golden.holds("lease_renew", &["lease", "renew", lease]);
+    golden.holds("set", &["set", "held", "v", "--lease", lease]);
 }
 
 #[test]

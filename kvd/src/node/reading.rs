@@ -73,6 +73,8 @@ impl Node {
                 Wanted::Key { key, without_value } => self.look_up(caller, &key, without_value)?,
                 Wanted::View => self.view(caller),
                 Wanted::State => self.save(caller, deadline_ms),
+                Wanted::Leases { after } => self.show_leases(caller, after),
+                Wanted::Lease { id, after } => self.show_lease(caller, id, &after),
             }
         }
         Ok(())
@@ -96,6 +98,9 @@ impl Node {
         let mut found = self.state.get(key)?;
         if let Some(Found { value, .. }) = found.as_mut().filter(|_| without_value) {
             value.clear();
+        }
+        if let Some(found) = &mut found {
+            self.show_time_left(found);
         }
         let named = if mutant(Mutant::NodeNamesCommit) {
             self.raft.status().commit

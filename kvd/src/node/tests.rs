@@ -1,5 +1,6 @@
 //! The node as its driver sees it: events in, actions out, on a network and a log that the test holds in its hands.
 
+mod expiring;
 mod forgetting;
 mod leading;
 mod saving;
@@ -373,6 +374,11 @@ fn stamps_never_go_back_and_follow_the_newest_entry() {
     assert_eq!(clock.at(at(7)), 1002, "time passes from the newest stamp on");
     clock.saw(900, at(8));
     assert_eq!(clock.at(at(8)), 1003, "an older stamp changes nothing");
+    clock.gave(1010, at(15));
+    clock.follow(1010, at(20));
+    assert_eq!(clock.at(at(25)), 1020, "its own entries do not hold a leader's clock up");
+    clock.follow(1015, at(30));
+    assert_eq!(clock.at(at(30)), 1015, "another's do");
 }
 
 fn scan(consistency: Consistency) -> Request {

@@ -205,7 +205,7 @@ fn revisions_have_an_end() {
             ("changes_hash", 0),
             ("cluster", u128::from_be_bytes(OLD.0)),
             ("floor", 0),
-            ("format", u128::from(protocol::version::STATE_FORMAT)),
+            ("format", u128::from(protocol::version::STATE_FORMAT_PLAIN)),
             ("history_floor", u128::from(index)),
             ("history_stamp", 0),
             ("index", u128::from(index)),

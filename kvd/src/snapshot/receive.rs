@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc};
 use protocol::{
     ClusterId,
     snapshot::{Block, BlockError, End, Head, Pairs, block},
-    version::STATE_FORMAT,
+    version::{STATE_FORMAT, knows_state_format},
 };
 use raft::Position;
 use ring::digest::{Context, SHA256};
@@ -73,7 +73,7 @@ impl Receiver {
         if head.cluster != self.cluster {
             return Err(SnapshotError::OtherCluster { found: head.cluster });
         }
-        if head.state_format != STATE_FORMAT {
+        if !knows_state_format(head.state_format.into()) {
             return Err(BlockError::Format { found: head.state_format, known: STATE_FORMAT }.into());
         }
         let file = Building::begin(&*self.disk, &self.dir, self.limits.cache_bytes)?;

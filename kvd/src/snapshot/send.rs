@@ -95,7 +95,8 @@ impl Sending {
         let history = [Table::Changes, Table::Deleted, Table::Spans].contains(&table);
         let forgets = history && mutant(Mutant::SnapshotForgetsHistory)
             || table == Table::Deleted && mutant(Mutant::SnapshotForgetsTombstones);
-        if forgets {
+        let leases = [Table::Leases, Table::Leased].contains(&table);
+        if forgets || leases && mutant(Mutant::SnapshotDropsLeases) {
             return Ok(None);
         }
         let pairs = &mut self.pairs;
@@ -120,7 +121,9 @@ fn after_table(table: Table) -> Stage {
         Table::Requests => Stage::Table(Table::Changes, None),
         Table::Changes => Stage::Table(Table::Deleted, None),
         Table::Deleted => Stage::Table(Table::Spans, None),
-        Table::Spans => Stage::Table(Table::Members, None),
+        Table::Spans => Stage::Table(Table::Leases, None),
+        Table::Leases => Stage::Table(Table::Leased, None),
+        Table::Leased => Stage::Table(Table::Members, None),
         Table::Members => Stage::End,
     }
 }

@@ -83,6 +83,11 @@ impl Book {
         self.records.get(&id).map_or(Intent::Hold, |noted| noted.record.intent)
     }
 
+    /// Whether nothing was ever recorded or changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.membership.is_none() && self.records.is_empty()
+    }
+
     /// How often it was changed since it was read.
     pub(crate) fn changes(&self) -> u64 {
         self.changes

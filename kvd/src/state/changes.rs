@@ -47,6 +47,7 @@ struct Changed {
     revision: u64,
     key: Arc<[u8]>,
     deleted: bool,
+    expired: bool,
     wall_ms: u64,
     next: Option<usize>,
 }
@@ -151,7 +152,7 @@ impl View {
             let key = place.get(size_of::<u64>()..).unwrap_or_default();
             if wanted(key) {
                 let read = change.read().ok_or_else(|| self.base.damaged("a change is none"))?;
-                taken.push(revision, Arc::from(key), read.deleted, read.wall_ms);
+                taken.push(revision, Arc::from(key), (read.deleted, read.expired), read.wall_ms);
             }
         }
         for change in self.recents().flat_map(|recent| recent.starting_at(from)) {
@@ -159,7 +160,8 @@ impl View {
                 return Ok(false);
             }
             if wanted(&change.key) {
-                taken.push(change.revision, Arc::clone(&change.key), change.deleted, change.wall_ms);
+                let how = (change.deleted, change.expired);
+                taken.push(change.revision, Arc::clone(&change.key), how, change.wall_ms);
             }
         }
         Ok(true)
@@ -187,8 +189,8 @@ impl Taken {
         true
     }
 
-    fn push(&mut self, revision: u64, key: Arc<[u8]>, deleted: bool, wall_ms: u64) {
-        self.changes.push(Changed { revision, key, deleted, wall_ms, next: None });
+    fn push(&mut self, revision: u64, key: Arc<[u8]>, (deleted, expired): (bool, bool), wall_ms: u64) {
+        self.changes.push(Changed { revision, key, deleted, expired, wall_ms, next: None });
     }
 }
 
@@ -269,6 +271,7 @@ impl Stretch<'_> {
             previous: None,
             previous_left_out: false,
             wall_ms: changed.wall_ms,
+            expired: changed.expired,
         };
         if with_previous {
             event.previous = self.replaced(at)?;
@@ -293,18 +296,13 @@ impl Stretch<'_> {
         let row = self.view.show(&changed.key, &held, true)?;
         let row = row.filter(|(meta, _)| meta.revision == changed.revision);
         let (meta, value) = row.ok_or_else(|| self.view.base.damaged("what a change put is not there"))?;
-        Ok(Found { value, revision: meta.revision, created: meta.created, version: meta.version })
+        Ok(meta.holding(value))
     }
 
     /// What a change replaced.
     fn replaced(&self, at: usize) -> Result<Option<Found>, StateError> {
         let row = self.view.show(&self.changes[at].key, &self.before(at)?, true)?;
-        Ok(row.map(|(meta, value)| Found {
-            value,
-            revision: meta.revision,
-            created: meta.created,
-            version: meta.version,
-        }))
+        Ok(row.map(|(meta, value)| meta.holding(value)))
     }
 
     fn before(&self, at: usize) -> Result<Held, StateError> {

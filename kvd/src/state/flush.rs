@@ -69,6 +69,8 @@ impl State {
             requests_hash: self.requests.hash(),
             history: self.history.facts(),
             changes_hash: self.history.changes_hash(),
+            // Members too are of the format that has leases.
+            leases_hash: (self.leases.is_used() || !self.book.is_empty()).then(|| self.leases.hash()),
         };
         let mut requests = self.requests.take_unflushed();
         if mutant(Mutant::FlushDropsRequests) {
@@ -80,7 +82,8 @@ impl State {
             mark(Mark::BookWritten);
             self.book.pages().map(|page| page.encode()).collect()
         });
-        let batch = Box::new(Batch { header, rows, requests, changes, spans, members });
+        let leases = self.leases.take_unflushed();
+        let batch = Box::new(Batch { header, rows, requests, changes, spans, leases, members });
         Some(Flush { store: self.store.clone(), batch, retired })
     }
 

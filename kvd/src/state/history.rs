@@ -176,13 +176,15 @@ pub(crate) struct Occasion {
     pub(crate) revision: u64,
     pub(crate) stamp_ms: u64,
     pub(crate) wall_ms: u64,
+    /// Whether what it removes is removed because its time is over.
+    pub(crate) expired: bool,
 }
 
 impl Occasion {
     /// A change of a key.
     pub(super) fn change(self, key: &Arc<[u8]>, deleted: bool, before: Before) -> Change {
-        let Self { revision, stamp_ms, wall_ms } = self;
-        Change { revision, key: Arc::clone(key), stamp_ms, wall_ms, deleted, before }
+        let Self { revision, stamp_ms, wall_ms, expired } = self;
+        Change { revision, key: Arc::clone(key), stamp_ms, wall_ms, deleted, expired, before }
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) struct Step {
     pub(super) before: Held,
     stamp_ms: u64,
     wall_ms: u64,
+    expired: bool,
 }
 
 impl Held {
@@ -101,7 +102,7 @@ impl Step {
             Before::Row(row) => Held::row(row.meta, Source::Shared(Arc::clone(row))),
             Before::Stored(meta, _) => Held::row(*meta, Source::Stored),
         };
-        Self { before, stamp_ms: change.stamp_ms, wall_ms: change.wall_ms }
+        Self { before, stamp_ms: change.stamp_ms, wall_ms: change.wall_ms, expired: change.expired }
     }
 }
 
@@ -190,12 +191,12 @@ impl View {
 
     fn stored_step(&self, change: StoredChange) -> Result<Step, StateError> {
         let read = change.read().ok_or_else(|| self.base.damaged("a change is none"))?;
-        let (stamp_ms, wall_ms) = (read.stamp_ms, read.wall_ms);
+        let (stamp_ms, wall_ms, expired) = (read.stamp_ms, read.wall_ms, read.expired);
         let before = match read.before.map(|(meta, _)| meta) {
             Ok(meta) => Held::row(meta, Source::Replaced(change)),
             Err(revision) => Held::nothing(revision),
         };
-        Ok(Step { before, stamp_ms, wall_ms })
+        Ok(Step { before, stamp_ms, wall_ms, expired })
     }
 
     fn value(&self, key: &[u8], source: &Source) -> Result<Vec<u8>, StateError> {
@@ -291,7 +292,8 @@ impl View {
             age_ms: self.clock_ms.saturating_sub(step.stamp_ms),
             wall_ms: step.wall_ms,
         });
-        Ok(Some((Version { revision: held.revision, found, moment }, step)))
+        let expired = step.as_ref().is_some_and(|step| step.expired);
+        Ok(Some((Version { revision: held.revision, found, moment, expired }, step)))
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Replaces `out` with the row's stored form: revision, created, version, content (little-endian), value.
+    /// Replaces `out` with the row's stored form: [`Meta::append`] and the value.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.clear();
         self.append(out);
@@ -28,9 +28,7 @@ impl Row {
 
     /// The same at the end of `out`.
     pub(crate) fn append(&self, out: &mut Vec<u8>) {
-        for word in [self.meta.revision, self.meta.created, self.meta.version, self.meta.content] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
+        self.meta.append(out);
         out.extend_from_slice(&self.value);
     }
 }
@@ -41,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_row_survives_its_bytes_and_a_short_one_is_refused() {
-        let meta = Meta { revision: 7, created: 5, version: 2, content: 9 };
+        let meta = Meta { revision: 7, created: 5, version: 2, content: 9, lease: 0 };
         let row = Row { meta, value: b"value".to_vec() };
         let mut bytes = vec![1, 2, 3];
         row.encode(&mut bytes);

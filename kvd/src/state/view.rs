@@ -20,12 +20,14 @@ use protocol::{
     Consistency, Refused,
     history::Version,
     limits,
+    response::Found,
     scan::{End, Page, Row, Scan, ScanFrame, Want, successor},
 };
 
 use super::{
     StateError,
     history::Facts,
+    leases::Map,
     merge::{Layer, Layered, Merge},
     past::{Back, Held, Keys},
     row::Meta,
@@ -50,6 +52,8 @@ pub struct View {
     pub(super) changed: u64,
     /// How far the past goes back.
     pub(super) history: Facts,
+    /// What holds rows, and for how long.
+    pub(super) leases: Map,
     /// The replicated clock when it was taken.
     pub(super) clock_ms: u64,
 }
@@ -112,6 +116,14 @@ impl View {
         Self { clock_ms: self.clock_ms.max(clock_ms), ..self }
     }
 
+    /// Adds how long a row of now is still to be there.
+    fn show_time_left(&self, found: &mut Found) {
+        if let Some(held) = &mut found.lease {
+            let lease = self.leases.get(&held.lease);
+            held.remaining_ms = lease.map(|lease| lease.stored.deadline_ms.saturating_sub(self.clock_ms));
+        }
+    }
+
     /// Begins a scan, or says why it cannot be done here.
     pub fn scan(self, scan: Scan, limits: PageLimits) -> Result<Cursor, Refused> {
         let revision = scan.at.unwrap_or(self.revision);
@@ -153,6 +165,9 @@ impl Cursor {
                 ControlFlow::Break(Stop::NotKept) => return Ok(ScanFrame::Refused(self.view.not_kept())),
                 ControlFlow::Break(Stop::End) | ControlFlow::Continue(()) => self.ended = Some(false),
             }
+        }
+        if self.revision >= self.view.changed {
+            page.rows.iter_mut().for_each(|row| self.view.show_time_left(&mut row.found));
         }
         let (Filling { rows, versions, .. }, revision) = (page, self.revision);
         Ok(match self.ended {

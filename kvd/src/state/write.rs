@@ -36,9 +36,16 @@ pub(super) struct Change {
 
 impl Plan {
     /// Plans that a key, of which there is `before` in the state, will have another row at this revision, or none.
-    fn change(&mut self, key: Vec<u8>, revision: u64, before: Before, row: Option<Row>) {
+    pub(super) fn change(&mut self, key: Vec<u8>, revision: u64, before: Before, row: Option<Row>) {
         let slot = row.map_or(Slot::Deleted(revision), |row| Slot::Row(Arc::new(row)));
         self.changes.insert(key, Change { before, slot });
+    }
+
+    /// The row that is planned for a key is held by this lease.
+    pub(super) fn hold(&mut self, key: &[u8], lease: u64) {
+        if let Some(Change { slot: Slot::Row(row), .. }) = self.changes.get_mut(key) {
+            Arc::make_mut(row).meta.lease = lease;
+        }
     }
 }
 
@@ -88,14 +95,20 @@ impl State {
 
     /// Judges a write and does what it comes to.
     pub(super) fn decide(&mut self, occasion: Occasion, operation: Operation) -> Result<Decided, StateError> {
-        let Plan { decided, changes } = self.plan(occasion.revision, operation)?;
+        let plan = self.plan(occasion.revision, operation)?;
+        Ok(self.carry_out(occasion, plan))
+    }
+
+    /// Does what is planned.
+    pub(super) fn carry_out(&mut self, occasion: Occasion, plan: Plan) -> Decided {
+        let Plan { decided, changes } = plan;
         let half = changes.len() / 2;
         for (at, (key, Change { before, slot })) in changes.into_iter().enumerate() {
             if !mutant(Mutant::StateChangesHalf) || at >= half {
                 self.replace(occasion, &key, before, slot);
             }
         }
-        Ok(decided)
+        decided
     }
 
     fn plan(&self, revision: u64, operation: Operation) -> Result<Plan, StateError> {
@@ -106,18 +119,13 @@ impl State {
             Operation::Increment { key, by } => self.plan_increment(revision, key, by)?,
             Operation::DeleteRange { range, most } => self.plan_delete_range(revision, &range, most)?,
             Operation::Transaction(transaction) => self.plan_transaction(revision, transaction)?,
-            Operation::Set { .. }
-            | Operation::Delete { .. }
-            | Operation::SetWindow(_)
-            | Operation::SetMember(_) => {
-                unreachable!("these need no plan")
-            }
+            other => unreachable!("this needs no plan: {other:?}"),
         };
         plan.decided.revision = revision;
         Ok(plan)
     }
 
-    fn plan_conditional(
+    pub(super) fn plan_conditional(
         &self,
         revision: u64,
         key: Vec<u8>,
@@ -174,7 +182,9 @@ impl State {
             return Ok(plan);
         };
         plan.decided.number = sum.cast_unsigned();
-        let row = self.row(&key, before, revision, sum.to_string().into_bytes());
+        let mut row = self.row(&key, before, revision, sum.to_string().into_bytes());
+        // A number that is counted up is the same key still, and as long-lived.
+        row.meta.lease = before.map_or(0, |before| before.lease);
         let before = self.before(&key)?;
         plan.change(key, revision, before, Some(row));
         Ok(plan)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use protocol::{
     ClusterId,
     snapshot::{Head, SAVED},
-    version::STATE_FORMAT,
+    version::{STATE_FORMAT, STATE_FORMAT_PLAIN},
 };
 use raft::Position;
 use redb::WriteTransaction;
@@ -14,6 +14,7 @@ use super::{
     META, REQUESTS, ROWS, Store, begin, disk_error,
     generation::INCOMING,
     history::{CHANGES, DELETED, SPANS},
+    leases::{LEASED, LEASES, put_leased, put_leases},
     members::MEMBERS,
 };
 use crate::{
@@ -45,6 +46,8 @@ pub(crate) struct Building {
     facts: Vec<(String, u128)>,
     rows_hash: u64,
     changes_hash: u64,
+    /// The hash of its leases, where it has any.
+    leases_hash: Option<u64>,
 }
 
 impl Building {
@@ -56,7 +59,15 @@ impl Building {
         }
         let store = Store::open_file(disk, &path, Create::New, cache_bytes)?;
         let facts = Vec::new();
-        Ok(Self { store, transaction: None, uncommitted: 0, facts, rows_hash: 0, changes_hash: 0 })
+        Ok(Self {
+            store,
+            transaction: None,
+            uncommitted: 0,
+            facts,
+            rows_hash: 0,
+            changes_hash: 0,
+            leases_hash: None,
+        })
     }
 
     /// Takes pairs of a table.
@@ -76,6 +87,8 @@ impl Building {
             Table::Deleted => put_deleted(&transaction, pairs)?,
             Table::Spans => put_spans(&transaction, pairs)?,
             Table::Members => put_members(&transaction, pairs)?,
+            Table::Leases => self.add_leases(put_leases(&transaction, pairs)?),
+            Table::Leased => self.add_leases(put_leased(&transaction, pairs)?),
             Table::Meta | Table::Rows => {
                 self.rows_hash = self.rows_hash.wrapping_add(put_rows(&transaction, pairs)?);
             }
@@ -89,6 +102,10 @@ impl Building {
         self.uncommitted = 0;
         transaction.commit().map_err(StateError::store("commit"))?;
         Ok(())
+    }
+
+    fn add_leases(&mut self, hash: u64) {
+        self.leases_hash = Some(self.leases_hash.unwrap_or(0).wrapping_add(hash));
     }
 
     fn fact(&mut self, name: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
@@ -144,14 +161,23 @@ impl Building {
     fn check(&self, at: Position, cluster: ClusterId) -> Result<(), SnapshotError> {
         let expected = [
             ("cluster", u128::from_be_bytes(cluster.0)),
-            ("format", u128::from(STATE_FORMAT)),
             ("index", u128::from(at.index.0)),
             ("term", u128::from(at.term.0)),
             ("rows_hash", u128::from(self.rows_hash)),
             ("changes_hash", u128::from(self.changes_hash)),
         ];
-        let sound = trusts() || expected.iter().all(|(name, value)| self.says(name, *value));
+        let facts = expected.iter().all(|(name, value)| self.says(name, *value));
+        let sound = trusts() || facts && self.format_is_sound();
         if sound { Ok(()) } else { Err(SnapshotError::content("its facts contradict what it holds")) }
+    }
+
+    /// Whether its format is known, and says whether there are leases.
+    fn format_is_sound(&self) -> bool {
+        let leases = self.facts.iter().find(|fact| fact.0 == "leases_hash").map(|fact| fact.1);
+        match self.leases_hash.map(u128::from).or(leases.map(|_| 0)) {
+            None => self.says("format", STATE_FORMAT_PLAIN.into()),
+            hash => leases == hash && self.says("format", STATE_FORMAT.into()),
+        }
     }
 
     fn says(&self, name: &str, value: u128) -> bool {
@@ -177,6 +203,7 @@ impl Building {
         let loaded = self.store.header().and_then(|header| {
             self.store.requests(&header)?;
             self.store.book()?;
+            self.store.leases(&header)?;
             self.store.history(&header)
         });
         match loaded {
@@ -203,6 +230,10 @@ fn put_facts(transaction: &WriteTransaction, facts: &[(String, u128)]) -> Result
     transaction.open_table(CHANGES).map_err(StateError::store("open the changes"))?;
     transaction.open_table(DELETED).map_err(StateError::store("open the tombstones"))?;
     transaction.open_table(SPANS).map_err(StateError::store("open the spans of history"))?;
+    if facts.iter().any(|(name, value)| name == "format" && *value > u128::from(STATE_FORMAT_PLAIN)) {
+        transaction.open_table(LEASES).map_err(StateError::store("open the leases"))?;
+        transaction.open_table(LEASED).map_err(StateError::store("open the keys of leases"))?;
+    }
     let mut table = transaction.open_table(META).map_err(StateError::store("open its own facts"))?;
     for (name, value) in facts {
         table.insert(name.as_str(), value).map_err(StateError::store("write its own facts"))?;

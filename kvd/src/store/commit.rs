@@ -6,6 +6,7 @@ use redb::{Database, WriteTransaction};
 use super::{
     Batch, Header, META, REQUESTS, ROWS,
     history::write_history,
+    leases::write_leases,
     members::write_members,
     overlay::{Overlay, Slot},
 };
@@ -32,6 +33,7 @@ pub(super) fn write(database: &Database, batch: &Batch) -> Result<(), StateError
     write_rows(&transaction, &batch.rows)?;
     let transaction = apart(Mutant::StoreRequestsApart, transaction, database)?;
     write_requests(&transaction, batch)?;
+    write_leases(&transaction, batch)?;
     if mutant(Mutant::HistoryMovesTooLate) {
         write_history(&transaction, batch)?;
     }

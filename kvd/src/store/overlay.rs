@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn an_overwrite_gives_back_what_the_old_row_cost() {
         let row = |length| {
-            let meta = Meta { revision: 1, created: 1, version: 1, content: 1 };
+            let meta = Meta { revision: 1, created: 1, version: 1, content: 1, lease: 0 };
             Slot::Row(Arc::new(Row { meta, value: vec![0; length] }))
         };
         let mut overlay = Overlay::default();

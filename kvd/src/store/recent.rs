@@ -75,7 +75,15 @@ mod tests {
 
     fn change(revision: u64, key: &[u8]) -> Change {
         let before = Before::Nothing(0);
-        Change { revision, key: Arc::from(key), stamp_ms: 0, wall_ms: 0, deleted: false, before }
+        Change {
+            revision,
+            key: Arc::from(key),
+            stamp_ms: 0,
+            wall_ms: 0,
+            deleted: false,
+            expired: false,
+            before,
+        }
     }
 
     #[test]

@@ -3,12 +3,12 @@
 
 use std::{ops::Bound, sync::Arc};
 
-use protocol::version::STATE_FORMAT;
 use redb::{Database, ReadOnlyTable, ReadableTable as _, TableHandle as _};
 
 use super::{
     Header, META, REQUESTS, ROWS, Store,
     history::{CHANGES, DELETED, SPANS},
+    leases::{LEASED, LEASES},
     members::{self, MEMBERS},
 };
 use crate::{
@@ -27,6 +27,8 @@ pub(crate) struct View {
     deleted: ReadOnlyTable<&'static [u8], u64>,
     spans: ReadOnlyTable<u64, &'static [u8]>,
     members: Option<members::Table>,
+    /// Where there ever was a lease.
+    leases: Option<(ReadOnlyTable<u64, &'static [u8]>, ReadOnlyTable<&'static [u8], ()>)>,
     /// Kept open though another state has taken the place of this one.
     _database: Arc<Database>,
 }
@@ -40,13 +42,22 @@ impl Store {
         let transaction = self.read()?;
         let tables = transaction.list_tables().map_err(StateError::store("list its tables"))?;
         let history = [CHANGES.name(), DELETED.name(), SPANS.name()];
-        let known = [&[META.name(), REQUESTS.name(), ROWS.name(), MEMBERS.name()][..], &history].concat();
+        let own = [META.name(), REQUESTS.name(), ROWS.name(), LEASES.name(), LEASED.name(), MEMBERS.name()];
+        let known: Vec<_> = own.into_iter().chain(history).collect();
         for table in tables {
             assert!(known.contains(&table.name()), "a table of the store is missing in what is sent of it");
         }
         let failed = StateError::store("open its tables");
+        let header = self.header_of(&transaction)?;
+        let leases = header.leases_hash.map(|_| {
+            Ok((
+                transaction.open_table(LEASES).map_err(&failed)?,
+                transaction.open_table(LEASED).map_err(&failed)?,
+            ))
+        });
         Ok(View {
-            header: self.header_of(&transaction)?,
+            header,
+            leases: leases.transpose()?,
             meta: transaction.open_table(META).map_err(&failed)?,
             rows: transaction.open_table(ROWS).map_err(&failed)?,
             requests: transaction.open_table(REQUESTS).map_err(&failed)?,
@@ -62,7 +73,7 @@ impl Store {
 impl View {
     /// What is sent first.
     pub(crate) fn head(&self) -> Head {
-        Head { state_format: STATE_FORMAT, cluster: self.header.cluster, at: self.header.applied }
+        Head { state_format: self.header.format(), cluster: self.header.cluster, at: self.header.applied }
     }
 
     /// Shows the pairs of a table after `after` to `see`, in order, until it has seen enough. Returns the last key that
@@ -81,6 +92,8 @@ impl View {
             Table::Deleted => self.visit_deleted(after, see),
             Table::Spans => self.visit_spans(after, see),
             Table::Members => self.visit_members(see),
+            Table::Leases => self.visit_leases(after, see),
+            Table::Leased => self.visit_leased(after, see),
         }
     }
 
@@ -183,6 +196,44 @@ impl View {
         for pair in members.iter().map_err(&failed)? {
             let (key, value) = pair.map_err(&failed)?;
             see(key.value(), value.value());
+        }
+        Ok(None)
+    }
+
+    fn visit_leases(
+        &self,
+        after: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read a lease");
+        let Some((leases, _)) = &self.leases else { return Ok(None) };
+        let from = match after.and_then(|after| after.first_chunk()) {
+            Some(after) => Bound::Excluded(u64::from_be_bytes(*after)),
+            None => Bound::Unbounded,
+        };
+        for lease in leases.range((from, Bound::Unbounded)).map_err(&failed)? {
+            let (id, value) = lease.map_err(&failed)?;
+            let id = id.value().to_be_bytes();
+            if !see(&id, value.value()) {
+                return Ok(Some(id.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn visit_leased(
+        &self,
+        after: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let failed = StateError::store("read a key of a lease");
+        let Some((_, leased)) = &self.leases else { return Ok(None) };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for held in leased.range::<&[u8]>((from, Bound::Unbounded)).map_err(&failed)? {
+            let (place, _) = held.map_err(&failed)?;
+            if !see(place.value(), &[]) {
+                return Ok(Some(place.value().to_vec()));
+            }
         }
         Ok(None)
     }

@@ -11,6 +11,7 @@ use protocol::{
 
 use super::{
     data::{Consistency, absent, check_key},
+    lease::{lease_id, left, time_left},
     past::When,
 };
 use crate::{
@@ -51,7 +52,7 @@ pub struct Get {
     /// Say only how many there are
     #[arg(long, conflicts_with_all = ["meta", "limit"])]
     pub count: bool,
-    /// Show revisions and version as well
+    /// Show revisions, version, and how long it is still to be there as well
     #[arg(long)]
     pub meta: bool,
     /// Most rows
@@ -115,7 +116,9 @@ impl Get {
                 .with_bytes("value", "value_b64", &found.value)
                 .with("mod_rev", found.revision)
                 .with("create_rev", found.created)
-                .with("version", found.version);
+                .with("version", found.version)
+                .with("ttl_ms", time_left(found))
+                .with("lease", lease_id(found));
             let body = if self.meta {
                 let row = Row { key: key.as_bytes().to_vec(), found: found.clone() };
                 Body::Table(Table {
@@ -140,7 +143,7 @@ impl Get {
     }
 }
 
-const META: &[&str] = &["KEY", "VALUE", "REV", "CREATED", "VERSION"];
+const META: &[&str] = &["KEY", "VALUE", "REV", "CREATED", "VERSION", "TTL", "LEASE"];
 
 /// What is shown of a row.
 #[derive(Clone, Copy, PartialEq)]
@@ -159,7 +162,11 @@ fn cells(row: &Row, shape: Shape) -> Vec<String> {
         Shape::Keys => vec![key],
         Shape::Values => vec![key, value()],
         Shape::Meta => {
-            vec![key, value(), number(found.revision), number(found.created), number(found.version)]
+            let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+            let left = time_left(found).map(left);
+            let numbers = [found.revision, found.created, found.version].map(number);
+            let held = [or_none(left), or_none(lease_id(found))];
+            [key, value()].into_iter().chain(numbers).chain(held).collect()
         }
     }
 }
@@ -173,6 +180,11 @@ pub(super) fn row_document(row: &Row, with_value: bool) -> Document {
         .with("mod_rev", row.found.revision)
         .with("create_rev", row.found.created)
         .with("version", row.found.version)
+}
+
+/// The same with how long it is to be there.
+fn held_document(row: &Row, with_value: bool) -> Document {
+    row_document(row, with_value).with("ttl_ms", time_left(&row.found)).with("lease", lease_id(&row.found))
 }
 
 /// What a scan says at its end.
@@ -244,7 +256,7 @@ impl Get {
                     return Ok(End { count, revision: page.revision, more: true });
                 }
                 count = count.saturating_add(1);
-                listing.row(|| cells(row, shape), || row_document(row, shape != Shape::Keys));
+                listing.row(|| cells(row, shape), || held_document(row, shape != Shape::Keys));
             }
             listing.flush()?;
         }

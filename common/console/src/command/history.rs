@@ -95,7 +95,11 @@ fn document(key: &[u8], version: &Version) -> Document {
 }
 
 fn kind(version: &Version) -> &'static str {
-    if version.found.is_some() { "put" } else { "delete" }
+    match version {
+        Version { found: Some(_), .. } => "put",
+        Version { expired: true, .. } => "expire",
+        _ => "delete",
+    }
 }
 
 #[cfg(test)]
@@ -105,8 +109,14 @@ mod tests {
     use super::*;
 
     fn version(found: Option<&[u8]>, moment: Option<Moment>) -> Version {
-        let found = found.map(|value| Found { value: value.to_vec(), revision: 45, created: 12, version: 3 });
-        Version { revision: 45, found, moment }
+        let found = found.map(|value| Found {
+            value: value.to_vec(),
+            revision: 45,
+            created: 12,
+            version: 3,
+            lease: None,
+        });
+        Version { revision: 45, found, moment, expired: false }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Incr {
                 let failure = Failure::new(Exit::Refused, "KV-0807", "overflow", message);
                 return Err(failure.hint("nothing was changed"));
             }
-            Verdict::Done | Verdict::Unmet | Verdict::TooMany | Verdict::TooLarge => {}
+            _ => {}
         }
         let document = Document::new("incr")
             .with_bytes("key", "key_b64", self.key.as_bytes())

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_report_says_to_what_it_went_back() {
-        let found = Found { value: b"v".to_vec(), revision: 41, created: 12, version: 3 };
+        let found = Found { value: b"v".to_vec(), revision: 41, created: 12, version: 3, lease: None };
         let then = Read { found: Some(found), revision: 45, served_by: 1 };
         let report = revert().report(&then, &written());
         let Body::Done(cells) = report.body else { panic!() };

@@ -204,6 +204,7 @@ impl Watch {
                     previous: None,
                     previous_left_out: false,
                     wall_ms: 0,
+                    expired: false,
                 };
                 if let Some(code) = progress.sink.show(&Happened::initial(&event))? {
                     return Ok(Err(code));

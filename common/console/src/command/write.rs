@@ -7,13 +7,17 @@ use std::{
     io::{self, Read},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
 use client::{Judged, Written};
-use protocol::{Condition, RequestId, limits};
+use protocol::{Condition, Hold, RequestId, Verdict, limits};
 
-use super::data::check_key;
+use super::{
+    data::check_key,
+    lease::{check_ttl, no_lease, no_room, parse_lease, show_lease},
+};
 use crate::{
     connect::Session,
     error::Failure,
@@ -53,12 +57,37 @@ impl Expectation {
     }
 }
 
+/// How long a key is to be there; for ever where nothing is said.
+#[derive(Args, Clone, Debug, PartialEq, Eq, Default)]
+pub struct Term {
+    /// Remove it again after so long: 100ms to 366d
+    #[arg(long, value_name = "TIME", value_parser = text::parse_age, conflicts_with_all = ["lease", "keep_lease"])]
+    pub ttl: Option<Duration>,
+    /// Remove it with this lease
+    #[arg(long, value_name = "LEASE", value_parser = parse_lease, conflicts_with = "keep_lease")]
+    pub lease: Option<u64>,
+    /// Remove it when it would have been removed before this write
+    #[arg(long)]
+    pub keep_lease: bool,
+}
+
+impl Term {
+    fn hold(&self) -> Result<Option<Hold>, Failure> {
+        Ok(match (self.ttl, self.lease) {
+            (Some(ttl), _) => Some(Hold::Ttl(check_ttl(ttl)?)),
+            (_, Some(lease)) => Some(Hold::Lease(lease)),
+            _ => self.keep_lease.then_some(Hold::Keep),
+        })
+    }
+}
+
 /// Arguments of `set`.
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = "Examples:\n  kvctl set app/mode blue\n  kvctl set app/logo --file logo.png\n  \
                         date | kvctl set app/started --file -\n  kvctl set app/offset -5\n  \
                         kvctl set app/owner me --if-absent\n  kvctl set app/mode green --if-rev 45\n  \
-                        kvctl set app/mode green --if-value blue --prev")]
+                        kvctl set app/mode green --if-value blue --prev\n  kvctl set session/7 me --ttl 30s\n  \
+                        kvctl set workers/7 here --lease 2d")]
 pub struct Set {
     /// 1 to 4096 bytes
     pub key: OsString,
@@ -74,6 +103,9 @@ pub struct Set {
     /// What else must be so.
     #[command(flatten)]
     pub expect: Expectation,
+    /// How long it is to be there.
+    #[command(flatten)]
+    pub term: Term,
     /// Repeat the write whose outcome was unknown
     #[arg(long, value_name = "ID")]
     pub request_id: Option<RequestId>,
@@ -89,6 +121,7 @@ impl Set {
             self.loaded = load("value", file, limits::VALUE_BYTES)?;
         }
         check_value(self.bytes().len())?;
+        self.term.hold()?;
         self.expect.check()
     }
 
@@ -98,6 +131,12 @@ impl Set {
 
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
         let (client, key, id) = (session.client(), self.key.as_bytes(), self.request_id);
+        if let Some(hold) = self.term.hold()? {
+            let condition = self.expect.condition(self.if_absent).unwrap_or(Condition::Always);
+            let prev = self.expect.prev;
+            let judged = client.set_held(key, self.bytes(), hold, condition.clone(), prev, id).await?;
+            return self.report_held(&judged, &condition, hold);
+        }
         let Some(condition) = self.expect.condition(self.if_absent) else {
             return Ok(self.report(&client.set(key, self.bytes(), id).await?));
         };
@@ -110,6 +149,32 @@ impl Set {
             written_document("set", self.key.as_bytes(), written),
             done("ok", written.revision, written.deduplicated),
         )
+    }
+
+    pub(super) fn report_held(
+        &self,
+        judged: &Judged,
+        condition: &Condition,
+        hold: Hold,
+    ) -> Result<Report, Failure> {
+        let decided = &judged.decided;
+        if let Some(failure) = no_room(decided.verdict) {
+            return Err(failure);
+        }
+        let held = match hold {
+            Hold::Ttl(_) => Some(decided.revision).filter(|_| judged.is_done()),
+            Hold::Lease(lease) => Some(lease),
+            Hold::Keep => None,
+        };
+        if let (Verdict::NoLease, Some(lease)) = (decided.verdict, held) {
+            let document = judged_document("set", self.key.as_bytes(), judged);
+            return Ok(no_lease(document.with("lease", show_lease(lease)), lease));
+        }
+        let mut report = self.report_judged(judged, condition);
+        if let Some(lease) = held {
+            report.document = report.document.with("lease", show_lease(lease));
+        }
+        Ok(report)
     }
 
     pub(super) fn report_judged(&self, judged: &Judged, condition: &Condition) -> Report {

@@ -7,6 +7,10 @@ fn conditional(value: Option<&[u8]>, condition: Condition, previous: bool) -> Op
     Operation::Conditional { key: b"k".to_vec(), value: value.map(<[u8]>::to_vec), condition, previous }
 }
 
+fn held(value: &[u8], condition: Condition, previous: bool, hold: Hold) -> Operation {
+    Operation::SetHeld { key: b"k".to_vec(), value: value.to_vec(), condition, previous, hold }
+}
+
 fn delete_range(from: &[u8], to: Option<&[u8]>, most: u32) -> Operation {
     let range = KeyRange { from: from.to_vec(), to: to.map(<[u8]>::to_vec) };
     Operation::DeleteRange { range, most }
@@ -51,6 +55,14 @@ fn golden() -> Vec<(Operation, &'static str)> {
             }),
             "6a0d080412026e341a03683a313003",
         ),
+        (held(b"v", Condition::Always, false, Hold::Ttl(300)), "f201090a016b12017628ac02"),
+        (held(b"v", Condition::Absent, true, Hold::Lease(7)), "f2010e0a016b1201761a020a0020013007"),
+        (held(b"", Condition::Always, false, Hold::Keep), "f201050a016b3a00"),
+        (Operation::Grant { ttl_ms: 300 }, "fa010308ac02"),
+        (Operation::Renew { lease: 7 }, "8202020807"),
+        (Operation::Revoke { lease: 7 }, "8a02020807"),
+        (Operation::Expire { leases: vec![7, 300] }, "9202050a0307ac02"),
+        (Operation::Expire { leases: Vec::new() }, "920200"),
     ]
 }
 
@@ -282,4 +294,25 @@ fn verdicts_have_the_numbers_they_are_stored_under() {
         assert_eq!(Verdict::from_code(verdict.code()), Some(verdict));
     }
     assert_eq!(Verdict::from_code(u8::try_from(Verdict::ALL.len()).unwrap()), None);
+}
+
+#[test]
+fn what_is_held_is_bounded_as_every_write_and_only_a_leader_ends_it() {
+    let sized = |key: usize, value: usize| Operation::SetHeld {
+        key: vec![0; key],
+        value: vec![0; value],
+        condition: Condition::Value(vec![0; limits::WRITE_BYTES - limits::VALUE_BYTES - 1]),
+        previous: false,
+        hold: Hold::Keep,
+    };
+    assert_eq!(sized(1, limits::VALUE_BYTES).check(), Ok(()));
+    assert!(sized(2, limits::VALUE_BYTES).check().is_err() && sized(0, 1).check().is_err());
+    assert!(Operation::Grant { ttl_ms: limits::TTL_MAX_MS }.check().is_ok());
+    assert!(Operation::Grant { ttl_ms: limits::TTL_MAX_MS + 1 }.check().is_err());
+    assert!(
+        Operation::Renew { lease: 0 }.check().is_err() && Operation::Revoke { lease: 0 }.check().is_err()
+    );
+    assert!(Operation::Expire { leases: vec![7] }.check().is_err());
+    let unknown = OperationWire::decode(&[0xf2, 0x01, 0x03, 0x0a, 0x01, 0x6b][..]).unwrap();
+    assert_eq!(Operation::try_from(unknown), Err(DecodeError::Malformed("unknown hold of a key")));
 }

@@ -2,11 +2,11 @@
 //! an old one: a version that does not know it must stop, and would skip a field.
 
 use super::{Action, Compare, Condition, KeyRange, Operand, Operation, Relation, Transaction};
-use crate::{DecodeError, history::WindowChangeWire, member::MemberRecordWire};
+use crate::{DecodeError, Hold, history::WindowChangeWire, member::MemberRecordWire};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct OperationWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 12, 13")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 12, 13, 30, 31, 32, 33, 34")]
     kind: Option<Kind>,
 }
 
@@ -28,6 +28,16 @@ enum Kind {
     SetWindow(WindowChangeWire),
     #[prost(message, tag = "13")]
     SetMember(MemberRecordWire),
+    #[prost(message, tag = "30")]
+    SetHeld(SetHeldWire),
+    #[prost(message, tag = "31")]
+    Grant(GrantWire),
+    #[prost(message, tag = "32")]
+    Renew(LeaseIdWire),
+    #[prost(message, tag = "33")]
+    Revoke(LeaseIdWire),
+    #[prost(message, tag = "34")]
+    Expire(ExpireWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -54,6 +64,48 @@ struct ConditionalWire {
     condition: Option<ConditionWire>,
     #[prost(bool, tag = "4")]
     previous: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SetHeldWire {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+    #[prost(message, optional, tag = "3")]
+    condition: Option<ConditionWire>,
+    #[prost(bool, tag = "4")]
+    previous: bool,
+    #[prost(oneof = "HoldKind", tags = "5, 6, 7")]
+    hold: Option<HoldKind>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Oneof)]
+enum HoldKind {
+    #[prost(uint64, tag = "5")]
+    Ttl(u64),
+    #[prost(uint64, tag = "6")]
+    Lease(u64),
+    #[prost(message, tag = "7")]
+    Keep(EmptyWire),
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct GrantWire {
+    #[prost(uint64, tag = "1")]
+    ttl_ms: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct LeaseIdWire {
+    #[prost(uint64, tag = "1")]
+    lease: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExpireWire {
+    #[prost(uint64, repeated, tag = "1")]
+    leases: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -172,6 +224,14 @@ impl From<Operation> for OperationWire {
             Operation::Transaction(transaction) => Kind::Transaction(transaction.into()),
             Operation::SetWindow(change) => Kind::SetWindow(change.into()),
             Operation::SetMember(record) => Kind::SetMember(record.into()),
+            Operation::SetHeld { key, value, condition, previous, hold } => {
+                let (condition, hold) = (condition.into(), Some(hold.into()));
+                Kind::SetHeld(SetHeldWire { key, value, condition, previous, hold })
+            }
+            Operation::Grant { ttl_ms } => Kind::Grant(GrantWire { ttl_ms }),
+            Operation::Renew { lease } => Kind::Renew(LeaseIdWire { lease }),
+            Operation::Revoke { lease } => Kind::Revoke(LeaseIdWire { lease }),
+            Operation::Expire { leases } => Kind::Expire(ExpireWire { leases }),
         };
         Self { kind: Some(kind) }
     }
@@ -196,6 +256,35 @@ impl TryFrom<OperationWire> for Operation {
             Kind::Transaction(transaction) => Ok(Self::Transaction(transaction.try_into()?)),
             Kind::SetWindow(change) => Ok(Self::SetWindow(change.into())),
             Kind::SetMember(record) => Ok(Self::SetMember(record.try_into()?)),
+            Kind::SetHeld(SetHeldWire { key, value, condition, previous, hold }) => {
+                let condition = condition.map_or(Ok(Condition::Always), TryInto::try_into)?;
+                let hold = hold.ok_or(DecodeError::Malformed("unknown hold of a key"))?.into();
+                Ok(Self::SetHeld { key, value, condition, previous, hold })
+            }
+            Kind::Grant(GrantWire { ttl_ms }) => Ok(Self::Grant { ttl_ms }),
+            Kind::Renew(LeaseIdWire { lease }) => Ok(Self::Renew { lease }),
+            Kind::Revoke(LeaseIdWire { lease }) => Ok(Self::Revoke { lease }),
+            Kind::Expire(ExpireWire { leases }) => Ok(Self::Expire { leases }),
+        }
+    }
+}
+
+impl From<Hold> for HoldKind {
+    fn from(hold: Hold) -> Self {
+        match hold {
+            Hold::Ttl(ttl_ms) => Self::Ttl(ttl_ms),
+            Hold::Lease(lease) => Self::Lease(lease),
+            Hold::Keep => Self::Keep(EmptyWire {}),
+        }
+    }
+}
+
+impl From<HoldKind> for Hold {
+    fn from(kind: HoldKind) -> Self {
+        match kind {
+            HoldKind::Ttl(ttl_ms) => Self::Ttl(ttl_ms),
+            HoldKind::Lease(lease) => Self::Lease(lease),
+            HoldKind::Keep(EmptyWire {}) => Self::Keep,
         }
     }
 }

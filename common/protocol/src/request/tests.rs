@@ -39,6 +39,8 @@ fn golden() -> Vec<(Request, String)> {
         ),
         (get(Consistency::Linearizable, false), "22030a016b".into()),
         (get(Consistency::Stale, true), "22070a016b10011801".into()),
+        (Request::Leases { after: 7 }, "f201020807".into()),
+        (Request::Lease { id: 7, after: b"k".to_vec() }, "fa0105080712016b".into()),
         (Request::Status, "2a00".into()),
         (Request::CompactLog, "a20100".into()),
         (Request::Transfer { to: Some(2) }, "aa01020802".into()),

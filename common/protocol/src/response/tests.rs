@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{history::Window, limits, testing::hex};
+use crate::{history::Window, lease::Lease, limits, testing::hex};
 
 fn member() -> Member {
     Member { id: 2, name: "b".into(), address: "h:1".into(), part: crate::Part::Voter }
@@ -45,7 +45,7 @@ fn status() -> NodeStatus {
 
 /// Every kind of result of an action.
 fn done() -> Vec<Done> {
-    let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 };
+    let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2, lease: None };
     vec![
         Done::Written { existed: true },
         Done::Written { existed: false },
@@ -58,7 +58,9 @@ fn done() -> Vec<Done> {
 
 /// Every kind of reply and refusal, with the bytes after the id as they must stay.
 fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
-    let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 };
+    let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2, lease: None };
+    let held = Found { lease: Some(Held { lease: 7, remaining_ms: Some(200) }), ..found.clone() };
+    let lease = Lease { id: 7, ttl_ms: 300, remaining_ms: 200, keys: 1, own: true };
     let decided = |verdict, number, previous| {
         let revision = 9;
         let decided = Decided { revision, verdict, number, previous, existed: true, ..Decided::default() };
@@ -79,6 +81,25 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (Ok(Response::Written { revision: 9, existed: true, deduplicated: true }), "1206080910011801"),
         (Ok(Response::Value { found: Some(found), revision: 9 }), "1a0d0a090a01761004180320021009"),
         (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
+        (
+            Ok(Response::Value { found: Some(held), revision: 9 }),
+            "1a140a100a01761004180320022a05080710c8011009",
+        ),
+        (
+            Ok(Response::Leases(Leases { leases: vec![lease], more: true, revision: 9 })),
+            "f201120a0c080710ac0218c8012001280110011809",
+        ),
+        (
+            Ok(Response::Lease(LeaseKeys {
+                lease: Some(lease),
+                keys: vec![b"k".to_vec()],
+                more: true,
+                revision: 9,
+            })),
+            "fa01150a0c080710ac0218c8012001280112016b18012009",
+        ),
+        (Ok(Response::Lease(LeaseKeys { revision: 9, ..LeaseKeys::default() })), "fa01022009"),
+        (decided(Verdict::NoLease, 0, None), "5206080910062001"),
         (
             Ok(Response::Status(Box::new(status()))),
             "22630a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
@@ -127,7 +148,7 @@ fn the_largest_result_fits_its_frame() {
     let numbers = (u64::MAX, u64::MAX, u64::MAX);
     for value in [0, 100, limits::VALUE_BYTES] {
         let (revision, created, version) = numbers;
-        let found = Found { value: vec![7; value], revision, created, version };
+        let found = Found { value: vec![7; value], revision, created, version, lease: None };
         let row = (vec![b'k'; 1], found);
         let count = limits::RESULT_BYTES / (limits::ROW_BYTES + 1 + value);
         let rows = vec![row; count];
@@ -157,8 +178,8 @@ fn unknown_kinds_are_refused() {
     assert_eq!(unknown(&[8, 7, 0x4a, 0]), DecodeError::Malformed("unknown response"));
     assert_eq!(unknown(&[8, 7, 0x2a, 2, 0x7a, 0]), DecodeError::Malformed("unknown refusal"));
     assert_eq!(unknown(&[8, 7, 0x22, 2, 0x20, 9]), DecodeError::Malformed("unknown role"));
-    // A decision whose verdict is 6, and one with a result under tag 15.
-    assert_eq!(unknown(&[8, 7, 0x52, 2, 0x10, 6]), DecodeError::Malformed("unknown verdict"));
+    // A decision whose verdict is 32, and one with a result under tag 15.
+    assert_eq!(unknown(&[8, 7, 0x52, 2, 0x10, 32]), DecodeError::Malformed("unknown verdict"));
     assert_eq!(
         unknown(&[8, 7, 0x52, 4, 0x3a, 2, 0x7a, 0]),
         DecodeError::Malformed("unknown result of an action")
@@ -168,8 +189,10 @@ fn unknown_kinds_are_refused() {
 }
 
 fn results() -> impl Strategy<Value = Result<Response, Refused>> {
-    let found = (prop::collection::vec(any::<u8>(), 0..64), any::<u64>(), any::<u64>(), any::<u64>())
-        .prop_map(|(value, revision, created, version)| Found { value, revision, created, version });
+    let found =
+        (prop::collection::vec(any::<u8>(), 0..64), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+            |(value, revision, created, version)| Found { value, revision, created, version, lease: None },
+        );
     let address = || prop::option::of(".{0,9}");
     prop_oneof![
         any::<(u64, bool, bool)>().prop_map(|(revision, existed, deduplicated)| {

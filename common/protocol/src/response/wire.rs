@@ -2,7 +2,12 @@
 //! kind of reply or refusal is one they report as unknown.
 
 use super::{Found, NodeStatus, Response, ResponseFrame, Role, Welcome};
-use crate::{ClusterId, DecodeError, Refused, history::KeptWire, member::MemberWire};
+use crate::{
+    ClusterId, DecodeError, Refused,
+    history::KeptWire,
+    lease::{HeldWire, LeaseKeysWire, LeasesWire},
+    member::MemberWire,
+};
 
 mod decided;
 
@@ -28,7 +33,7 @@ pub(super) struct WelcomeWire {
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21, 24")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21, 24, 30, 31")]
     kind: Option<Kind>,
 }
 
@@ -50,6 +55,10 @@ enum Kind {
     Leads(LeadsWire),
     #[prost(uint64, tag = "24")]
     MembersChanged(u64),
+    #[prost(message, tag = "30")]
+    Leases(LeasesWire),
+    #[prost(message, tag = "31")]
+    Lease(LeaseKeysWire),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -98,6 +107,8 @@ pub(crate) struct FoundWire {
     created: u64,
     #[prost(uint64, tag = "4")]
     version: u64,
+    #[prost(message, optional, tag = "5")]
+    lease: Option<HeldWire>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -253,6 +264,8 @@ impl From<ResponseFrame> for ResponseWire {
             Ok(Response::Compacted { discarded, freed, bytes }) => {
                 Kind::Compacted(CompactedWire { discarded, freed, bytes })
             }
+            Ok(Response::Leases(leases)) => Kind::Leases(leases.into()),
+            Ok(Response::Lease(lease)) => Kind::Lease(lease.into()),
             Ok(Response::Leads { leader, term }) => Kind::Leads(LeadsWire { leader, term }),
             Ok(Response::MembersChanged { revision }) => Kind::MembersChanged(revision),
             Err(refused) => Kind::Refused(refused.into()),
@@ -277,6 +290,8 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             Kind::Compacted(CompactedWire { discarded, freed, bytes }) => {
                 Ok(Response::Compacted { discarded, freed, bytes })
             }
+            Kind::Leases(leases) => Ok(Response::Leases(leases.into())),
+            Kind::Lease(lease) => Ok(Response::Lease(lease.into())),
             Kind::Leads(LeadsWire { leader, term }) => Ok(Response::Leads { leader, term }),
             Kind::MembersChanged(revision) => Ok(Response::MembersChanged { revision }),
             Kind::Refused(refused) => Err(refused.try_into()?),
@@ -286,14 +301,14 @@ impl TryFrom<ResponseWire> for ResponseFrame {
 }
 
 impl From<Found> for FoundWire {
-    fn from(Found { value, revision, created, version }: Found) -> Self {
-        Self { value, revision, created, version }
+    fn from(Found { value, revision, created, version, lease }: Found) -> Self {
+        Self { value, revision, created, version, lease: lease.map(Into::into) }
     }
 }
 
 impl From<FoundWire> for Found {
-    fn from(FoundWire { value, revision, created, version }: FoundWire) -> Self {
-        Self { value, revision, created, version }
+    fn from(FoundWire { value, revision, created, version, lease }: FoundWire) -> Self {
+        Self { value, revision, created, version, lease: lease.map(Into::into) }
     }
 }
 

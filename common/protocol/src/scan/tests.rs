@@ -4,14 +4,17 @@ use super::*;
 use crate::{history::Moment, testing::hex};
 
 fn row() -> Row {
-    Row { key: b"k".to_vec(), found: Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 } }
+    Row {
+        key: b"k".to_vec(),
+        found: Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2, lease: None },
+    }
 }
 
 fn versions() -> Vec<Version> {
     let moment = Some(Moment { age_ms: 7, wall_ms: 32 });
     vec![
-        Version { revision: 6, found: None, moment },
-        Version { revision: 4, found: Some(row().found), moment: None },
+        Version { revision: 6, found: None, moment, expired: false },
+        Version { revision: 4, found: Some(row().found), moment: None, expired: false },
     ]
 }
 

@@ -6,7 +6,7 @@ use super::{BlockError, Table};
 use crate::{
     ClusterId, DecodeError,
     limits::{NUMBER, SNAPSHOT_BLOCK_BYTES},
-    version::{SNAPSHOT_FORMAT, STATE_FORMAT},
+    version::{SNAPSHOT_FORMAT, STATE_FORMAT_PLAIN},
 };
 
 const MAGIC: &[u8; 8] = b"kvd snap";
@@ -50,9 +50,13 @@ pub struct End {
 }
 
 impl Head {
-    /// Of a state in the format of this version, whose last entry is so.
+    /// Of a state in the oldest format that this version knows, whose last entry is so.
     pub fn new(cluster: ClusterId, index: u64, term: u64) -> Self {
-        Self { state_format: STATE_FORMAT, cluster, at: Position { index: Index(index), term: Term(term) } }
+        Self {
+            state_format: STATE_FORMAT_PLAIN,
+            cluster,
+            at: Position { index: Index(index), term: Term(term) },
+        }
     }
 
     /// The block.
@@ -166,7 +170,9 @@ impl<'a> Block<'a> {
                     4 => Table::Changes,
                     5 => Table::Deleted,
                     6 => Table::Spans,
-                    7 => Table::Members,
+                    7 => Table::Leases,
+                    8 => Table::Leased,
+                    9 => Table::Members,
                     _ => {
                         return Err(BlockError::Content("it has a table that this version does not know"));
                     }

@@ -11,8 +11,8 @@ use super::{Block, BlockError, Head, Pairs, SAVED, Table};
 use crate::{
     history::Window,
     limits::{KEY_BYTES, NUMBER},
-    stored::{Meta, Replaced, book::Page, hash},
-    version::STATE_FORMAT,
+    stored::{Meta, Replaced, StoredLease, book::Page, hash},
+    version::{STATE_FORMAT, STATE_FORMAT_PLAIN, knows_state_format},
 };
 
 /// Most facts that a state may have of its own.
@@ -30,6 +30,7 @@ pub struct Checker {
     summary: Tally,
     rows_hash: u64,
     changes_hash: u64,
+    leases_hash: u64,
     /// Table and key of the pair before.
     last: Option<(Table, Vec<u8>)>,
     ended: bool,
@@ -43,6 +44,7 @@ struct Tally {
     keys: u64,
     row_bytes: u64,
     changes: u64,
+    leases: u64,
     wall_ms: u64,
 }
 
@@ -74,6 +76,8 @@ pub struct Summary {
     pub row_bytes: u64,
     /// How many changes of the past it has.
     pub changes: u64,
+    /// How many leases.
+    pub leases: u64,
     /// When the newest of these was made, by the clock of its leader, in milliseconds since 1970; zero where there is none.
     pub wall_ms: u64,
     /// All its bytes, the end included.
@@ -98,6 +102,7 @@ impl Checker {
             summary: Tally::default(),
             rows_hash: 0,
             changes_hash: 0,
+            leases_hash: 0,
             last: None,
             ended: false,
         }
@@ -141,7 +146,7 @@ impl Checker {
         let mut whole = None;
         match (&block, self.head) {
             (Block::Head(head), None) => {
-                if head.state_format != STATE_FORMAT {
+                if !knows_state_format(head.state_format.into()) {
                     let (found, known) = (head.state_format, STATE_FORMAT);
                     return Err(BlockError::Format { found, known });
                 }
@@ -203,12 +208,39 @@ impl Checker {
                 Table::Spans if (key.len(), value.len()) != (REVISION_BYTES, SPAN_BYTES) => {
                     return Err(BlockError::Content("a span of history is none"));
                 }
-                Table::Members if Page::decode(key, value).is_err() => {
+                Table::Members
+                    if head.state_format == STATE_FORMAT_PLAIN || Page::decode(key, value).is_err() =>
+                {
                     return Err(BlockError::Content("what is known of a member is damaged"));
                 }
                 Table::Requests | Table::Deleted | Table::Spans | Table::Members => {}
+                Table::Leases | Table::Leased => self.lease(table, key, value, head)?,
             }
         }
+        Ok(())
+    }
+
+    fn lease(&mut self, table: Table, key: &[u8], value: &[u8], head: Head) -> Result<(), BlockError> {
+        if head.state_format == STATE_FORMAT_PLAIN {
+            return Err(BlockError::Content("it has leases, and its format has none"));
+        }
+        let read = match table {
+            Table::Leases => key.try_into().ok().map(u64::from_be_bytes).zip(StoredLease::decode(value)),
+            _ => None,
+        };
+        let element = match (table, read, StoredLease::split(key)) {
+            (Table::Leases, Some((id, lease)), _) => (id, lease.element(id)),
+            (Table::Leased, _, Some((id, key))) if value.is_empty() => {
+                (id, StoredLease::key_element(id, key))
+            }
+            _ => return Err(BlockError::Content("a lease is none, or a key that one holds")),
+        };
+        let (id, element) = element;
+        if id == 0 || id > head.at.index.0 {
+            return Err(BlockError::Content("a lease is of a later revision than the state"));
+        }
+        self.leases_hash = self.leases_hash.wrapping_add(element);
+        self.summary.leases = self.summary.leases.saturating_add(u64::from(table == Table::Leases));
         Ok(())
     }
 
@@ -269,7 +301,7 @@ impl Checker {
     fn finish(&self, head: Head, sum: [u8; 32]) -> Result<Summary, BlockError> {
         let expected = [
             ("cluster", u128::from_be_bytes(head.cluster.0)),
-            ("format", u128::from(STATE_FORMAT)),
+            ("format", u128::from(head.state_format)),
             ("index", u128::from(head.at.index.0)),
             ("term", u128::from(head.at.term.0)),
             ("rows_hash", u128::from(self.rows_hash)),
@@ -277,6 +309,10 @@ impl Checker {
         ];
         if expected.iter().any(|(name, value)| self.find(name) != Some(*value)) {
             return Err(BlockError::Content("its facts contradict what it holds"));
+        }
+        let leases_hash = self.find("leases_hash").or((head.state_format == STATE_FORMAT_PLAIN).then_some(0));
+        if leases_hash != Some(u128::from(self.leases_hash)) {
+            return Err(BlockError::Content("its leases are not those it was written with"));
         }
         let number = |name| {
             let value = self.find(name).and_then(|value| u64::try_from(value).ok());
@@ -298,8 +334,8 @@ impl Checker {
             memory: number("memory")?,
             saved_ms: saved,
         };
-        let Tally { bytes, keys, row_bytes, changes, wall_ms, .. } = self.summary;
-        Ok(Summary { head, facts, keys, row_bytes, changes, wall_ms, bytes, sum })
+        let Tally { bytes, keys, row_bytes, changes, leases, wall_ms, .. } = self.summary;
+        Ok(Summary { head, facts, keys, row_bytes, changes, leases, wall_ms, bytes, sum })
     }
 
     fn find(&self, name: &str) -> Option<u128> {

@@ -134,6 +134,11 @@ impl Model {
                 self.kept.set(change);
                 return (Told::Judged(Box::new(decided)), Vec::new());
             }
+            Operation::SetHeld { .. }
+            | Operation::Grant { .. }
+            | Operation::Renew { .. }
+            | Operation::Revoke { .. }
+            | Operation::Expire { .. } => unreachable!("no client of a run asks for a lease"),
             Operation::Increment { key, by } => {
                 let changed = self.add(&mut decided, key, *by);
                 return (Told::Judged(Box::new(decided)), changed);
@@ -197,7 +202,7 @@ impl Model {
                     let revision = decided.revision;
                     let (created, version) =
                         before.as_ref().map_or((revision, 1), |row| (row.created, row.version + 1));
-                    let row = Found { value: value.clone(), revision, created, version };
+                    let row = Found { value: value.clone(), revision, created, version, lease: None };
                     now.insert(key.clone(), row);
                     writes.push((key, Some(value)));
                     Done::Written { existed: before.is_some() }
@@ -242,7 +247,7 @@ impl Model {
         }
         let (created, version) = before.map_or((revision, 1), |row| (row.created, row.version + 1));
         self.kept.changed(revision, self.stamp, key, before.map_or(0, |row| row.value.len()));
-        rows.push((revision, value.map(|value| Found { value, revision, created, version })));
+        rows.push((revision, value.map(|value| Found { value, revision, created, version, lease: None })));
         vec![key.to_vec()]
     }
 

@@ -113,7 +113,7 @@ impl Watch {
             wall_ms: self.committed_at(revision).map_or(0, |command| command.wall_ms),
         };
         let kept = revision > self.model.floor(moment.revision);
-        Version { revision, found: found.cloned(), moment: kept.then(|| when(moment)) }
+        Version { revision, found: found.cloned(), moment: kept.then(|| when(moment)), expired: false }
     }
 
     fn committed_at(&self, revision: u64) -> Option<&protocol::Command> {

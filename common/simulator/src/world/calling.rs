@@ -383,9 +383,11 @@ impl World {
             Err(Refused::Busy { .. }) => self.counts.add("client: refused as busy"),
             Ok(
                 Response::Status(_)
+                | Response::MembersChanged { .. }
+                | Response::Leases(_)
+                | Response::Lease(_)
                 | Response::Compacted { .. }
-                | Response::Leads { .. }
-                | Response::MembersChanged { .. },
+                | Response::Leads { .. },
             )
             | Err(_) => {}
         }

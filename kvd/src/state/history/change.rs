@@ -4,7 +4,7 @@
 //! key     revision u64, big-endian │ the key
 //! value   flags u8 │ stamp u64 │ wall u64 │ before
 //! before  the row (`state/row.rs`) with flag 2, else the revision that had removed the key u64, zero for none that is kept
-//! flags   1: the key was removed    2: it was there before
+//! flags   1: the key was removed    2: it was there before    4: its time was over
 //! ```
 //!
 //! Numbers in the value are little-endian.
@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(crate) use protocol::stored::Replaced;
 use protocol::{
     limits::CHANGE_BYTES,
-    stored::{DELETED, THERE, change_element as element},
+    stored::{DELETED, EXPIRED, THERE, change_element as element},
 };
 
 use crate::state::row::{Meta, Row};
@@ -42,6 +42,8 @@ pub(crate) struct Change {
     pub(crate) wall_ms: u64,
     /// Whether it removed the key.
     pub(crate) deleted: bool,
+    /// Whether it did because the key's time was over.
+    pub(crate) expired: bool,
     /// What was there.
     pub(crate) before: Before,
 }
@@ -101,7 +103,7 @@ impl Change {
             Before::Row(row) => Ok(row.meta),
             Before::Stored(meta, _) => Ok(*meta),
         };
-        element(self.revision, &self.key, self.deleted, (self.stamp_ms, self.wall_ms), before)
+        element(self.revision, &self.key, (self.deleted, self.expired), (self.stamp_ms, self.wall_ms), before)
     }
 
     /// The key in the store.
@@ -113,7 +115,8 @@ impl Change {
     pub(crate) fn encode(&self, stored: Option<&[u8]>, out: &mut Vec<u8>) -> Option<()> {
         out.clear();
         let there = if self.before.is_row() { THERE } else { 0 };
-        out.push(there | if self.deleted { DELETED } else { 0 });
+        let expired = if self.expired { EXPIRED } else { 0 };
+        out.push(there | expired | if self.deleted { DELETED } else { 0 });
         out.extend_from_slice(&self.stamp_ms.to_le_bytes());
         out.extend_from_slice(&self.wall_ms.to_le_bytes());
         match &self.before {
@@ -134,11 +137,19 @@ mod tests {
     use super::*;
 
     fn change(deleted: bool, before: Before) -> Change {
-        Change { revision: 9, key: Arc::from(*b"k"), stamp_ms: 5, wall_ms: 6, deleted, before }
+        Change {
+            revision: 9,
+            key: Arc::from(*b"k"),
+            stamp_ms: 5,
+            wall_ms: 6,
+            deleted,
+            expired: false,
+            before,
+        }
     }
 
     fn row() -> Row {
-        Row { meta: Meta { revision: 7, created: 5, version: 2, content: 9 }, value: b"v".to_vec() }
+        Row { meta: Meta { revision: 7, created: 5, version: 2, content: 9, lease: 0 }, value: b"v".to_vec() }
     }
 
     fn bytes(change: &Change, stored: Option<&[u8]>) -> Vec<u8> {
@@ -158,7 +169,7 @@ mod tests {
         let bytes = bytes(&held, None);
         let read = Replaced::decode(&bytes).unwrap();
         let before = Ok((row().meta, b"v".as_slice()));
-        assert_eq!(read, Replaced { deleted: true, stamp_ms: 5, wall_ms: 6, before });
+        assert_eq!(read, Replaced { deleted: true, expired: false, stamp_ms: 5, wall_ms: 6, before });
         assert_eq!(read.element(9, b"k"), held.element());
         assert_eq!(moved.encode(None, &mut Vec::new()), None, "a row that is not there is not made up");
     }
@@ -171,7 +182,7 @@ mod tests {
             assert_eq!(Replaced::decode(&bytes[..length]), None);
         }
         assert_eq!(Replaced::decode(&[bytes.clone(), vec![0]].concat()), None);
-        assert_eq!(Replaced::decode(&[&[4], &bytes[1..]].concat()), None, "an unknown flag");
+        assert_eq!(Replaced::decode(&[&[8], &bytes[1..]].concat()), None, "an unknown flag");
         assert_eq!(Replaced::split(&Change::place(9, b"k")), Some((9, b"k".as_slice())));
         assert_eq!(Replaced::split(&[0; 8]), None);
     }

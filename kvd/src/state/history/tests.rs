@@ -1,7 +1,7 @@
 use super::*;
 
 fn change(revision: u64) -> Change {
-    let occasion = Occasion { revision, stamp_ms: revision, wall_ms: 0 };
+    let occasion = Occasion { revision, stamp_ms: revision, wall_ms: 0, expired: false };
     occasion.change(&Arc::from(*b"key"), false, Before::Nothing(0))
 }
 
@@ -53,7 +53,7 @@ fn a_window_that_is_made_smaller_is_trimmed_at_once_and_a_larger_one_fills_up() 
 fn the_changes_of_one_revision_are_trimmed_together() {
     let mut history = history(Window { changes: 10, ..Window::FIRST });
     for key in 0..20_u8 {
-        let occasion = Occasion { revision: 5, stamp_ms: 5, wall_ms: 0 };
+        let occasion = Occasion { revision: 5, stamp_ms: 5, wall_ms: 0, expired: false };
         history.add(&occasion.change(&Arc::from([key]), false, Before::Nothing(0)));
     }
     assert_eq!(history.spans.len(), 1);

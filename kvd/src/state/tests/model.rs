@@ -171,6 +171,8 @@ impl Model {
                     self.rows.retain(|key, _| !keys.contains(key));
                 }
             }
+            // Those about leases have a model of their own.
+            other => panic!("not drawn: {other:?}"),
         }
         Outcome::Decided(Box::new(decided))
     }
@@ -206,7 +208,10 @@ impl Model {
         if let Some(value) = value {
             let (created, version) =
                 before.map_or((revision, 1), |(created, version)| (created, version + 1));
-            self.rows.insert(key.to_vec(), Found { value: value.clone(), revision, created, version });
+            self.rows.insert(
+                key.to_vec(),
+                Found { value: value.clone(), revision, created, version, lease: None },
+            );
         }
         before.is_some()
     }

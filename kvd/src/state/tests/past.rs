@@ -180,7 +180,7 @@ fn an_earlier_revision_is_read_through_all_layers_and_after_a_restart() {
     bench.reopen();
     check(&bench);
     let row = read(bench.state.view(), Scan { at: Some(3), ..Scan::key(b"a") }).unwrap();
-    let then = Found { value: b"2".to_vec(), revision: 3, created: 1, version: 2 };
+    let then = Found { value: b"2".to_vec(), revision: 3, created: 1, version: 2, lease: None };
     assert_eq!(row.get(&b"a"[..]), Some(&then), "with everything that was said of it");
 }
 

@@ -118,7 +118,7 @@ fn everything_is_written_at_one_revision_and_steps_see_those_before_them() {
     let old = |key, revision| row(key, revision, 1, "old");
     assert_eq!(rows(&results[0]), (vec![old("a", 1), old("b", 2), old("c", 3)], false));
     assert_eq!(results[1..4], [true, true, false].map(|existed| Done::Written { existed }));
-    let a = Found { value: b"new".to_vec(), revision: 4, created: 1, version: 2 };
+    let a = Found { value: b"new".to_vec(), revision: 4, created: 1, version: 2, lease: None };
     assert_eq!(results[4..6], [Done::Read(Some(a)), Done::Read(None)]);
     let after = vec![row("a", 4, 2, "new"), old("c", 3), row("d", 4, 1, "new")];
     assert_eq!(rows(&results[6]), (after.clone(), false));

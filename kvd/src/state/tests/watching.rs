@@ -69,6 +69,7 @@ fn expected(states: &[(u64, Rows)], watch: &Watch, after: u64) -> Vec<Event> {
                     previous: was.filter(|_| watch.previous).cloned(),
                     previous_left_out: false,
                     wall_ms: 0,
+                    expired: false,
                 });
             }
         }

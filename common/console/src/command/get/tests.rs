@@ -18,7 +18,13 @@ fn shown(report: Report, format: Format) -> (String, String, u8) {
 }
 
 fn read(value: Option<&[u8]>) -> client::Read {
-    let found = value.map(|value| Found { value: value.to_vec(), revision: 45, created: 12, version: 3 });
+    let found = value.map(|value| Found {
+        value: value.to_vec(),
+        revision: 45,
+        created: 12,
+        version: 3,
+        lease: None,
+    });
     client::Read { found, revision: 50, served_by: 2 }
 }
 

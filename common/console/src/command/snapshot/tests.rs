@@ -1,7 +1,7 @@
 use protocol::{
     ClusterId,
     snapshot::{Checker, End, Filling, Head, SAVED, Table as Tables},
-    version::STATE_FORMAT,
+    version::STATE_FORMAT_PLAIN,
 };
 
 use super::*;
@@ -12,7 +12,7 @@ fn backup() -> Vec<u8> {
     let facts = [
         ("changes_hash", 0),
         ("cluster", u128::from_be_bytes([7; 16])),
-        ("format", u128::from(STATE_FORMAT)),
+        ("format", u128::from(STATE_FORMAT_PLAIN)),
         ("history_floor", 2),
         ("index", 9),
         ("memory", 12),

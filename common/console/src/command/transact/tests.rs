@@ -166,7 +166,7 @@ fn shown(report: Result<Report, Failure>, format: Format) -> (String, String, u8
 
 #[test]
 fn a_report_has_a_line_for_each_step_and_each_row() {
-    let found = Found { value: b"v".to_vec(), revision: 45, created: 12, version: 3 };
+    let found = Found { value: b"v".to_vec(), revision: 45, created: 12, version: 3, lease: None };
     let then = ["set a 1", "del b", "get c", "get d", "prefix e"].map(|step| parse::step(step).unwrap());
     let mut txn = Txn { then: then.to_vec(), otherwise: vec![get("a")], ..txn() };
     txn.prepare().unwrap();

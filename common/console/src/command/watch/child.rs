@@ -9,6 +9,7 @@ use std::{
 
 use protocol::watch::Event;
 
+use super::show::kind;
 use crate::{error::Failure, exit::Exit, text};
 
 /// Runs it with the event in its environment and the value on its standard input, and waits for its end. Returns its
@@ -19,7 +20,7 @@ pub(super) fn run(command: &[OsString], event: &Event) -> Result<Option<u8>, Fai
     };
     let mut child = Command::new(program);
     child.args(arguments).stdin(Stdio::piped());
-    child.env("KV_EVENT", if event.found.is_some() { "put" } else { "delete" });
+    child.env("KV_EVENT", kind(event));
     child.env("KV_REV", event.revision.to_string()).env("KV_KEY_B64", text::base64(&event.key));
     // An environment cannot hold every key.
     if event.key.contains(&0) {
@@ -53,9 +54,23 @@ mod tests {
     use super::*;
 
     fn event(key: &[u8], value: Option<&[u8]>) -> Event {
-        let found = value.map(|value| Found { value: value.to_vec(), revision: 7, created: 5, version: 2 });
+        let found = value.map(|value| Found {
+            value: value.to_vec(),
+            revision: 7,
+            created: 5,
+            version: 2,
+            lease: None,
+        });
         let key = key.to_vec();
-        Event { key, revision: 7, found, previous: None, previous_left_out: false, wall_ms: 0 }
+        Event {
+            key,
+            revision: 7,
+            found,
+            previous: None,
+            previous_left_out: false,
+            wall_ms: 0,
+            expired: false,
+        }
     }
 
     /// What a script leaves in a file, and with what it ends.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use protocol::watch::Event;
 
-use super::{child, cursor::Cursor};
+use super::{super::lease::lease_id, child, cursor::Cursor};
 use crate::{
     error::Failure,
     listing::{Kind, Listing, Out},
@@ -32,7 +32,7 @@ impl<'a> Happened<'a> {
     }
 
     fn kind(&self) -> &'static str {
-        if self.event.found.is_some() { "put" } else { "delete" }
+        kind(self.event)
     }
 
     pub(super) fn cells(&self, with_previous: bool) -> Vec<String> {
@@ -51,13 +51,14 @@ impl<'a> Happened<'a> {
     }
 
     pub(super) fn document(&self) -> Document {
-        let Event { key, revision, found, previous, previous_left_out, wall_ms } = self.event;
+        let Event { key, revision, found, previous, previous_left_out, wall_ms, .. } = self.event;
         let mut document = Document::bare().with_bytes("key", "key_b64", key).with("rev", *revision);
         if let Some(found) = found {
             document = document
                 .with_bytes("value", "value_b64", &found.value)
                 .with("create_rev", found.created)
-                .with("version", found.version);
+                .with("version", found.version)
+                .with("lease", lease_id(found));
         }
         match previous {
             Some(previous) if *previous_left_out => {
@@ -75,6 +76,15 @@ impl<'a> Happened<'a> {
         }
         let cursor = self.cursor.as_ref().map(ToString::to_string);
         document.with("time", text::timestamp(*wall_ms)).with("cursor", cursor)
+    }
+}
+
+/// What happened, in a word.
+pub(super) fn kind(event: &Event) -> &'static str {
+    match event {
+        Event { found: Some(_), .. } => "put",
+        Event { expired: true, .. } => "expire",
+        _ => "delete",
     }
 }
 

@@ -15,14 +15,21 @@ fn parse(words: &[&str]) -> Result<Watch, clap::Error> {
 }
 
 fn event(key: &[u8], value: Option<&[u8]>) -> Event {
-    let found = value.map(|value| Found { value: value.to_vec(), revision: 45, created: 12, version: 3 });
+    let found = value.map(|value| Found {
+        value: value.to_vec(),
+        revision: 45,
+        created: 12,
+        version: 3,
+        lease: None,
+    });
     Event {
         key: key.to_vec(),
         revision: 45,
         found,
-        previous: Some(Found { value: b"red".to_vec(), revision: 44, created: 12, version: 2 }),
+        previous: Some(Found { value: b"red".to_vec(), revision: 44, created: 12, version: 2, lease: None }),
         previous_left_out: false,
         wall_ms: 1_700_000_000_123,
+        expired: false,
     }
 }
 

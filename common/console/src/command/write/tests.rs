@@ -55,7 +55,8 @@ fn judged(verdict: Verdict, found: u64) -> Judged {
 }
 
 fn with_previous(mut judged: Judged, value: &[u8]) -> Judged {
-    judged.decided.previous = Some(Found { value: value.to_vec(), revision: 44, created: 40, version: 2 });
+    judged.decided.previous =
+        Some(Found { value: value.to_vec(), revision: 44, created: 40, version: 2, lease: None });
     judged
 }
 

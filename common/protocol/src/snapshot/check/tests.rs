@@ -7,7 +7,8 @@ use crate::{
     stored::{DELETED, change_element},
 };
 
-const HEAD: Head = Head { state_format: STATE_FORMAT, cluster: ClusterId([7; 16]), at: Position::new(9, 3) };
+const HEAD: Head =
+    Head { state_format: STATE_FORMAT_PLAIN, cluster: ClusterId([7; 16]), at: Position::new(9, 3) };
 
 /// What a sample may have wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,7 @@ enum Wrong {
 }
 
 fn row(key: &[u8], value: &[u8], revision: u64) -> (Meta, Vec<u8>) {
-    let meta = Meta { revision, created: revision, version: 1, content: hash::content(key, value) };
+    let meta = Meta { revision, created: revision, version: 1, content: hash::content(key, value), lease: 0 };
     let words = [meta.revision, meta.created, meta.version, meta.content];
     let row = words.iter().flat_map(|word| word.to_le_bytes()).chain(value.iter().copied());
     (meta, row.collect())
@@ -34,9 +35,9 @@ fn blocks(wrong: Wrong) -> Vec<Vec<u8>> {
     let (b, b_row) = row(b"b", b"two", if wrong == Wrong::Later { 10 } else { 9 });
     let change = [&[DELETED][..], &5_u64.to_le_bytes(), &6_u64.to_le_bytes(), &0_u64.to_le_bytes()].concat();
     let mut facts = vec![
-        ("changes_hash", u128::from(change_element(8, b"c", true, (5, 6), Err(0)))),
+        ("changes_hash", u128::from(change_element(8, b"c", (true, false), (5, 6), Err(0)))),
         ("cluster", u128::from_be_bytes([7; 16])),
-        ("format", u128::from(STATE_FORMAT)),
+        ("format", u128::from(STATE_FORMAT_PLAIN)),
         ("history_floor", 2),
         ("index", 9),
         ("memory", 12),
@@ -154,7 +155,7 @@ fn another_format_is_named_and_another_file_is_no_backup() {
 
 #[test]
 fn a_row_has_numbers_that_can_be_added_to() {
-    let row = Meta { revision: 9, created: 4, version: 2, content: 0 };
+    let row = Meta { revision: 9, created: 4, version: 2, content: 0, lease: 0 };
     assert!(row.is_possible());
     assert!(Meta { revision: NUMBER, created: NUMBER, version: NUMBER, ..row }.is_possible());
     let wrong = [

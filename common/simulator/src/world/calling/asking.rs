@@ -265,6 +265,7 @@ pub(super) fn decision(decided: &Decided) -> &'static str {
         (false, Verdict::NotANumber | Verdict::Overflow) => "client: nothing was added",
         (false, Verdict::TooLarge) => "client: transaction found too much",
         (false, Verdict::TooMany) => "client: too many keys to remove",
+        (false, _) => "client: no lease, or no room for one",
     }
 }
 
@@ -287,9 +288,11 @@ pub(super) fn outcome_of(response: Response) -> Outcome {
             Outcome::Read { found: found.map(seen), revision }
         }
         Response::Status(_)
+        | Response::MembersChanged { .. }
+        | Response::Leases(_)
+        | Response::Lease(_)
         | Response::Compacted { .. }
-        | Response::Leads { .. }
-        | Response::MembersChanged { .. } => Outcome::NotApplied,
+        | Response::Leads { .. } => Outcome::NotApplied,
     }
 }
 
@@ -315,6 +318,8 @@ pub(super) fn told(request: &Request) -> String {
         Request::Save => "save".to_owned(),
         Request::Watch(watch) => format!("watch {watch:?}"),
         Request::Status => "status".to_owned(),
+        Request::Leases { after } => format!("leases after {after:x}"),
+        Request::Lease { id, .. } => format!("lease {id:x}"),
         Request::CompactLog => "compact log".to_owned(),
         Request::Transfer { to } => format!("transfer to {to:?}"),
         Request::Drain { undo } => format!("drain, undo {undo}"),

@@ -31,6 +31,8 @@ impl World {
                 Request::Scan(_)
                 | Request::Watch(_)
                 | Request::Save
+                | Request::Leases { .. }
+                | Request::Lease { .. }
                 | Request::Status
                 | Request::CompactLog => return,
             };
