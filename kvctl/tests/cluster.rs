@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cluster/batches.rs"]
+mod batches;
 #[path = "cluster/checks.rs"]
 mod checks;
 #[path = "cluster/completions.rs"]

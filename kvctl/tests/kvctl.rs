@@ -96,6 +96,7 @@ fn help_and_version_go_to_stdout() {
             "tree",
             "export",
             "import",
+            "batch",
             "snapshot",
             "status",
             "top",

@@ -8,6 +8,7 @@ use std::{borrow::Cow, sync::Arc};
 use console::{
     context::{Places, shelf},
     offer::{Place, Wanted},
+    script::{self, End},
     text,
 };
 use rustyline::{
@@ -19,7 +20,6 @@ use rustyline::{
 
 use crate::{
     live::{Live, Question},
-    script::{self, End},
     shell::{OWN, Shell, grammar},
 };
 

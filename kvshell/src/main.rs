@@ -2,7 +2,6 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `script` | a line cut into commands and pipes |
 //! | `shell` | parse with the same enum, run, show |
 //! | `driver` | keeps connections alive between commands |
 //! | `prompt` | context and leader, without waiting for a dead cluster |
@@ -20,7 +19,6 @@ mod driver;
 mod history;
 mod live;
 mod prompt;
-mod script;
 mod shell;
 
 use std::{
@@ -144,7 +142,10 @@ fn run(options: Options, sources: Sources) -> Result<Exit, Failure> {
             batch(&mut shell, BufReader::new(file), path)
         }
         None if interactive => converse(&mut shell),
-        _ => batch(&mut shell, io::stdin().lock(), Path::new("-")),
+        _ => {
+            shell.is_on_stdin();
+            batch(&mut shell, io::stdin().lock(), Path::new("-"))
+        }
     }
 }
 

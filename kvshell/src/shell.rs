@@ -22,6 +22,7 @@ use console::{
     protect::{self, Asking},
     render::{Color, Screen},
     report::{Body, Document},
+    script::{self, Step},
     text, usage,
 };
 
@@ -31,7 +32,6 @@ use crate::{
     driver::Driver,
     live::Live,
     prompt::{Guard, Prompt},
-    script::{self, Step},
 };
 
 mod own;
@@ -61,6 +61,8 @@ pub(crate) struct Shell {
     open: Option<transaction::Open>,
     /// Whether somebody sees the prompt.
     conversing: bool,
+    /// Whether its lines come from standard input, which is then no command's.
+    on_stdin: bool,
 }
 
 impl Shell {
@@ -88,7 +90,13 @@ impl Shell {
             timing: false,
             open: None,
             conversing,
+            on_stdin: false,
         })
+    }
+
+    /// Standard input is where the lines come from, and held by whoever reads them.
+    pub(crate) fn is_on_stdin(&mut self) {
+        self.on_stdin = true;
     }
 
     /// What stands above the first prompt of a conversation.
@@ -240,6 +248,10 @@ impl Shell {
 
     fn run(&mut self, line: &mut Line, out: &mut Out<'_>) -> Result<Report, Failure> {
         line.inherit(&self.connection, self.sources);
+        if self.on_stdin && line.command.reads_stdin() {
+            return Err(Failure::usage("stdin is where the commands of this shell come from")
+                .hint("name a file, or give the shell its commands with -f or -x"));
+        }
         line.prepare()?;
         if let Some(result) = line.run_alone(&self.places) {
             if line.command.touches_contexts() {

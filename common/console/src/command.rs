@@ -1,7 +1,7 @@
 //! The command language, once: `kvctl` parses it from its arguments, `kvshell` from a line. Each family of commands
 //! is a file with arguments, call and report side by side.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::Path, time::Duration};
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod assess;
+mod batch;
 mod bench;
 pub(crate) mod check;
 mod cluster;
@@ -218,6 +219,8 @@ pub enum Command {
     Export(transfer::Export),
     /// Write the keys and values of a file to the cluster
     Import(transfer::Import),
+    /// Run many commands, a line each
+    Batch(batch::Batch),
     /// Save a backup of the whole state, or look at one
     Snapshot(snapshot::Snapshot),
     /// Ask every node how it is
@@ -283,6 +286,7 @@ impl Command {
             | Self::Tree(_)
             | Self::Export(_)
             | Self::Import(_)
+            | Self::Batch(_)
             | Self::Ping(_)
             | Self::Compact(_)
             | Self::Drain(_)
@@ -307,6 +311,7 @@ impl Command {
             Self::Tree(tree) => tree.run(session, out).await,
             Self::Export(export) => export.run(session, out).await,
             Self::Import(import) => import.run(session).await,
+            Self::Batch(batch) => batch.run(session, out).await,
             Self::Snapshot(snapshot) => snapshot.run(session, out).await,
             Self::Del(del) => del.run(session).await,
             Self::Incr(incr) => incr.run(session).await,
@@ -345,6 +350,7 @@ impl Command {
             | Self::Del(_)
             | Self::Incr(_)
             | Self::Import(_)
+            | Self::Batch(_)
             | Self::Bench(_)
             | Self::Compact(_)
             | Self::Drain(_)
@@ -389,6 +395,7 @@ impl Command {
             | Self::Tree(_)
             | Self::Export(_)
             | Self::Import(_)
+            | Self::Batch(_)
             | Self::Snapshot(_)
             | Self::Top(_) => true,
             _ => false,
@@ -403,6 +410,18 @@ impl Command {
         }
     }
 
+    /// Whether it takes from standard input what it works on.
+    pub fn reads_stdin(&self) -> bool {
+        let file = match self {
+            Self::Set(set) => set.file.as_deref(),
+            Self::Txn(txn) => txn.file.as_deref(),
+            Self::Import(import) => Some(import.file.as_path()),
+            Self::Batch(batch) => Some(batch.file.as_path()),
+            _ => None,
+        };
+        file == Some(Path::new("-"))
+    }
+
     /// The format that the command itself asks for.
     fn format(&self) -> Option<Format> {
         match self {
@@ -410,6 +429,8 @@ impl Command {
             Self::Check(check) => check.format(),
             // Its lines are the file.
             Self::Export(export) if export.is_stdout() => Some(Format::Ndjson),
+            // A line for each of its own.
+            Self::Batch(_) => Some(Format::Ndjson),
             Self::Snapshot(snapshot) if snapshot.is_stdout() => Some(Format::Plain),
             // It is JSON in every format.
             Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),

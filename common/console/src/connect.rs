@@ -13,6 +13,7 @@ use crate::{
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster that commands can be run against, one after the other.
+#[derive(Clone)]
 pub struct Session {
     resolved: Resolved,
     settings: Settings,

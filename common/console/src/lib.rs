@@ -23,6 +23,7 @@
 //! | `report` | what a command learned: one type |
 //! | `render` | how that looks: table, plain, JSON |
 //! | `schema` | the JSON Schema of every document |
+//! | `script` | a line cut into commands and pipes |
 //! | `usage` | what is said of a line that does not parse |
 //! | `text` | durations, sizes, bytes for people |
 // What people type and what servers answer is refused, never panicked on.
@@ -53,6 +54,7 @@ pub mod protect;
 pub mod render;
 pub mod report;
 pub mod schema;
+pub mod script;
 pub mod text;
 pub mod usage;
 

@@ -5,6 +5,7 @@
 
 /// Name and text of each, in alphabetical order.
 pub const SCHEMAS: &[(&str, &str)] = &[
+    ("batch", include_str!("schema/batch.json")),
     ("bench", include_str!("schema/bench.json")),
     ("check", include_str!("schema/check.json")),
     ("compact_log", include_str!("schema/compact_log.json")),

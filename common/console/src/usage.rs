@@ -39,7 +39,7 @@ pub fn answer<T: AsRef<OsStr>>(error: &clap::Error, words: &[T]) -> Exit {
 }
 
 /// The refusal as any other failure: its first paragraph, without clap's own label.
-fn failure(error: &clap::Error) -> Failure {
+pub(crate) fn failure(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let words: Vec<&str> = first.split_whitespace().collect();

@@ -6,11 +6,8 @@
 use std::{cell::RefCell, ffi::OsString, os::unix::ffi::OsStringExt as _, thread::LocalKey};
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser as _};
-use console::{Command, Line};
+use console::{Command, Line, script};
 use kvd::cli::{Cli, Invocation};
-
-#[path = "../../../kvshell/src/script.rs"]
-mod script;
 
 pub(crate) fn run(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };

@@ -143,6 +143,8 @@ fn every_document_is_as_its_schema_says() {
     let backup = trial.home().join("b.kvsnap");
     golden.holds("snapshot", &["snapshot", "save", backup.to_str().unwrap()]);
     golden.holds("snapshot", &["snapshot", "inspect", backup.to_str().unwrap()]);
+    let batch = trial.file("batch", b"set x 1; get none\nincr x\nnonsense");
+    golden.lines(&["batch", "-f", &batch]);
     golden.holds("exists", &["exists", "k"]);
     golden.holds("get", &["get", "k", "--rev", "0"]);
     golden.holds("history", &["history", "k"]);

@@ -88,7 +88,12 @@ impl Get {
     }
 
     pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
-        let Some(key) = &self.key else { return self.many(session, out).await };
+        if self.key.is_some() { self.one(session).await } else { self.many(session, out).await }
+    }
+
+    /// One key, of which nothing is shown before it is known.
+    pub(super) async fn one(&self, session: &Session) -> Result<Report, Failure> {
+        let Some(key) = &self.key else { return Err(Failure::internal("one key was wanted of many")) };
         let read = if self.when.is_past() {
             self.when.read(session, key.as_bytes(), self.consistency).await?
         } else {

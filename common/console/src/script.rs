@@ -1,23 +1,14 @@
 //! Cuts a line into commands at `;` and each into the command and what it is piped to at the first `|`. Quoted and
-//! escaped characters cut nothing; `#` at the beginning of a word makes the rest a comment.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
+//! escaped characters cut nothing; `#` at the beginning of a word makes the rest a comment. The
+//! shell reads its lines so, and `batch` its own.
 
 /// One command and the local command its output goes to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+pub struct Step {
     /// In kvctl's language, still quoted.
-    pub(crate) command: String,
+    pub command: String,
     /// For `sh -c`.
-    pub(crate) pipe: Option<String>,
+    pub pipe: Option<String>,
 }
 
 /// What a character means where it stands.
@@ -63,7 +54,7 @@ impl Reader {
 }
 
 /// The steps of a line, empty ones left out. A quote that is never closed is left to the parser to refuse.
-pub(crate) fn steps(line: &str) -> Vec<Step> {
+pub fn steps(line: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = Step { command: String::new(), pipe: None };
     let mut reader = Reader::new();
@@ -84,19 +75,19 @@ pub(crate) fn steps(line: &str) -> Vec<Step> {
 
 /// Where the end of a line stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct End {
+pub struct End {
     /// Where the last step begins.
-    pub(crate) step: usize,
+    pub step: usize,
     /// Where the last word begins.
-    pub(crate) word: usize,
+    pub word: usize,
     /// Whether it is our own language and no comment or local command.
-    pub(crate) ours: bool,
+    pub ours: bool,
     /// Whether a quote is open, or the line break itself is escaped.
-    pub(crate) open: bool,
+    pub open: bool,
 }
 
 /// Looks for the end of a line that is being typed.
-pub(crate) fn end(line: &str) -> End {
+pub fn end(line: &str) -> End {
     let ours = !line.trim_start().starts_with('!');
     let (mut end, mut reader) = (End { ours, ..End::default() }, Reader::new());
     if !ours {
