@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
+#[path = "cluster/bounds.rs"]
+mod bounds;
 #[path = "cluster/leading.rs"]
 mod leading;
 #[path = "cluster/members.rs"]

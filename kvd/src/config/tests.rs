@@ -238,3 +238,60 @@ fn hosts_lose_their_brackets() {
     assert_eq!(host_of("[::1]:7400"), "::1");
     assert_eq!(host_of("db1:7400"), "db1");
 }
+
+#[test]
+fn every_number_has_bounds_and_is_tested_at_them() {
+    // What else must be so for that number to be taken, and the two bounds.
+    for (table, key, least, most, beside) in [
+        (
+            "timing",
+            "election_timeout_ms",
+            20,
+            60_000,
+            ["heartbeat_ms = 10\n", "dead_connection_ms = 600000\n"],
+        ),
+        (
+            "timing",
+            "heartbeat_ms",
+            10,
+            30_000,
+            ["", "election_timeout_ms = 60000\ndead_connection_ms = 600000\n"],
+        ),
+        ("timing", "dead_connection_ms", 100, 600_000, ["election_timeout_ms = 50\nheartbeat_ms = 10\n", ""]),
+        ("log", "keep_entries", 0, 1_000_000_000, ["", ""]),
+        ("log", "segment_mib", 2, 1024, ["", "max_mib = 4096\n"]),
+        ("log", "max_mib", 8, 1024 * 1024, ["segment_mib = 2\n", ""]),
+        ("log", "snapshot_mib_per_second", 1, 10_000, ["", ""]),
+    ] {
+        let with = |number: u64, beside: &str| toml(&format!("[{table}]\n{beside}{key} = {number}\n{THREE}"));
+        for (number, beside) in [(least, beside[0]), (most, beside[1])] {
+            assert!(with(number, beside).is_ok(), "{key} = {number}: {:?}", with(number, beside));
+        }
+        let refused = |number: u64, beside| {
+            refused(
+                with(number, beside),
+                &format!("{table}.{key}"),
+                &number.to_string(),
+                &format!("{least} to {most}"),
+            );
+        };
+        refused(most + 1, beside[1]);
+        if least > 0 {
+            refused(least - 1, beside[0]);
+        }
+    }
+}
+
+#[test]
+fn a_file_has_a_longest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kvd.toml");
+    let mut text = THREE.to_owned() + "#";
+    text += &"x".repeat(usize::try_from(MAX_FILE_BYTES).unwrap() - text.len());
+    std::fs::write(&path, &text).unwrap();
+    assert!(Config::load(&path).is_ok());
+    text.push('x');
+    std::fs::write(&path, &text).unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("longer than 1048576 bytes"), "{error}");
+}
