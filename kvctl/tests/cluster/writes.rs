@@ -141,3 +141,51 @@ fn a_verdict_is_heard_again_at_another_node_and_after_kill_9() {
     let other = trial.kvctl(&["incr", "n", "6", "--request-id", &counted_id]);
     assert!(other.code == Some(8) && other.err.contains("KV-0804"), "{other:?}");
 }
+
+#[test]
+fn two_retries_at_two_nodes_after_kill_9_are_one_write() {
+    let mut trial = Trial::start(3);
+    // A write that the leader has taken and cannot commit; where the leader gave up before it came, there is another one.
+    let (leader, id) = (0..10)
+        .find_map(|_| {
+            let (leader, followers) = (trial.leader(), trial.followers());
+            trial.pause(&followers);
+            let (code, failure) = trial.json(&["set", "k", "v", "-t", "800ms"]);
+            if code == 6 {
+                // With the others standing still: whether it had reached any of them before shows in what they make of it.
+                trial.cluster.kill(leader);
+            }
+            trial.resume(&followers);
+            let id = failure["request_id"].as_str().map(ToOwned::to_owned);
+            (code == 6).then_some((leader, id.unwrap()))
+        })
+        .expect("a leader alone takes a write that it cannot commit");
+
+    let retry = |node: usize| {
+        let at = trial.cluster.address(node);
+        let (code, set) = trial.json(&["set", "k", "v", "--request-id", &id, "-e", at, "-t", "15s"]);
+        assert_eq!((code, &set["applied"]), (0, &true.into()), "{set}");
+        (set["rev"].clone(), set["deduplicated"].as_bool().unwrap())
+    };
+    let others: Vec<usize> = (1..=3).filter(|node| *node != leader).collect();
+    let told = std::thread::scope(|scope| {
+        let both = [others[0], others[1]].map(|node| scope.spawn(move || retry(node)));
+        both.map(|one| one.join().unwrap())
+    });
+    assert_eq!(told[0].0, told[1].0, "both hear of one revision: {told:?}");
+    assert!(told[0].1 || told[1].1, "at least one of them heard of what was done before: {told:?}");
+    let (_, read) = trial.json(&["get", "k"]);
+    assert_eq!((&read["version"], &read["mod_rev"]), (&1.into(), &told[0].0), "{read}");
+
+    // Whoever had taken it first hears the same, and so do all after each was killed once more.
+    trial.cluster.restart(leader);
+    trial.cluster.kill_all(&others);
+    others.iter().for_each(|node| trial.cluster.restart(*node));
+    for node in 1..=3 {
+        let at = trial.cluster.address(node);
+        let (code, set) = trial.json(&["set", "k", "v", "--request-id", &id, "-e", at, "-t", "15s"]);
+        assert_eq!((code, &set["rev"], &set["deduplicated"]), (0, &told[0].0, &true.into()), "{set}");
+    }
+    let (_, read) = trial.json(&["get", "k"]);
+    assert_eq!((&read["version"], &read["mod_rev"]), (&1.into(), &told[0].0), "{read}");
+}
