@@ -371,7 +371,7 @@ mod tests {
         let value = vec![0; protocol::limits::VALUE_BYTES];
         let found = Some(Found { value, revision: 1, created: 1, version: 1, lease: None });
         for id in 0..1000 {
-            let result = Ok(Response::Value { found: found.clone(), revision: 1 });
+            let result = Ok(Response::Value { found: found.clone(), revision: 1, staleness_ms: None });
             streams.reply(0, &ResponseFrame { id, result });
         }
         assert!(load.bytes.load(Relaxed) < UNSENT_BYTES + 1024 * 1024, "bytes are bounded");

@@ -120,12 +120,15 @@ pub(crate) struct Driver {
     /// Watches want a view of a moment after this revision.
     watched: Option<u64>,
     started: Instant,
+    /// What the node takes for the present.
+    ticked: Instant,
 }
 
 impl Driver {
     pub(crate) fn new(node: Node, outputs: Outputs) -> Self {
         let (clients, scans, saves) = (Streams::new(), HashMap::new(), HashMap::new());
-        Self { node, outputs, clients, scans, saves, watched: None, started: Instant::now() }
+        let started = Instant::now();
+        Self { node, outputs, clients, scans, saves, watched: None, started, ticked: started }
     }
 
     /// The loop.
@@ -146,7 +149,7 @@ impl Driver {
                     leaving = true;
                     self.node.handle(Event::Leave)?;
                 }
-                _ = ticks.tick() => self.node.handle(Event::Tick(self.now()))?,
+                _ = ticks.tick() => self.tick()?,
                 count = queues.done.recv_many(&mut done, BATCH) => closed(count, "the log thread")?,
                 count = queues.peers.recv_many(&mut peers, BATCH) => closed(count, "the peers' task")?,
                 count = queues.clients.recv_many(&mut clients, BATCH) => closed(count, "the clients' task")?,
@@ -216,9 +219,22 @@ impl Driver {
         Ok(())
     }
 
+    fn tick(&mut self) -> Result<(), StateError> {
+        self.ticked = Instant::now();
+        let now = self.now();
+        self.node.handle(Event::Tick(now))
+    }
+
     fn ask(&mut self, caller: Caller, mut frame: RequestFrame, at: Instant) -> Result<(), StateError> {
         let waited = u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX);
         frame.deadline_ms = frame.deadline_ms.saturating_sub(waited);
+        // What the node takes for fresh is older by what has passed since it was last told the time.
+        let late = millis(self.ticked.elapsed());
+        match &mut frame.request {
+            Request::Get { consistency, .. } => *consistency = consistency.after(late),
+            Request::Scan(scan) => scan.consistency = scan.consistency.after(late),
+            _ => {}
+        }
         self.node.handle(Event::Client { caller, frame })
     }
 

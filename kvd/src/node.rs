@@ -32,7 +32,7 @@ use crate::{
     instruments::{Mark, Mutant, mark, mutant},
     members::Members,
     state::{Applied, Outcome, State, StateError, WriteOutcome},
-    waiting::{Waiting, WaitingRead, Wanted},
+    waiting::{Waiting, Wanted},
 };
 
 use changing::Changing;
@@ -60,6 +60,8 @@ pub struct Node {
     clock: ReplicatedClock,
     standing: Standing,
     now: Time,
+    /// When the newest of the reads was asked for that the core has released.
+    confirmed_ms: Option<u64>,
     actions: Vec<Action>,
     /// Only shown.
     proposals: u64,
@@ -89,6 +91,7 @@ impl Node {
             },
             standing,
             now: Time::default(),
+            confirmed_ms: None,
             actions: Vec::new(),
             proposals: 0,
         };
@@ -281,25 +284,24 @@ impl Node {
                 (Ok(()), Consistency::Linearizable) if mutant(Mutant::NodeReadsAtOnce) => {
                     self.look_up(caller, &key, without_value)?;
                 }
-                (Ok(()), Consistency::Linearizable) => {
-                    self.read(WaitingRead {
-                        caller,
-                        wanted: Wanted::Key { key, without_value },
-                        deadline_ms,
-                    });
+                (Ok(()), Consistency::Within(most_ms)) if self.is_fresh(most_ms) => {
+                    self.look_up(caller, &key, without_value)?;
+                }
+                (Ok(()), Consistency::Linearizable | Consistency::Within(_)) => {
+                    self.read(caller, Wanted::Key { key, without_value }, deadline_ms);
                 }
             },
             Request::Leases { after } => {
-                self.read(WaitingRead { caller, wanted: Wanted::Leases { after }, deadline_ms });
+                self.read(caller, Wanted::Leases { after }, deadline_ms);
             }
             Request::Lease { id, after } => {
-                self.read(WaitingRead { caller, wanted: Wanted::Lease { id, after }, deadline_ms });
+                self.read(caller, Wanted::Lease { id, after }, deadline_ms);
             }
             Request::CompactLog => self.compact(caller, deadline_ms),
             Request::Transfer { to } => self.transfer(caller, to, deadline_ms),
             Request::Drain { undo } => self.drain(caller, undo, deadline_ms),
             Request::Scan(scan) => self.scan(caller, &scan, deadline_ms),
-            Request::Save => self.read(WaitingRead { caller, wanted: Wanted::State, deadline_ms }),
+            Request::Save => self.read(caller, Wanted::State, deadline_ms),
             Request::Watch(watch) => self.watch(caller, &watch, deadline_ms),
             Request::ChangeMembers(change) => self.change_members(caller, &change, deadline_ms),
             Request::Status => {

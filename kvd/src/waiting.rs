@@ -30,6 +30,8 @@ pub(crate) struct WaitingRead {
     pub(crate) caller: Caller,
     /// What is to be read then.
     pub(crate) wanted: Wanted,
+    /// Monotonic milliseconds at which it was asked for: nothing is missing that was acknowledged before.
+    pub(crate) asked_ms: u64,
     /// As in [`WaitingWrite`].
     pub(crate) deadline_ms: u64,
 }

@@ -96,6 +96,8 @@ pub struct Read {
     pub revision: u64,
     /// The node that served it.
     pub served_by: u64,
+    /// No write is missing that was acknowledged more than so many milliseconds before; `None` where the node cannot say.
+    pub staleness_ms: Option<u64>,
 }
 
 /// What a node did when it was asked to discard its log.
@@ -242,10 +244,11 @@ impl Client {
     async fn read(&self, key: &[u8], consistency: Consistency, without_value: bool) -> Result<Read, Error> {
         check_key(key)?;
         let done = self.call(Request::Get { key: key.to_vec(), consistency, without_value }, None).await?;
-        let Response::Value { found, revision } = done.response else {
+        let Response::Value { found, revision, staleness_ms } = done.response else {
             unreachable!("a call lets only a fitting answer through");
         };
-        Ok(Read { found, revision, served_by: done.served_by })
+        let staleness_ms = if consistency == Consistency::Linearizable { Some(0) } else { staleness_ms };
+        Ok(Read { found, revision, served_by: done.served_by, staleness_ms })
     }
 
     async fn call(&self, request: Request, given: Option<RequestId>) -> Result<call::Done, Error> {

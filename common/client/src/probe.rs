@@ -20,9 +20,9 @@ pub(crate) async fn exists(nodes: &Nodes, address: &str, key: &[u8], until: Inst
     let answer = timeout_at(until, ask(&link, request, until)).await;
     let late = |_| Error::Deadline { why: format!("{address} did not answer the read") };
     match answer.map_err(late)?.map_err(failed)? {
-        Ok(Response::Value { found, revision }) => {
+        Ok(Response::Value { found, revision, .. }) => {
             nodes.learn_index(revision);
-            Ok(Read { found, revision, served_by: link.welcome().node })
+            Ok(Read { found, revision, served_by: link.welcome().node, staleness_ms: Some(0) })
         }
         Ok(_) => Err(something_else(address)),
         Err(Refused::NotLeader { leader: None, .. }) => {

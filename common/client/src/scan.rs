@@ -221,7 +221,7 @@ impl Pages {
 
     /// What is left to be asked.
     fn rest(&self) -> Scan {
-        let rest = Scan { at: self.revision, age_ms: None, ..self.scan.clone() };
+        let rest = Scan { at: self.revision, age_ms: None, time_ms: None, ..self.scan.clone() };
         let rest = match (&self.last, self.last_version) {
             (Some(last), _) => rest.after(last),
             (None, Some(_)) => Scan { below: self.last_version, ..rest },

@@ -2,6 +2,10 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+mod rfc3339;
+
+pub use rfc3339::parse_timestamp;
+
 /// Units of time in milliseconds.
 const TIMES: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 /// Units of size in bytes.

@@ -99,6 +99,37 @@ pub enum Consistency {
     Linearizable,
     /// Whatever the node asked has applied.
     Stale,
+    /// The same, if the node knows that no write is missing which was acknowledged more than so many milliseconds ago;
+    /// else as [`Consistency::Linearizable`].
+    Within(u64),
+}
+
+impl Consistency {
+    /// The same for somebody who has waited so long already.
+    #[must_use]
+    pub fn after(self, waited_ms: u64) -> Self {
+        match self {
+            Self::Within(most_ms) => Self::Within(most_ms.saturating_sub(waited_ms)),
+            other => other,
+        }
+    }
+
+    /// How it is said: whether any state will do, and of which age at most.
+    pub(crate) fn to_wire(self) -> (bool, Option<u64>) {
+        match self {
+            Self::Linearizable => (false, None),
+            Self::Stale => (true, None),
+            Self::Within(most_ms) => (true, Some(most_ms)),
+        }
+    }
+
+    pub(crate) fn from_wire(stale: bool, most_ms: Option<u64>) -> Self {
+        match (stale, most_ms) {
+            (false, _) => Self::Linearizable,
+            (true, None) => Self::Stale,
+            (true, Some(most_ms)) => Self::Within(most_ms),
+        }
+    }
 }
 
 impl RequestFrame {
@@ -110,7 +141,8 @@ impl RequestFrame {
                 operation: Some(operation.into()),
             }),
             Request::Get { key, consistency, without_value } => {
-                Kind::Get(GetWire { key, stale: consistency == Consistency::Stale, without_value })
+                let (stale, most_ms) = consistency.to_wire();
+                Kind::Get(GetWire { key, stale, without_value, most_ms })
             }
             Request::Scan(scan) => Kind::Scan(scan.into()),
             Request::Save => Kind::Save(SaveWire {}),
@@ -139,7 +171,7 @@ impl RequestFrame {
             },
             Kind::Get(get) => Request::Get {
                 key: get.key,
-                consistency: if get.stale { Consistency::Stale } else { Consistency::Linearizable },
+                consistency: Consistency::from_wire(get.stale, get.most_ms),
                 without_value: get.without_value,
             },
             Kind::Scan(scan) => Request::Scan(scan.try_into()?),
@@ -225,6 +257,8 @@ struct GetWire {
     stale: bool,
     #[prost(bool, tag = "3")]
     without_value: bool,
+    #[prost(uint64, optional, tag = "4")]
+    most_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]

@@ -60,6 +60,9 @@ pub enum Response {
         found: Option<Found>,
         /// The applied index of the state that was read.
         revision: u64,
+        /// No write is missing that was acknowledged more than so many milliseconds before it was looked up; of a linearizable
+        /// read none that was acknowledged before it was asked. `None` where the node cannot say.
+        staleness_ms: Option<u64>,
     },
     /// The node's view of itself.
     Status(Box<NodeStatus>),

@@ -41,6 +41,9 @@ pub struct Scan {
     pub at: Option<u64>,
     /// What was there so many milliseconds ago, by the stamps of the leaders. Not together with `at`.
     pub age_ms: Option<u64>,
+    /// What was there at this time, in milliseconds since 1970 by the clocks of those who led: before the first change that
+    /// says it is later. Not together with `at` or `age_ms`.
+    pub time_ms: Option<u64>,
     /// Of versions only those before this revision.
     pub below: Option<u64>,
 }
@@ -158,6 +161,9 @@ impl Scan {
         if self.at.is_some() && self.age_ms.is_some() {
             return Err(DecodeError::Malformed("a revision and an age"));
         }
+        if self.time_ms.is_some() && (self.at.is_some() || self.age_ms.is_some()) {
+            return Err(DecodeError::Malformed("a time and another moment"));
+        }
         if self.want == Want::Versions && !self.names_one_key() {
             return Err(DecodeError::Malformed("versions of more than one key"));
         }
@@ -238,6 +244,10 @@ pub(crate) struct ScanWire {
     age_ms: Option<u64>,
     #[prost(uint64, optional, tag = "8")]
     below: Option<u64>,
+    #[prost(uint64, optional, tag = "9")]
+    most_ms: Option<u64>,
+    #[prost(uint64, optional, tag = "10")]
+    time_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -304,15 +314,15 @@ struct EndWire {
 }
 
 impl From<Scan> for ScanWire {
-    fn from(Scan { from, to, limit, want, consistency, at, age_ms, below }: Scan) -> Self {
+    fn from(Scan { from, to, limit, want, consistency, at, age_ms, time_ms, below }: Scan) -> Self {
         let want = match want {
             Want::Rows => WantWire::Rows,
             Want::Keys => WantWire::Keys,
             Want::Count => WantWire::Count,
             Want::Versions => WantWire::Versions,
         };
-        let stale = consistency == Consistency::Stale;
-        Self { from, to, limit, want: want.into(), stale, at, age_ms, below }
+        let (stale, most_ms) = consistency.to_wire();
+        Self { from, to, limit, want: want.into(), stale, at, age_ms, below, most_ms, time_ms }
     }
 }
 
@@ -320,7 +330,7 @@ impl TryFrom<ScanWire> for Scan {
     type Error = DecodeError;
 
     fn try_from(
-        ScanWire { from, to, limit, want, stale, at, age_ms, below }: ScanWire,
+        ScanWire { from, to, limit, want, stale, at, age_ms, below, most_ms, time_ms }: ScanWire,
     ) -> Result<Self, DecodeError> {
         let want = match WantWire::try_from(want).map_err(|_| DecodeError::Malformed("unknown want"))? {
             WantWire::Rows => Want::Rows,
@@ -328,8 +338,8 @@ impl TryFrom<ScanWire> for Scan {
             WantWire::Count => Want::Count,
             WantWire::Versions => Want::Versions,
         };
-        let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
-        Ok(Self { from, to, limit, want, consistency, at, age_ms, below })
+        let consistency = Consistency::from_wire(stale, most_ms);
+        Ok(Self { from, to, limit, want, consistency, at, age_ms, time_ms, below })
     }
 }
 

@@ -104,3 +104,63 @@ fn what_is_no_longer_kept_is_refused_with_the_oldest_that_there_is() {
     trial.cluster.revive();
     assert_eq!(trial.kvctl(&["get", "k", "--rev", &writes[5].to_string()]).text(), "6");
 }
+
+#[test]
+fn a_time_on_the_wall_is_a_moment_as_well() {
+    let trial = Trial::start(3);
+    let run = |words: &[&str]| trial.kvctl(words);
+    run(&["set", "k", "blue"]);
+    run(&["set", "k", "green"]);
+    run(&["del", "k"]);
+    let ran = run(&["history", "k", "-o", "ndjson"]).text();
+    let time =
+        |line: &str| serde_json::from_str::<Value>(line).unwrap()["time"].as_str().map(ToOwned::to_owned);
+    let times: Vec<String> = ran.lines().filter_map(time).collect();
+    let [gone, green, blue] = &times[..] else { panic!("{ran}") };
+    assert_eq!(run(&["get", "k", "--at", blue]).text(), "blue");
+    assert_eq!(run(&["get", "k", "--at", green]).text(), "green");
+    assert_eq!(run(&["get", "--prefix", "k", "--at", green, "--count"]).text(), "1\n");
+    assert_eq!(run(&["get", "k", "--at", gone]).code, Some(1));
+    assert_eq!(run(&["get", "k", "--at", "2001-02-03T04:05:06+01:00"]).code, Some(1), "before all of it");
+    assert_eq!(run(&["get", "k", "--at", "2001-02-03"]).code, Some(2));
+    run(&["revert", "k", "--at", blue]);
+    assert_eq!(run(&["get", "k"]).text(), "blue");
+}
+
+#[test]
+fn a_stale_read_may_have_a_bound() {
+    let trial = Trial::start(3);
+    trial.kvctl(&["set", "k", "v"]);
+    let id = trial.followers()[0];
+    let others: Vec<usize> = (1..=3).filter(|other| *other != id).collect();
+    let at = trial.cluster.address(id);
+    let read = |words: &[&str]| {
+        let level = ["get", "k", "--consistency", "stale", "-e", at];
+        trial.json(&[&level[..], words].concat())
+    };
+    let by = format!("{id:x}");
+    let (code, fresh) = read(&["--max-staleness", "60s"]);
+    assert_eq!(
+        (code, &fresh["value"], &fresh["served_by"]),
+        (0, &"v".into(), &by.as_str().into()),
+        "{fresh}"
+    );
+    assert!(fresh["staleness_ms"].as_u64().unwrap() < 60_000, "it has asked: {fresh}");
+    trial.pause(&others);
+    let (code, known) = read(&["--max-staleness", "60s"]);
+    assert_eq!((code, &known["served_by"]), (0, &by.as_str().into()), "it need not ask: {known}");
+    let (code, refused) = read(&["--max-staleness", "1ms", "-t", "700ms"]);
+    assert!(matches!(code, 4 | 5) && refused["applied"] == "no", "nobody can say so: {refused}");
+    let (code, keys) =
+        trial.json(&["get", "--prefix", "", "--consistency", "stale", "--max-staleness", "60s", "-e", at]);
+    assert_eq!((code, &keys["count"]), (0, &1.into()), "{keys}");
+    let many =
+        ["get", "--prefix", "", "--consistency", "stale", "--max-staleness", "1ms", "-t", "700ms", "-e", at];
+    assert!(matches!(trial.kvctl(&many).code, Some(4 | 5)));
+    let (code, any) = read(&[]);
+    assert_eq!((code, &any["value"]), (0, &"v".into()), "without a bound anything will do: {any}");
+    trial.resume(&others);
+    let (code, again) = read(&["--max-staleness", "0s", "-t", "15s"]);
+    assert_eq!((code, &again["value"]), (0, &"v".into()), "{again}");
+    assert_eq!(trial.json(&["get", "k"]).1["staleness_ms"], 0);
+}

@@ -22,8 +22,9 @@ impl Node {
         match scan.consistency {
             Consistency::Stale => self.view(caller),
             Consistency::Linearizable if mutant(Mutant::NodeScansAtOnce) => self.view(caller),
-            Consistency::Linearizable => {
-                self.read(WaitingRead { caller, wanted: Wanted::View, deadline_ms });
+            Consistency::Within(most_ms) if self.is_fresh(most_ms) => self.view(caller),
+            Consistency::Linearizable | Consistency::Within(_) => {
+                self.read(caller, Wanted::View, deadline_ms);
             }
         }
     }
@@ -37,7 +38,7 @@ impl Node {
                 self.reply(caller, Err(refused(&error)));
             }
             (Ok(()), Some(_)) => self.view(caller),
-            (Ok(()), None) => self.read(WaitingRead { caller, wanted: Wanted::View, deadline_ms }),
+            (Ok(()), None) => self.read(caller, Wanted::View, deadline_ms),
         }
     }
 
@@ -51,7 +52,8 @@ impl Node {
         self.actions.push(Action::View { caller, view });
     }
 
-    pub(super) fn read(&mut self, read: WaitingRead) {
+    pub(super) fn read(&mut self, caller: Caller, wanted: Wanted, deadline_ms: u64) {
+        let read = WaitingRead { caller, wanted, asked_ms: self.now.monotonic_ms, deadline_ms };
         let id = self.waiting.next_read();
         match self.raft.read(id) {
             Ok(()) => self.waiting.read(id, read),
@@ -66,9 +68,11 @@ impl Node {
 
     pub(super) fn serve_reads(&mut self, ids: &[ReadId]) -> Result<(), StateError> {
         for id in ids {
-            let Some(WaitingRead { caller, wanted, deadline_ms }) = self.waiting.take_read(*id) else {
+            let Some(WaitingRead { caller, wanted, asked_ms, deadline_ms }) = self.waiting.take_read(*id)
+            else {
                 continue;
             };
+            self.confirmed_ms = self.confirmed_ms.max(Some(asked_ms));
             match wanted {
                 Wanted::Key { key, without_value } => self.look_up(caller, &key, without_value)?,
                 Wanted::View => self.view(caller),
@@ -107,8 +111,20 @@ impl Node {
         } else {
             self.state.applied().index
         };
-        let revision = named.0;
-        self.reply(caller, Ok(Response::Value { found, revision }));
+        let (revision, staleness_ms) = (named.0, self.staleness_ms());
+        self.reply(caller, Ok(Response::Value { found, revision, staleness_ms }));
         Ok(())
+    }
+
+    /// How old the state can be: it has everything that was acknowledged before the newest of the reads was asked for
+    /// which the core has released. Nothing is known before there was one.
+    fn staleness_ms(&self) -> Option<u64> {
+        self.confirmed_ms.map(|asked_ms| self.now.monotonic_ms.saturating_sub(asked_ms))
+    }
+
+    /// Whether the state is known to be younger than that. Where it is not, a read waits for the core as a linearizable one
+    /// does, and so do not those that come after it within that time: one round serves them all.
+    pub(super) fn is_fresh(&self, most_ms: u64) -> bool {
+        self.staleness_ms().is_some_and(|staleness_ms| staleness_ms < most_ms)
     }
 }

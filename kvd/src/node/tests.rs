@@ -320,6 +320,49 @@ fn nothing_is_applied_while_a_flush_runs_and_the_next_overlay_is_full() {
     assert!(matches!(nodes.answer(), Ok(Response::Written { .. })));
 }
 
+fn within(most_ms: u64) -> Request {
+    Request::Get { key: b"k".to_vec(), consistency: Consistency::Within(most_ms), without_value: false }
+}
+
+#[test]
+fn a_read_within_a_bound_waits_for_a_leader_only_where_what_is_known_is_too_old() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.ask(leader, set(1, &[1]));
+    let follower = (leader + 1) % 3;
+    let stale = Request::Get { key: b"k".to_vec(), consistency: Consistency::Stale, without_value: false };
+    let staleness = |nodes: &mut Nodes| {
+        let Ok(Response::Value { found, staleness_ms, .. }) = nodes.answer() else { panic!("no value") };
+        assert_eq!(found.unwrap().value, [1]);
+        staleness_ms
+    };
+    nodes.tick(10);
+    nodes.ask(follower, stale.clone());
+    assert_eq!(staleness(&mut nodes), None, "it was never told");
+    nodes.ask(follower, within(100));
+    assert_eq!(staleness(&mut nodes), Some(0), "so it has asked");
+    nodes.cut = vec![follower];
+    nodes.tick(9);
+    nodes.ask(follower, within(100));
+    assert_eq!(staleness(&mut nodes), Some(90), "it need not ask again");
+    nodes.tick(1);
+    let given = nodes.answers.len();
+    nodes.ask_within(follower, within(100), 50);
+    assert_eq!(nodes.answers.len(), given, "100 is not less than 100");
+    nodes.tick(6);
+    assert!(matches!(nodes.answer(), Err(Refused::NoQuorum | Refused::NotLeader { .. })));
+    nodes.ask(follower, stale);
+    assert_eq!(staleness(&mut nodes), Some(160));
+    nodes.cut.clear();
+    nodes.tick(100);
+    nodes.ask(follower, within(0));
+    nodes.tick(2);
+    assert!(
+        staleness(&mut nodes) <= Some(20),
+        "nothing is fresh enough for that but what was just asked for"
+    );
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_before_the_log() {
     let mut nodes = Nodes::new(1);

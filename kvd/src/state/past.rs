@@ -28,6 +28,18 @@ use crate::{
 /// After so many steps a walk is met from the other end.
 const STRIDE: usize = 16;
 
+/// So many revisions before a place are looked at for changes that were made later by their clock.
+const LOOKED_BACK: u64 = 256;
+/// So often at most, one after the other.
+const SETBACKS: usize = 16;
+
+/// When a change was made.
+struct Place {
+    revision: u64,
+    stamp_ms: u64,
+    wall_ms: u64,
+}
+
 /// What a key held from a revision on.
 pub(super) struct Held {
     /// The revision: zero where it held nothing and it is not kept since when.
@@ -136,29 +148,73 @@ impl View {
         if self.history.floor > 0 && then_ms < self.history.floor_ms {
             return Ok(Err(self.not_kept()));
         }
-        // Stamps do not fall along the log: changes up to `from` are not later than then, those after `to` are.
+        // Stamps do not fall along the log, so there is one such place.
+        let from = self.last_change(|change| change.stamp_ms <= then_ms)?;
+        mark(Mark::PastByAge);
+        self.before_next(from).map(Ok)
+    }
+
+    /// The newest revision before a change that says it was made later than this time on the wall.
+    ///
+    /// Clocks on walls are set, and leaders' differ: then there is more than one place where an earlier change is followed by a
+    /// later one. The search ends at one of them, and goes back from there as long as a change shortly before it says that it
+    /// is later, too.
+    pub(super) fn revision_at(&self, time_ms: u64) -> Result<Result<u64, Refused>, StateError> {
+        let floor = self.history.floor;
+        let mut from = self.last_change(|change| change.wall_ms <= time_ms)?;
+        for _ in 0..SETBACKS {
+            let Some(later) = self.later_before(from, time_ms)? else { break };
+            from = later - 1;
+        }
+        if from <= floor && floor > 0 {
+            return Ok(Err(self.not_kept()));
+        }
+        self.before_next(from).map(Ok)
+    }
+
+    /// The last revision of changes that are early, where those are followed by changes that are not.
+    fn last_change(&self, is_early: impl Fn(&Place) -> bool) -> Result<u64, StateError> {
         let (mut from, mut to) = (self.history.floor, self.revision);
         while from < to {
             let middle = from + (to - from).div_ceil(2);
             match self.first_change(middle)? {
-                Some((revision, stamp_ms)) if stamp_ms <= then_ms => from = revision,
+                Some(change) if is_early(&change) => from = change.revision,
                 _ => to = middle - 1,
             }
         }
-        mark(Mark::PastByAge);
-        // Between two changes every revision shows the same.
-        Ok(Ok(self.first_change(from + 1)?.map_or(self.revision, |(next, _)| next - 1)))
+        Ok(from)
     }
 
-    /// Revision and stamp of the first change at or after a revision, which is kept.
-    fn first_change(&self, revision: u64) -> Result<Option<(u64, u64)>, StateError> {
+    /// The first of the changes shortly before a revision that says it was made later than this time.
+    fn later_before(&self, revision: u64, time_ms: u64) -> Result<Option<u64>, StateError> {
+        let mut next = revision.saturating_sub(LOOKED_BACK).max(self.history.floor) + 1;
+        while let Some(change) = self.first_change(next)?.filter(|change| change.revision < revision) {
+            if change.wall_ms > time_ms {
+                return Ok(Some(change.revision));
+            }
+            next = change.revision + 1;
+        }
+        Ok(None)
+    }
+
+    /// Between two changes every revision shows the same: the newest of them.
+    fn before_next(&self, revision: u64) -> Result<u64, StateError> {
+        Ok(self.first_change(revision + 1)?.map_or(self.revision, |next| next.revision - 1))
+    }
+
+    /// The first change at or after a revision, which is kept.
+    fn first_change(&self, revision: u64) -> Result<Option<Place>, StateError> {
         if let Some(change) = self.base.changes_from(revision)?.next() {
             let (revision, _, change) = change?;
             let change = change.read().ok_or_else(|| self.base.damaged("a change is none"))?;
-            return Ok(Some((revision, change.stamp_ms)));
+            return Ok(Some(Place { revision, stamp_ms: change.stamp_ms, wall_ms: change.wall_ms }));
         }
         let first = self.recents().find_map(|recent| recent.starting_at(revision).next());
-        Ok(first.map(|change| (change.revision, change.stamp_ms)))
+        Ok(first.map(|change| Place {
+            revision: change.revision,
+            stamp_ms: change.stamp_ms,
+            wall_ms: change.wall_ms,
+        }))
     }
 
     /// The changes that are not in the store, the older ones first.

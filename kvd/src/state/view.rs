@@ -128,7 +128,7 @@ impl View {
     pub fn scan(self, scan: Scan, limits: PageLimits) -> Result<Cursor, Refused> {
         let revision = scan.at.unwrap_or(self.revision);
         let is_one = scan.names_one_key() && scan.want != Want::Versions;
-        if let Some(refused) = self.refuses(revision, scan.consistency == Consistency::Stale, is_one) {
+        if let Some(refused) = self.refuses(revision, scan.consistency != Consistency::Linearizable, is_one) {
             return Err(refused);
         }
         if scan.at.is_some() {
@@ -146,6 +146,12 @@ impl Cursor {
     pub fn answer(&mut self) -> Result<ScanFrame, StateError> {
         if let Some(age_ms) = self.scan.age_ms.take() {
             match self.view.revision_ago(age_ms)? {
+                Ok(revision) => self.revision = revision,
+                Err(refused) => return Ok(ScanFrame::Refused(refused)),
+            }
+        }
+        if let Some(time_ms) = self.scan.time_ms.take() {
+            match self.view.revision_at(time_ms)? {
                 Ok(revision) => self.revision = revision,
                 Err(refused) => return Ok(ScanFrame::Refused(refused)),
             }

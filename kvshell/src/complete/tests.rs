@@ -102,9 +102,10 @@ fn hints_end_a_word_or_say_what_comes() {
     assert!(ghost("get b$").is_some_and(|(_, is_text)| !is_text), "the whole word needs quotes");
     let set = ghost("set k ").unwrap().0;
     assert!(set.starts_with("VALUE [--file FILE|-]") && set.ends_with('…'), "{set}");
-    assert_eq!(ghost("exists "), says("KEY [--consistency LEVEL]"));
+    assert_eq!(ghost("exists "), says("KEY [--consistency LEVEL] [--max-staleness AGE]"));
     assert_eq!(ghost("get -t "), says("TIME"));
-    assert_eq!(ghost("exists k --consistency stale "), None, "everything is there");
+    assert_eq!(ghost("exists k --consistency stale "), says("[--max-staleness AGE]"));
+    assert_eq!(ghost("exists k --consistency stale --max-staleness 5s "), None, "everything is there");
     assert_eq!((ghost("get --pre"), ghost("get a | w"), ghost("!ls")), (None, None, None));
 }
 

@@ -61,7 +61,7 @@ fn assert_waits(next: &Next, whom: &Target) {
 #[test]
 fn an_answer_ends_the_call() {
     let found = Some(Found { value: b"v".to_vec(), revision: 1, created: 1, version: 1, lease: None });
-    let value = Response::Value { found, revision: 1 };
+    let value = Response::Value { found, revision: 1, staleness_ms: None };
     let event = Event::Answered { address: node("a"), result: Ok(value.clone()) };
     assert_eq!(Retry::read(7).step(event, LEFT), Next::Done(value));
 }

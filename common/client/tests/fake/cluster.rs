@@ -266,7 +266,7 @@ pub fn written(deduplicated: bool) -> Result<Response, Refused> {
 }
 
 pub fn value() -> Result<Response, Refused> {
-    Ok(Response::Value { found: None, revision: 55 })
+    Ok(Response::Value { found: None, revision: 55, staleness_ms: None })
 }
 
 pub fn not_leader(leader: u64, address: &str) -> Result<Response, Refused> {

@@ -1,6 +1,6 @@
 //! Keys and values: exists, and what all commands on keys share. Both are bytes; text is only how they are typed and shown.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, time::Duration};
 
 use clap::{Args, ValueEnum};
 use protocol::limits;
@@ -41,20 +41,43 @@ impl From<Consistency> for protocol::Consistency {
     }
 }
 
+/// How fresh a read must be, and how old it may be where it need not.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Freshness {
+    /// How fresh
+    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
+    pub consistency: Consistency,
+    /// Of a stale read: nothing may be missing that was acknowledged longer ago than this
+    #[arg(long, value_name = "AGE", value_parser = text::parse_age)]
+    pub max_staleness: Option<Duration>,
+}
+
+impl Freshness {
+    /// What the cluster is asked for. A linearizable read is within every bound.
+    pub(super) fn wanted(self) -> protocol::Consistency {
+        match (self.consistency, self.max_staleness) {
+            (Consistency::Stale, Some(most)) => {
+                protocol::Consistency::Within(u64::try_from(most.as_millis()).unwrap_or(u64::MAX))
+            }
+            (level, _) => level.into(),
+        }
+    }
+}
+
 /// Arguments of `exists`.
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = "Example:\n  if kvctl exists -q app/mode; then echo configured; fi")]
 pub struct Exists {
     /// Which key
     pub key: OsString,
-    /// How fresh
-    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
-    pub consistency: Consistency,
+    /// How fresh.
+    #[command(flatten)]
+    pub fresh: Freshness,
 }
 
 impl Exists {
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
-        let read = session.client().exists(self.key.as_bytes(), self.consistency.into()).await?;
+        let read = session.client().exists(self.key.as_bytes(), self.fresh.wanted()).await?;
         Ok(self.report(&read))
     }
 
@@ -65,7 +88,8 @@ impl Exists {
             .with("exists", there)
             .with("rev", read.revision)
             .with("served_by", format!("{:x}", read.served_by))
-            .with("consistency", self.consistency.word());
+            .with("consistency", self.fresh.consistency.word())
+            .with("staleness_ms", read.staleness_ms);
         let word = if there { "yes" } else { "no" };
         let report = Report::new(document, Body::Done(vec![word.to_owned()]));
         report.exit(if there { Exit::Success } else { Exit::No })

@@ -10,7 +10,7 @@ use protocol::{
 };
 
 use super::{
-    data::{Consistency, absent, check_key},
+    data::{Consistency, Freshness, absent, check_key},
     lease::{lease_id, left, time_left},
     past::When,
 };
@@ -26,10 +26,11 @@ use crate::{
 /// Arguments of `get`.
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = "Examples:\n  kvctl get app/mode\n  kvctl get app/logo > logo.png\n  \
-                        kvctl get app/mode --default green\n  kvctl get app/mode --consistency stale -o json\n  \
+                        kvctl get app/mode --default green\n  kvctl get app/mode --consistency stale --max-staleness 5s -o json\n  \
                         kvctl get --prefix app/ --keys\n  kvctl get --range a b --limit 100 --meta\n  \
                         kvctl get --glob 'app/*/mode' -o ndjson\n  kvctl get --prefix '' --count\n  \
-                        kvctl get app/mode --rev 41\n  kvctl get --prefix app/ --at 10m")]
+                        kvctl get app/mode --rev 41\n  kvctl get --prefix app/ --at 10m\n  \
+                        kvctl get app/mode --at 2026-01-02T03:04:05Z")]
 pub struct Get {
     /// Which key
     #[arg(
@@ -64,9 +65,9 @@ pub struct Get {
     /// Of which moment.
     #[command(flatten)]
     pub when: When,
-    /// How fresh
-    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
-    pub consistency: Consistency,
+    /// How fresh.
+    #[command(flatten)]
+    pub fresh: Freshness,
     /// Print this and succeed when the key is absent
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true, conflicts_with_all = ["prefix", "range", "glob"])]
     pub default: Option<OsString>,
@@ -95,9 +96,9 @@ impl Get {
     pub(super) async fn one(&self, session: &Session) -> Result<Report, Failure> {
         let Some(key) = &self.key else { return Err(Failure::internal("one key was wanted of many")) };
         let read = if self.when.is_past() {
-            self.when.read(session, key.as_bytes(), self.consistency).await?
+            self.when.read(session, key.as_bytes(), self.fresh).await?
         } else {
-            session.client().get(key.as_bytes(), self.consistency.into()).await?
+            session.client().get(key.as_bytes(), self.fresh.wanted()).await?
         };
         Ok(self.report(key, &read))
     }
@@ -113,7 +114,8 @@ impl Get {
             document
                 .with("rev", read.revision)
                 .with("served_by", format!("{:x}", read.served_by))
-                .with("consistency", self.consistency.word())
+                .with("consistency", self.fresh.consistency.word())
+                .with("staleness_ms", read.staleness_ms)
         };
         if let Some(found) = &read.found {
             let document = document
@@ -213,7 +215,7 @@ impl Get {
             }
             _ => Scan::default(),
         };
-        let scan = self.when.of(Scan { consistency: self.consistency.into(), ..scan });
+        let scan = self.when.of(Scan { consistency: self.fresh.wanted(), ..scan });
         match self.after.as_ref().map(bytes) {
             Some(key) => scan.after(&key),
             None => scan,
@@ -242,7 +244,7 @@ impl Get {
         let mut listing = Listing::new(out, kind);
         let end = self.each(&mut pages, glob.as_ref(), &mut listing, shape).await?;
         let note = end.more.then(|| format!("there is more: {} rows were wanted", end.count));
-        let report = listing.end(end_document(&end, pages.served_by(), self.consistency))?;
+        let report = listing.end(end_document(&end, pages.served_by(), self.fresh.consistency))?;
         Ok(Report { note, ..report })
     }
 
@@ -278,7 +280,7 @@ impl Get {
         let end = pages.end().ok_or_else(|| Failure::internal("a scan has no end"))?;
         let end = if glob.is_some() { End { count: matching, ..end } } else { end };
         let document =
-            Document::new("count").followed_by(end_document(&end, pages.served_by(), self.consistency));
+            Document::new("count").followed_by(end_document(&end, pages.served_by(), self.fresh.consistency));
         Ok(Report::new(document, Body::Line(vec![end.count.to_string()])))
     }
 

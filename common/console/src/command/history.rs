@@ -6,7 +6,7 @@ use clap::Args;
 use protocol::{Scan, history::Version};
 
 use super::{
-    data::{Consistency, absent_note, check_key},
+    data::{Freshness, absent_note, check_key},
     get::end_document,
 };
 use crate::{
@@ -31,9 +31,9 @@ pub struct History {
     /// Most versions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// How fresh
-    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
-    pub consistency: Consistency,
+    /// How fresh.
+    #[command(flatten)]
+    pub fresh: Freshness,
 }
 
 const COLUMNS: &[&str] = &["REV", "TYPE", "VALUE", "VERSION", "AGE"];
@@ -45,7 +45,7 @@ impl History {
 
     pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
         let key = self.key.as_bytes();
-        let scan = Scan { limit: self.limit, consistency: self.consistency.into(), ..Scan::versions(key) };
+        let scan = Scan { limit: self.limit, consistency: self.fresh.wanted(), ..Scan::versions(key) };
         let mut pages = session.client().scan(scan);
         let mut listing = Listing::new(out, Kind { whole: "history", row: "past", columns: COLUMNS });
         while let Some(page) = pages.next().await? {
@@ -55,7 +55,7 @@ impl History {
             listing.flush()?;
         }
         let end = pages.end().ok_or_else(|| Failure::internal("a scan has no end"))?;
-        let report = listing.end(end_document(&end, pages.served_by(), self.consistency))?;
+        let report = listing.end(end_document(&end, pages.served_by(), self.fresh.consistency))?;
         Ok(match (end.count, end.more) {
             (0, _) => report.exit(Exit::No).note(absent_note(&self.key)),
             (count, true) => report.note(format!("there is more: {count} versions were wanted")),

@@ -4,22 +4,21 @@
 //! what a key held at a revision never changes, so nothing can come between the two that would make the write wrong; and
 //! the cluster need not walk through a key's versions where writes are applied, where nothing else could happen meanwhile.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, time::Duration};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 
 use clap::Args;
 use client::{Error, Read, Written};
 use protocol::RequestId;
 
 use super::{
-    data::{Consistency, check_key},
-    past::When,
+    data::{Freshness, check_key},
+    past::{At, When},
     write::{done, identified},
 };
 use crate::{
     connect::Session,
     error::Failure,
     report::{Body, Document, Report},
-    text,
 };
 
 /// Arguments of `revert`.
@@ -32,9 +31,9 @@ pub struct Revert {
     /// To what it held at this revision
     #[arg(long, value_name = "REV", required_unless_present = "at", conflicts_with = "at")]
     pub to: Option<u64>,
-    /// To what it held so long ago: 30s, 10m, 2h, 1d
-    #[arg(long, value_name = "AGE", value_parser = text::parse_age)]
-    pub at: Option<Duration>,
+    /// To what it held so long ago (30s, 10m, 2h, 1d), or at a time such as 2026-01-02T03:04:05Z
+    #[arg(long, value_name = "AGE|TIME", value_parser = At::parse)]
+    pub at: Option<At>,
     /// Repeat the write whose outcome was unknown
     #[arg(long, value_name = "ID", conflicts_with = "at")]
     pub request_id: Option<RequestId>,
@@ -48,7 +47,7 @@ impl Revert {
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
         let (client, key) = (session.client(), self.key.as_bytes());
         let when = When { rev: self.to, at: self.at };
-        let then = when.read(session, key, Consistency::Linearizable).await?;
+        let then = when.read(session, key, Freshness::default()).await?;
         let written = match &then.found {
             Some(found) => client.set(key, &found.value, self.request_id).await,
             None => client.delete(key, self.request_id).await,
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     fn revert() -> Revert {
-        Revert { key: "k".into(), to: None, at: Some(Duration::from_mins(10)), request_id: None }
+        Revert { key: "k".into(), to: None, at: At::parse("10m").ok(), request_id: None }
     }
 
     fn written() -> Written {
@@ -113,7 +112,7 @@ mod tests {
     #[test]
     fn a_report_says_to_what_it_went_back() {
         let found = Found { value: b"v".to_vec(), revision: 41, created: 12, version: 3, lease: None };
-        let then = Read { found: Some(found), revision: 45, served_by: 1 };
+        let then = Read { found: Some(found), revision: 45, served_by: 1, staleness_ms: Some(0) };
         let report = revert().report(&then, &written());
         let Body::Done(cells) = report.body else { panic!() };
         assert_eq!(cells, ["ok", "rev 50", "as at rev 45, written at 41"]);

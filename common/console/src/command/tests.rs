@@ -75,6 +75,8 @@ fn a_moment_of_the_past_is_named_once() {
     for words in [
         &["get", "k", "--rev", "7"][..],
         &["get", "--prefix", "a", "--at", "10m", "--count"],
+        &["get", "k", "--at", "2026-01-02T03:04:05+01:00"],
+        &["revert", "k", "--at", "2026-01-02T03:04:05.6Z"],
         &["history", "k", "--limit", "1"],
         &["revert", "k", "--to", "0"],
         &["revert", "k", "--at", "3d"],
@@ -84,6 +86,8 @@ fn a_moment_of_the_past_is_named_once() {
     }
     refuse(&["get", "k", "--rev", "7", "--at", "10m"]);
     refuse(&["get", "k", "--rev", "-7"]);
+    refuse(&["get", "k", "--at", "2026-01-02"]);
+    refuse(&["get", "k", "--at", "noon"]);
     refuse(&["revert", "k"]);
     refuse(&["revert", "k", "--to", "7", "--at", "10m"]);
     refuse(&["history", "k", "--limit", "0"]);

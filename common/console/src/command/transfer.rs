@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::{
-    data::Consistency,
+    data::Freshness,
     get::{end_document, row_document},
 };
 use crate::{
@@ -55,9 +55,9 @@ pub struct Export {
     /// Only keys that begin so
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true, default_value = "")]
     pub prefix: OsString,
-    /// How fresh
-    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
-    pub consistency: Consistency,
+    /// How fresh.
+    #[command(flatten)]
+    pub fresh: Freshness,
 }
 
 impl Export {
@@ -89,7 +89,7 @@ impl Export {
 
     /// Writes all rows and the end; how many, and of which revision.
     async fn write(&self, session: &Session, out: &mut Out<'_>) -> Result<(Report, (u64, u64)), Failure> {
-        let scan = Scan { consistency: self.consistency.into(), ..Scan::prefix(self.prefix.as_bytes()) };
+        let scan = Scan { consistency: self.fresh.wanted(), ..Scan::prefix(self.prefix.as_bytes()) };
         let mut pages = session.client().scan(scan);
         let mut progress = Progress::new("exported", out.screen.quiet && self.is_stdout());
         let mut listing = Listing::new(out, Kind { whole: "range", row: "row", columns: &[] });
@@ -101,7 +101,7 @@ impl Export {
             listing.flush()?;
         }
         let end = pages.end().ok_or_else(|| Failure::internal("a scan has no end"))?;
-        let report = listing.end(end_document(&end, pages.served_by(), self.consistency))?;
+        let report = listing.end(end_document(&end, pages.served_by(), self.fresh.consistency))?;
         Ok((report, (end.count, end.revision)))
     }
 }

@@ -6,7 +6,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};
 use clap::Args;
 use protocol::{Scan, scan::Want};
 
-use super::{data::Consistency, get::end_document};
+use super::{data::Freshness, get::end_document};
 use crate::{
     connect::Session,
     error::Failure,
@@ -25,9 +25,9 @@ pub struct Ls {
     /// Only below keys that begin so
     #[arg(default_value = "")]
     pub prefix: OsString,
-    /// How fresh
-    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
-    pub consistency: Consistency,
+    /// How fresh.
+    #[command(flatten)]
+    pub fresh: Freshness,
 }
 
 /// Arguments of `tree`.
@@ -40,21 +40,21 @@ pub struct Tree {
     /// How many levels are opened; what lies deeper is counted
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub depth: u16,
-    /// How fresh
-    #[arg(long, value_name = "LEVEL", default_value = "linearizable")]
-    pub consistency: Consistency,
+    /// How fresh.
+    #[command(flatten)]
+    pub fresh: Freshness,
 }
 
 impl Ls {
     pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
         let columns = &["NAME", "KEYS"];
-        walk(session, out, &self.prefix, 1, self.consistency, columns).await
+        walk(session, out, &self.prefix, 1, self.fresh, columns).await
     }
 }
 
 impl Tree {
     pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
-        walk(session, out, &self.prefix, self.depth.into(), self.consistency, &[]).await
+        walk(session, out, &self.prefix, self.depth.into(), self.fresh, &[]).await
     }
 }
 
@@ -123,12 +123,12 @@ async fn walk(
     out: &mut Out<'_>,
     prefix: &OsString,
     depth: usize,
-    consistency: Consistency,
+    fresh: Freshness,
     columns: &'static [&'static str],
 ) -> Result<Report, Failure> {
     let prefix = prefix.as_bytes();
     let drawn = columns.is_empty() && out.screen.format == Format::Table;
-    let scan = Scan { want: Want::Keys, consistency: consistency.into(), ..Scan::prefix(prefix) };
+    let scan = Scan { want: Want::Keys, consistency: fresh.wanted(), ..Scan::prefix(prefix) };
     let mut pages = session.client().scan(scan);
     let mut listing = Listing::new(out, Kind { whole: "tree", row: "entry", columns });
     let (mut folding, mut entries) = (Folding::new(depth), Vec::new());
@@ -150,7 +150,7 @@ async fn walk(
     folding.end(&mut entries);
     show(&mut listing, &mut entries)?;
     let end = pages.end().ok_or_else(|| Failure::internal("a scan has no end"))?;
-    listing.end(end_document(&end, pages.served_by(), consistency))
+    listing.end(end_document(&end, pages.served_by(), fresh.consistency))
 }
 
 impl Entry {

@@ -20,6 +20,7 @@ fn golden() -> Vec<(Request, String)> {
         ..Scan::default()
     };
     let versions = Scan { at: None, age_ms: Some(300), below: Some(9), want: Want::Versions, ..scan.clone() };
+    let then = Scan { time_ms: Some(9), consistency: Consistency::Within(0), ..Scan::default() };
     let watch = Watch { after: Some(0), previous: true, ..Watch::range(b"a", b"b") };
     let get = |consistency, without_value| Request::Get { key: b"k".to_vec(), consistency, without_value };
     let edits = vec![MemberEdit::Add(4), MemberEdit::Promote(4), MemberEdit::Remove(3)];
@@ -39,6 +40,7 @@ fn golden() -> Vec<(Request, String)> {
         ),
         (get(Consistency::Linearizable, false), "22030a016b".into()),
         (get(Consistency::Stale, true), "22070a016b10011801".into()),
+        (get(Consistency::Within(300), false), "22080a016b100120ac02".into()),
         (Request::Leases { after: 7 }, "f201020807".into()),
         (Request::Lease { id: 7, after: b"k".to_vec() }, "fa0105080712016b".into()),
         (Request::Status, "2a00".into()),
@@ -54,6 +56,7 @@ fn golden() -> Vec<(Request, String)> {
         (Request::Scan(Scan::default()), "3200".into()),
         (Request::Scan(scan), "320e0a01611201621803200128013009".into()),
         (Request::Scan(versions), "32110a016112016218032003280138ac024009".into()),
+        (Request::Scan(then), "3206280148005009".into()),
     ]
 }
 
@@ -80,14 +83,22 @@ fn unknown_fields_are_skipped_and_unknown_kinds_refused() {
     assert_eq!(refused(&[8, 5, 0x1a, 0]), DecodeError::Truncated("request id"));
 }
 
+#[test]
+fn whoever_has_waited_wants_what_is_fresher() {
+    assert_eq!(Consistency::Within(7).after(5), Consistency::Within(2));
+    assert_eq!(Consistency::Within(7).after(9), Consistency::Within(0));
+    assert_eq!(Consistency::Stale.after(9), Consistency::Stale);
+    assert_eq!(Consistency::Linearizable.after(9), Consistency::Linearizable);
+}
+
 proptest! {
     #[test]
     fn requests_survive_bytes(
         (id, deadline_ms) in any::<(u64, u32)>(),
         key in prop::collection::vec(any::<u8>(), 0..64),
-        (stale, without_value) in any::<(bool, bool)>(),
+        (stale, most_ms, without_value) in any::<(bool, Option<u64>, bool)>(),
     ) {
-        let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
+        let consistency = Consistency::from_wire(stale, most_ms);
         let frame = RequestFrame { id, deadline_ms, request: Request::Get { key, consistency, without_value } };
         prop_assert_eq!(RequestFrame::decode(&frame.encode()), Ok(frame));
     }

@@ -79,10 +79,13 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (decided(Verdict::TooMany, 0, None), "5206080910042001"),
         (decided(Verdict::Overflow, u64::MAX, None), "52110809100318ffffffffffffffffff012001"),
         (Ok(Response::Written { revision: 9, existed: true, deduplicated: true }), "1206080910011801"),
-        (Ok(Response::Value { found: Some(found), revision: 9 }), "1a0d0a090a01761004180320021009"),
-        (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
         (
-            Ok(Response::Value { found: Some(held), revision: 9 }),
+            Ok(Response::Value { found: Some(found), revision: 9, staleness_ms: None }),
+            "1a0d0a090a01761004180320021009",
+        ),
+        (Ok(Response::Value { found: None, revision: 9, staleness_ms: Some(0) }), "1a0410091800"),
+        (
+            Ok(Response::Value { found: Some(held), revision: 9, staleness_ms: None }),
             "1a140a100a01761004180320022a05080710c8011009",
         ),
         (
@@ -203,8 +206,9 @@ fn results() -> impl Strategy<Value = Result<Response, Refused>> {
                 let decided = Decided { revision, verdict, number, previous, ..Decided::default() };
                 Ok(Response::Decided(Box::new(decided)))
             }),
-        (prop::option::of(found), any::<u64>())
-            .prop_map(|(found, revision)| Ok(Response::Value { found, revision })),
+        (prop::option::of(found), any::<u64>(), any::<Option<u64>>()).prop_map(
+            |(found, revision, staleness_ms)| Ok(Response::Value { found, revision, staleness_ms })
+        ),
         (any::<[u8; 16]>(), any::<[u64; 4]>(), any::<i64>(), ".{0,9}").prop_map(
             |(cluster, [id, term, applied, hash], certificate_days, trouble)| {
                 let cluster = ClusterId(cluster);

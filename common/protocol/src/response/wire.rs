@@ -95,6 +95,8 @@ struct ValueWire {
     found: Option<FoundWire>,
     #[prost(uint64, tag = "2")]
     revision: u64,
+    #[prost(uint64, optional, tag = "3")]
+    staleness_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -257,8 +259,8 @@ impl From<ResponseFrame> for ResponseWire {
                 Kind::Written(WrittenWire { revision, existed, deduplicated })
             }
             Ok(Response::Decided(decided)) => Kind::Decided(Box::new((*decided).into())),
-            Ok(Response::Value { found, revision }) => {
-                Kind::Value(ValueWire { found: found.map(Into::into), revision })
+            Ok(Response::Value { found, revision, staleness_ms }) => {
+                Kind::Value(ValueWire { found: found.map(Into::into), revision, staleness_ms })
             }
             Ok(Response::Status(status)) => Kind::Status(Box::new((*status).into())),
             Ok(Response::Compacted { discarded, freed, bytes }) => {
@@ -283,8 +285,8 @@ impl TryFrom<ResponseWire> for ResponseFrame {
                 Ok(Response::Written { revision, existed, deduplicated })
             }
             Kind::Decided(decided) => Ok(Response::Decided(Box::new((*decided).try_into()?))),
-            Kind::Value(ValueWire { found, revision }) => {
-                Ok(Response::Value { found: found.map(Into::into), revision })
+            Kind::Value(ValueWire { found, revision, staleness_ms }) => {
+                Ok(Response::Value { found: found.map(Into::into), revision, staleness_ms })
             }
             Kind::Status(status) => Ok(Response::Status(Box::new((*status).try_into()?))),
             Kind::Compacted(CompactedWire { discarded, freed, bytes }) => {

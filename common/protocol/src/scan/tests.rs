@@ -78,6 +78,9 @@ fn versions_are_of_one_key_and_a_past_is_named_once() {
     assert!(Scan { below: Some(3), ..Scan::key(b"k") }.check().is_err());
     assert!(Scan { at: Some(3), ..Scan::key(b"k") }.check().is_ok());
     assert!(Scan { at: Some(3), age_ms: Some(4), ..Scan::key(b"k") }.check().is_err());
+    assert!(Scan { time_ms: Some(3), ..Scan::key(b"k") }.check().is_ok());
+    assert!(Scan { time_ms: Some(3), at: Some(4), ..Scan::key(b"k") }.check().is_err());
+    assert!(Scan { time_ms: Some(3), age_ms: Some(4), ..Scan::key(b"k") }.check().is_err());
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Watch {
                 let told = Told::Judged(Box::new(Decided { deduplicated: false, ..(**decided).clone() }));
                 self.told(me, decided.revision, write, &told, again);
             }
-            (Response::Value { found, revision }, None) => {
+            (Response::Value { found, revision, .. }, None) => {
                 assert!(*revision <= self.committed(), "VIOLATION s{me} reads at {revision}, not committed");
                 let expected = self.model.at(asked.key, *revision);
                 let shown = found.as_ref();

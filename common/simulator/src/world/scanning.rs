@@ -169,7 +169,11 @@ impl World {
                 {
                     self.clients[attempt.client].past.ended();
                 }
-                self.end_scan(target, number, Ok(Response::Value { found: None, revision: end.revision }));
+                self.end_scan(
+                    target,
+                    number,
+                    Ok(Response::Value { found: None, revision: end.revision, staleness_ms: None }),
+                );
             }
             ScanFrame::Refused(refused) => {
                 self.refuse_past(target, number, (&serving.scan, serving.moment), refused);

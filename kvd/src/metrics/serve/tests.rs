@@ -103,7 +103,7 @@ fn play_loop(play: Play, mut queue: mpsc::Receiver<Input>, asked: &AtomicUsize) 
         crate::clients::Streams::new(),
         match play {
             Play::Refuses => Err(Refused::NoQuorum),
-            _ => Ok(Response::Value { found: None, revision: 7 }),
+            _ => Ok(Response::Value { found: None, revision: 7, staleness_ms: None }),
         },
     );
     while let Some(input) = queue.blocking_recv() {

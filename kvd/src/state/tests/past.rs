@@ -248,6 +248,44 @@ fn an_age_is_measured_by_the_stamps_in_the_log() {
     }
 }
 
+/// Sets a key under these clocks on the wall, one after the other from revision 1 on.
+fn set_at(bench: &mut Bench, walls: &[u64]) {
+    for wall_ms in walls {
+        let index = bench.next();
+        let request = request(1_000_000 + index, index - 1);
+        let command = Command { request, stamp_ms: index, wall_ms: *wall_ms, operation: set("a", "v") };
+        let payload = Payload::Command(command.encode().into());
+        bench.state.apply(&Entry { position: Position::new(index, 1), payload }).unwrap();
+    }
+}
+
+#[test]
+fn a_time_is_before_what_says_that_it_is_later() {
+    let mut bench = Bench::new();
+    set_at(&mut bench, &[100, 200, 200, 300]);
+    bench.flush();
+    // A leader whose clock is behind, and the old one again.
+    set_at(&mut bench, &[250, 260, 400, 500]);
+    let at = |time_ms| {
+        let pages = pages(bench.state.view(), Scan { time_ms: Some(time_ms), ..Scan::default() }).unwrap();
+        pages.first().map_or(0, |page| page.revision)
+    };
+    assert_eq!([99, 100, 199, 200, 249].map(at), [0, 1, 1, 3, 3]);
+    assert_eq!([250, 260, 299].map(at), [3, 3, 3], "the fourth says that it is later");
+    assert_eq!([300, 399, 400, 499, 500, 9999].map(at), [6, 6, 7, 7, 8, 8]);
+}
+
+#[test]
+fn a_time_before_what_is_kept_is_refused() {
+    let mut bench = Bench::new();
+    bench.decide(window(3, 1000, 10_000));
+    set_at(&mut bench, &[10, 20, 30, 40, 50, 60]);
+    let read = |time_ms| read(bench.state.view(), Scan { time_ms: Some(time_ms), ..Scan::default() });
+    assert!(read(50).is_ok() && read(60).is_ok());
+    let floor = bench.state.kept_history().oldest;
+    assert!(matches!(read(39), Err(Refused::NotKept { oldest, .. }) if oldest == floor));
+}
+
 #[test]
 fn an_age_beyond_what_is_kept_is_refused() {
     let mut bench = Bench::new();

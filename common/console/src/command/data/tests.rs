@@ -20,14 +20,25 @@ fn read(value: Option<&[u8]>) -> client::Read {
         version: 3,
         lease: None,
     });
-    client::Read { found, revision: 50, served_by: 2 }
+    client::Read { found, revision: 50, served_by: 2, staleness_ms: Some(0) }
 }
 
 #[test]
 fn exists_says_no_by_its_code() {
-    let exists = Exists { key: "k".into(), consistency: Consistency::Stale };
+    let exists =
+        Exists { key: "k".into(), fresh: Freshness { consistency: Consistency::Stale, max_staleness: None } };
     assert_eq!(shown(exists.report(&read(Some(b""))), Format::Plain), ("yes\n".into(), String::new(), 0));
     assert_eq!(shown(exists.report(&read(None)), Format::Plain), ("no\n".into(), String::new(), 1));
+}
+
+#[test]
+fn a_stale_read_may_have_a_bound() {
+    let wanted = |consistency, millis: Option<u64>| {
+        Freshness { consistency, max_staleness: millis.map(Duration::from_millis) }.wanted()
+    };
+    assert_eq!(wanted(Consistency::Stale, None), protocol::Consistency::Stale);
+    assert_eq!(wanted(Consistency::Stale, Some(300)), protocol::Consistency::Within(300));
+    assert_eq!(wanted(Consistency::Linearizable, Some(300)), protocol::Consistency::Linearizable);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn read(value: Option<&[u8]>) -> client::Read {
         version: 3,
         lease: None,
     });
-    client::Read { found, revision: 50, served_by: 2 }
+    client::Read { found, revision: 50, served_by: 2, staleness_ms: Some(0) }
 }
 
 fn parse(words: &[&str]) -> Result<Get, clap::Error> {
@@ -61,7 +61,7 @@ fn get_as_json() {
     let json = shown(report(&get(None, 1), &read(Some(b"\xff"))), Format::Json).0;
     let want = concat!(
         r#"{"schema":"kvctl.get/v1","key":"k","found":true,"value_b64":"/w==","mod_rev":45,"create_rev":12,"#,
-        r#""version":3,"rev":50,"served_by":"2","consistency":"linearizable"}"#,
+        r#""version":3,"rev":50,"served_by":"2","consistency":"linearizable","staleness_ms":0}"#,
         "\n"
     );
     assert_eq!(json, want);

@@ -278,7 +278,7 @@ pub(super) fn outcome_of(response: Response) -> Outcome {
             is_met: decided.verdict == Verdict::Done,
             found: Some(decided.number).filter(|_| decided.existed),
         },
-        Response::Value { found, revision } => {
+        Response::Value { found, revision, .. } => {
             let seen = |found: protocol::response::Found| Seen {
                 value: found.value,
                 revision: found.revision,

@@ -150,7 +150,7 @@ fn what_a_node_does_not_tell_is_unknown() {
 #[test]
 fn a_key_and_its_heartbeat() {
     let found = Found { value: b"blue".to_vec(), revision: 90, created: 12, version: 3, lease: None };
-    let at = |found| Ok(client::Read { found, revision: 100, served_by: 1 });
+    let at = |found| Ok(client::Read { found, revision: 100, served_by: 1, staleness_ms: Some(0) });
     let judge = |found, wanted: &Wanted| key(b"app/mode", &at(found), wanted, &Bounds::default());
     assert_eq!(
         judge(Some(found.clone()), &Wanted::default()).nagios(),
