@@ -15,6 +15,8 @@ mod generated;
 mod keys;
 #[path = "cluster/leases.rs"]
 mod leases;
+#[path = "cluster/locks.rs"]
+mod locks;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
 #[path = "cluster/past.rs"]

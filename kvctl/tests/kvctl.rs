@@ -92,6 +92,8 @@ fn help_and_version_go_to_stdout() {
             "history",
             "revert",
             "watch",
+            "lock",
+            "elect",
             "ls",
             "tree",
             "export",

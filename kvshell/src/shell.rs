@@ -252,6 +252,10 @@ impl Shell {
             return Err(Failure::usage("stdin is where the commands of this shell come from")
                 .hint("name a file, or give the shell its commands with -f or -x"));
         }
+        if line.command.guards() {
+            return Err(Failure::usage("this shell runs no command under a lock")
+                .hint("`kvctl lock` and `kvctl elect` do, each in a process of its own"));
+        }
         line.prepare()?;
         if let Some(result) = line.run_alone(&self.places) {
             if line.command.touches_contexts() {

@@ -384,9 +384,24 @@ pub const CODES: &[Code] = &[
         "KV-1231",
         "exec",
         Exit::File,
-        "The command of `watch --exec` could not be run; the exit code is 127 where it is not there and 126 where it may not \
+        "A command (of `watch --exec`, `lock`, `elect`) could not be run; the exit code is 127 where it is not there and 126 where it may not \
          be run, as of env. The event was not taken for seen.",
-        "Check the path and that it may be executed, then begin again with the same cursor.",
+        "Check the path and that it may be executed, then begin again, a watch with the same cursor.",
+    ),
+    code(
+        "KV-1232",
+        "lease_lost",
+        Exit::File,
+        "A lock or an election is held no longer: its lease could not be renewed in time, or was ended, or its key removed. The \
+         command was told to end, and killed where it had not before the lease could end. The exit code is 122.",
+        "Look at `kvctl status`, and run it again. A longer --ttl lives through longer troubles.",
+    ),
+    code(
+        "KV-1233",
+        "wait_over",
+        Exit::File,
+        "The lock was held by another for all the time of --wait. Nothing was run. The exit code is 124.",
+        "Wait longer, or see with `kvctl get NAME` who holds it and why so long.",
     ),
     code(
         "KV-1301",

@@ -1,7 +1,7 @@
 //! The command language, once: `kvctl` parses it from its arguments, `kvshell` from a line. Each family of commands
 //! is a file with arguments, call and report side by side.
 
-use std::{ffi::OsString, path::Path, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -32,6 +32,8 @@ mod history;
 mod increment;
 mod install;
 mod lease;
+mod lock;
+mod nature;
 mod past;
 mod ping;
 mod remove;
@@ -182,6 +184,8 @@ impl Line {
         match &self.command {
             Command::Check(check) => check.conclude(result),
             Command::Watch(watch) => watch.conclude(result),
+            Command::Lock(_) => lock::conclude(result),
+            Command::Elect(elect) => elect.conclude(result),
             _ => result,
         }
     }
@@ -211,6 +215,10 @@ pub enum Command {
     Revert(revert::Revert),
     /// Show what happens to keys as it happens, or run a command for it
     Watch(Box<watch::Watch>),
+    /// Run a command while holding a lock
+    Lock(lock::Lock),
+    /// Run a command while being the leader of many, or show who is
+    Elect(lock::Elect),
     /// List keys and folders below a prefix
     Ls(tree::Ls),
     /// Draw keys as a tree of folders
@@ -274,6 +282,8 @@ impl Command {
             Self::History(history) => history.prepare(),
             Self::Revert(revert) => revert.prepare(),
             Self::Watch(watch) => watch.prepare(),
+            Self::Lock(lock) => lock.prepare(),
+            Self::Elect(elect) => elect.prepare(),
             Self::Retention(retention) => retention.prepare(),
             Self::Bench(bench) => bench.prepare(),
             Self::Check(check) => check.prepare(),
@@ -321,6 +331,8 @@ impl Command {
             Self::History(history) => history.run(session, out).await,
             Self::Revert(revert) => revert.run(session).await,
             Self::Watch(watch) => watch.run(session, out).await,
+            Self::Lock(lock) => lock.run(session, out).await,
+            Self::Elect(elect) => elect.run(session, out).await,
             Self::Retention(retention) => retention.run(session).await,
             Self::Status(status) => status.run(session, out).await,
             Self::Top(top) => top.run(session, out).await,
@@ -351,11 +363,13 @@ impl Command {
             | Self::Incr(_)
             | Self::Import(_)
             | Self::Batch(_)
+            | Self::Lock(_)
             | Self::Bench(_)
             | Self::Compact(_)
             | Self::Drain(_)
             | Self::Revert(_) => true,
             Self::Txn(txn) => txn.changes(),
+            Self::Elect(elect) => !elect.observe,
             Self::Lease(lease) => lease.changes(),
             Self::Retention(retention) => retention.writes(),
             Self::Leader(leader) => leader.changes(),
@@ -391,6 +405,8 @@ impl Command {
             Self::Status(status) => status.watch.is_some(),
             Self::History(_)
             | Self::Watch(_)
+            | Self::Lock(_)
+            | Self::Elect(_)
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
@@ -406,20 +422,9 @@ impl Command {
     pub fn is_endless(&self) -> bool {
         match self {
             Self::Status(status) => status.watch.is_some(),
+            Self::Elect(elect) => elect.observe,
             _ => matches!(self, Self::Watch(_) | Self::Top(_)),
         }
-    }
-
-    /// Whether it takes from standard input what it works on.
-    pub fn reads_stdin(&self) -> bool {
-        let file = match self {
-            Self::Set(set) => set.file.as_deref(),
-            Self::Txn(txn) => txn.file.as_deref(),
-            Self::Import(import) => Some(import.file.as_path()),
-            Self::Batch(batch) => Some(batch.file.as_path()),
-            _ => None,
-        };
-        file == Some(Path::new("-"))
     }
 
     /// The format that the command itself asks for.

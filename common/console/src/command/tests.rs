@@ -122,6 +122,8 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "history",
             "revert",
             "watch",
+            "lock",
+            "elect",
             "ls",
             "tree",
             "export",
@@ -194,6 +196,8 @@ fn what_changes_something_is_told_from_what_does_not() {
         &["incr", "n"],
         &["import", "f"],
         &["batch", "-f", "f"],
+        &["lock", "job", "--", "true"],
+        &["elect", "boss", "--", "true"],
         &["bench"],
         &["compact", "log"],
         &["lease", "grant", "--ttl", "30s"],
@@ -207,6 +211,7 @@ fn what_changes_something_is_told_from_what_does_not() {
     for line in [
         &["get", "k"][..],
         &["watch", "k"],
+        &["elect", "boss", "--observe"],
         &["txn", "--then", "get k"],
         &["lease", "show", "2d"],
         &["lease", "ls"],
@@ -223,7 +228,7 @@ fn what_changes_something_is_told_from_what_does_not() {
 fn what_goes_on_until_it_is_ended_is_told_from_the_rest() {
     let endless =
         |words: &[&str]| Line::try_parse_from([&["kvctl"], words].concat()).unwrap().command.is_endless();
-    for words in [&["watch", "k"][..], &["top"], &["status", "--watch"]] {
+    for words in [&["watch", "k"][..], &["elect", "boss", "--observe"], &["top"], &["status", "--watch"]] {
         assert!(endless(words), "{words:?}");
     }
     for words in [&["status"][..], &["get", "k"], &["set", "k", "v"]] {

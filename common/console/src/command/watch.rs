@@ -8,6 +8,8 @@ mod child;
 mod cursor;
 mod show;
 
+pub(super) use child::cannot_run;
+
 use std::{
     ffi::OsString,
     io::{self, Write as _},
@@ -108,6 +110,23 @@ enum Ended {
 }
 
 impl Watch {
+    /// Of who holds a key, beginning with who does now.
+    pub(super) fn of_holder(key: &OsString, command: &[OsString]) -> Self {
+        Self {
+            key: Some(key.clone()),
+            prefix: None,
+            range: None,
+            from: None,
+            cursor: None,
+            initial: true,
+            prev: false,
+            until: None,
+            exec: !command.is_empty(),
+            command: command.to_vec(),
+            begun: None,
+        }
+    }
+
     pub(super) fn prepare(&mut self) -> Result<(), Failure> {
         match (&self.key, self.range.as_deref()) {
             (Some(key), _) => check_key(key)?,

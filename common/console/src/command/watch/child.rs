@@ -41,7 +41,7 @@ pub(super) fn run(command: &[OsString], event: &Event) -> Result<Option<u8>, Fai
     Ok(Some(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-fn cannot_run(program: &OsStr, error: &io::Error) -> Failure {
+pub(in crate::command) fn cannot_run(program: &OsStr, error: &io::Error) -> Failure {
     let exit = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
     let message = format!("cannot run {}: {error}", text::key(program.as_bytes()));
     Failure::new(Exit::Chosen(exit), "KV-1231", "exec", message).hint("is it there, and may it be executed?")

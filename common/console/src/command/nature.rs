@@ -1,0 +1,28 @@
+//! What a program must know of a command before it runs it beside others: whether it wants standard input for itself, and
+//! whether something depends on its being ended in an orderly way.
+
+use std::path::Path;
+
+use super::Command;
+
+impl Command {
+    /// Whether it runs a command for as long as it holds something, and must outlive whatever else ends here.
+    pub fn guards(&self) -> bool {
+        match self {
+            Self::Elect(elect) => !elect.observe,
+            _ => matches!(self, Self::Lock(_)),
+        }
+    }
+
+    /// Whether it takes from standard input what it works on.
+    pub fn reads_stdin(&self) -> bool {
+        let file = match self {
+            Self::Set(set) => set.file.as_deref(),
+            Self::Txn(txn) => txn.file.as_deref(),
+            Self::Import(import) => Some(import.file.as_path()),
+            Self::Batch(batch) => Some(batch.file.as_path()),
+            _ => None,
+        };
+        file == Some(Path::new("-"))
+    }
+}
