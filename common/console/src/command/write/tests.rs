@@ -36,6 +36,7 @@ fn set() -> Set {
         key: "k".into(),
         value: Some("v".into()),
         file: None,
+        term: Term::default(),
         if_absent: false,
         expect: Expectation::default(),
         request_id: None,
