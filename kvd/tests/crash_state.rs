@@ -215,7 +215,12 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
         | Operation::DeleteRange { .. }
         | Operation::Increment { .. }
         | Operation::SetWindow(_)
-        | Operation::SetMember(_) => {}
+        | Operation::SetMember(_)
+        | Operation::SetHeld { .. }
+        | Operation::Grant { .. }
+        | Operation::Renew { .. }
+        | Operation::Revoke { .. }
+        | Operation::Expire { .. } => {}
         Operation::Set { key, value } => put(&mut rows, revision, key, value),
         Operation::Transaction(transaction) => {
             for action in transaction.then {
