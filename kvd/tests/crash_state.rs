@@ -211,6 +211,16 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
         Operation::Conditional { key, value: Some(value), .. } => {
             rows.insert(key, Found { value, revision, created: revision, version: 1, lease: None });
         }
+        Operation::Conditional { .. }
+        | Operation::DeleteRange { .. }
+        | Operation::Increment { .. }
+        | Operation::SetWindow(_)
+        | Operation::SetMember(_)
+        | Operation::SetHeld { .. }
+        | Operation::Grant { .. }
+        | Operation::Renew { .. }
+        | Operation::Revoke { .. }
+        | Operation::Expire { .. } => {}
         Operation::Set { key, value } => put(&mut rows, revision, key, value),
         Operation::Transaction(transaction) => {
             for action in transaction.then {
@@ -218,8 +228,6 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
                 put(&mut rows, revision, key, value);
             }
         }
-        // No other of the story changes a row.
-        _ => {}
     }
     rows
 }

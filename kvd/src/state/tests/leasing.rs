@@ -1,11 +1,16 @@
 //! Leases: what holds a key, when it is over, and that all of it survives a restart and a journey.
 
-use protocol::{Condition, Hold, Verdict as Judgement, history::WindowChange, watch::Watch};
+use protocol::{
+    Condition, Hold, Verdict as Judgement, history::WindowChange, snapshot::Checker, watch::Watch,
+};
 
 use super::*;
-use crate::state::{
-    changes::{FrameLimits, Place, StretchLimits},
-    leases::LeaseLimits,
+use crate::{
+    snapshot::Progress,
+    state::{
+        changes::{FrameLimits, Place, StretchLimits},
+        leases::LeaseLimits,
+    },
 };
 
 fn held(key: &str, hold: Hold) -> Operation {
@@ -242,6 +247,35 @@ fn leases_that_were_changed_on_disk_are_refused() {
     bench.state.store.overwrite("leases_hash", 7);
     let Err(StateError::Damaged { why, .. }) = open(&bench.disk, bench.limits).map(drop) else { panic!() };
     assert_eq!(why, "its leases are not those it was written with");
+}
+
+#[test]
+fn a_state_that_is_sent_takes_its_leases_along() {
+    let (mut bench, other) = (Bench::new(), Bench::new());
+    let id = bench.at(10, Operation::Grant { ttl_ms: 100 }).revision;
+    bench.at(10, held("a", Hold::Lease(id)));
+    bench.at(10, held("b", Hold::Ttl(200)));
+    bench.flush();
+    let mut sending = bench.state.sending().unwrap();
+    let mut checker = Checker::new();
+    let first = sending.next_block().unwrap().unwrap();
+    checker.take(&first).unwrap();
+    let mut receiving = Box::new(other.state.receiver().begin(&first).unwrap());
+    let received = loop {
+        let block = sending.next_block().unwrap().unwrap();
+        let (_, summary) = checker.take(&block).unwrap();
+        match receiving.take(&block).unwrap() {
+            Progress::More(more) => receiving = more,
+            Progress::Whole(received) => {
+                assert_eq!(summary.unwrap().leases, 2);
+                break received;
+            }
+        }
+    };
+    let (leases, hash) = (bench.leases(), bench.state.hash());
+    bench.state = Install::new(received).run().unwrap().into_state();
+    assert_eq!((bench.leases(), bench.state.hash()), (leases, hash));
+    assert_eq!(bench.expire(110, &[id]), 1, "with the time that was left");
 }
 
 /// The rules once more, in the plainest way: which lease holds a key, and when each is over.
