@@ -13,6 +13,8 @@ mod generated;
 mod keys;
 #[path = "cluster/leases.rs"]
 mod leases;
+#[path = "cluster/members.rs"]
+mod members;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
 #[path = "cluster/past.rs"]

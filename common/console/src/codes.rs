@@ -172,6 +172,13 @@ pub const CODES: &[Code] = &[
         "Ask again, which is safe; `kvctl leader` and `kvctl status` show how it is.",
     ),
     code(
+        "KV-0604",
+        "unknown",
+        Exit::Unknown,
+        "A change of members was asked for, and nobody said what became of it: it happened, it did not, or it still will.",
+        "Ask again, which is safe; `kvctl member ls` shows how it is.",
+    ),
+    code(
         "KV-0701",
         "denied",
         Exit::Denied,
@@ -296,6 +303,35 @@ pub const CODES: &[Code] = &[
          repeat the command with --force and --confirm.",
     ),
     code(
+        "KV-0851",
+        "not_fit",
+        Exit::Refused,
+        "The server at the address is not the one that is meant: it has another name or id, is of another cluster, or the \
+         address or the id is that of a member. Nothing was changed.",
+        "Compare what the message names with the configuration of the server; `kvctl member ls` lists the members.",
+    ),
+    code(
+        "KV-0852",
+        "name_taken",
+        Exit::Refused,
+        "Another server has the name already, as a member or recorded to become one. Nothing was changed.",
+        "Give the new server a name of its own, in its configuration as well.",
+    ),
+    code(
+        "KV-0853",
+        "too_many_members",
+        Exit::Refused,
+        "The cluster keeps names and addresses of as many servers as it can. Nothing was changed.",
+        "Remove a member first; `kvctl member ls` lists them.",
+    ),
+    code(
+        "KV-0854",
+        "last_voter",
+        Exit::Refused,
+        "Without its only voter the cluster could not write any more. Nothing was changed.",
+        "Add a server first, or let another take its place with `kvctl member replace`.",
+    ),
+    code(
         "KV-0901",
         "no_end",
         Exit::Integrity,
@@ -350,6 +386,14 @@ pub const CODES: &[Code] = &[
         Exit::Declined,
         "Another context was confirmed than the one that is used. Nothing was done.",
         "`kvctl config view --origin` shows which context is used and who names it; -C NAME chooses one.",
+    ),
+    code(
+        "KV-1122",
+        "force_unconfirmed",
+        Exit::Declined,
+        "A change that may stop the cluster's writes was to be forced, and nothing says that this cluster is the one that is \
+         meant. Nothing was done.",
+        "Repeat the command with --confirm and the context's name, or the cluster's id of `kvctl status` without a context.",
     ),
     code(
         "KV-1201",

@@ -127,6 +127,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "top",
             "leader",
             "drain",
+            "member",
             "ping",
             "wait",
             "check",
@@ -193,6 +194,8 @@ fn what_changes_something_is_told_from_what_does_not() {
         &["lease", "grant", "--ttl", "30s"],
         &["lease", "renew", "2d"],
         &["lease", "revoke", "2d"],
+        &["member", "add", "n4", "--addr", "h:1"],
+        &["member", "demote", "n1"],
         &["txn", "--then", "set k v"],
         &["txn", "--if", "exists(k)", "--then", "get k", "--else", "del k"],
     ] {
@@ -201,6 +204,8 @@ fn what_changes_something_is_told_from_what_does_not() {
     for line in [
         &["get", "k"][..],
         &["watch", "k"],
+        &["member", "ls"],
+        &["member", "demote", "n1", "-n"],
         &["txn", "--then", "get k"],
         &["lease", "show", "2d"],
         &["lease", "ls"],
