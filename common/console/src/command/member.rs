@@ -255,7 +255,7 @@ impl Remove {
             record: None,
             edits: vec![MemberEdit::Remove(seat.id)],
         };
-        let report = make(change, &self.how, &roll, session, screen).await?;
+        let report = make(&change, &self.how, &roll, session, screen).await?;
         let note = format!("{} is no member any more: stop its process, if it runs", seat.name);
         Ok(if self.how.dry_run { report } else { report.note(note) })
     }
@@ -268,7 +268,7 @@ impl Promote {
         let after = roll.with(Seat { part: Part::Voter, ..seat.clone() });
         let edits = vec![MemberEdit::Promote(seat.id)];
         let change = Change { action: "promote", done: "votes", seat, after, record: None, edits };
-        make(change, &self.how, &roll, session, screen).await
+        make(&change, &self.how, &roll, session, screen).await
     }
 }
 
@@ -285,7 +285,7 @@ impl Demote {
             record: Some(record(seat, &seat.address, Intent::Hold)),
             edits: vec![MemberEdit::Demote(seat.id)],
         };
-        make(change, &self.how, &roll, session, screen).await
+        make(&change, &self.how, &roll, session, screen).await
     }
 }
 
@@ -298,11 +298,11 @@ impl Move {
             Ok(status) if status.id != seat.id => {
                 let message =
                     format!("{} is the address of {} and not of {}", self.addr, status.name, seat.name);
-                return Err(not_fit(message, "compare the address with the configuration of the server"));
+                return Err(not_fit(&message, "compare the address with the configuration of the server"));
             }
             Err(EndpointError::OtherCluster) => {
                 let message = format!("the server at {} is of another cluster", self.addr);
-                return Err(not_fit(message, "compare the address with the configuration of the server"));
+                return Err(not_fit(&message, "compare the address with the configuration of the server"));
             }
             _ => {}
         }
@@ -320,7 +320,7 @@ impl Move {
             record: Some(record(seat, &self.addr, Intent::Hold)),
             edits: Vec::new(),
         };
-        make(change, &self.how, &roll, session, screen).await
+        make(&change, &self.how, &roll, session, screen).await
     }
 }
 
@@ -337,19 +337,19 @@ async fn led(session: &Session) -> Result<Roll, Failure> {
 
 /// Plans a change, says the plan, and makes it.
 async fn make(
-    change: Change<'_>,
+    change: &Change<'_>,
     how: &How,
     roll: &Roll,
     session: &Session,
     screen: Screen,
 ) -> Result<Report, Failure> {
     let plan = Plan::of(&place(session, roll), &roll.seats, &change.after);
-    if let Some(report) = allow(&change, how, &plan, roll, session, screen)? {
+    if let Some(report) = allow(change, how, &plan, roll, session, screen)? {
         return Ok(report);
     }
-    let rev = ask(&change, how, session).await?;
+    let rev = ask(change, how, session).await?;
     let cells = vec![change.seat.name.clone(), change.done.to_owned()];
-    let document = document(&change, "done", rev, None, &plan);
+    let document = document(change, "done", rev, None, &plan);
     Ok(Report::new(document, Body::Done([cells, plan.cells()].concat())))
 }
 
@@ -436,7 +436,7 @@ fn name_taken(name: &str) -> Failure {
         .hint("`kvctl member ls` lists the members; a new server needs a name of its own, in its configuration as well")
 }
 
-fn not_fit(message: String, hint: &str) -> Failure {
+fn not_fit(message: &str, hint: &str) -> Failure {
     Failure::new(Exit::Refused, "KV-0851", "not_fit", format!("{message}; nothing was done")).hint(hint)
 }
 

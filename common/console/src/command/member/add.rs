@@ -160,11 +160,11 @@ impl Replace {
         let old = match roll.find(&self.old) {
             Ok(old) if old.id == newcomer.id => {
                 let hint = "a server that is back at another address is moved with `member move`";
-                return Err(not_fit(format!("{} would take the place of itself", self.new), hint));
+                return Err(not_fit(&format!("{} would take the place of itself", self.new), hint));
             }
             Ok(old) if voter && !roll.changing => {
                 let hint = format!("`kvctl member remove {}` removes the other one", old.name);
-                return Err(not_fit(format!("{} votes already", self.new), &hint));
+                return Err(not_fit(&format!("{} votes already", self.new), &hint));
             }
             Ok(old) => Some(old),
             // It has been done.
@@ -204,17 +204,17 @@ fn newcomer(
     let id = match &view.status {
         Ok(status) if status.name != name => {
             let message = format!("the server at {address} calls itself {} and not {name}", status.name);
-            return Err(not_fit(message, own));
+            return Err(not_fit(&message, own));
         }
         Ok(status) if id.is_some_and(|id| id != status.id) => {
             let message = format!("the server at {address} has the id {:#x} and no other", status.id);
-            return Err(not_fit(message, own));
+            return Err(not_fit(&message, own));
         }
         Ok(status) => status.id,
         Err(EndpointError::OtherCluster) => {
             let message = format!("the server at {address} is of another cluster");
             return Err(not_fit(
-                message,
+                &message,
                 "start it with `kvd join`, with this cluster's certificates and no data",
             ));
         }
@@ -225,16 +225,16 @@ fn newcomer(
         return Err(name_taken(name));
     }
     if let Some(other) = others().find(|seat| seat.address == address) {
-        return Err(not_fit(format!("{address} is the address of {}", other.name), own));
+        return Err(not_fit(&format!("{address} is the address of {}", other.name), own));
     }
     match roll.get(id) {
         Some(seat) if seat.name != name => {
-            Err(not_fit(format!("the id {id:#x} is that of the member {}", seat.name), own))
+            Err(not_fit(&format!("the id {id:#x} is that of the member {}", seat.name), own))
         }
         Some(seat) if seat.part.votes() && seat.address != address => {
             let message = format!("{name} votes already, at {}", seat.address);
             Err(not_fit(
-                message,
+                &message,
                 &format!("`kvctl member move {name} --addr {address}` gives it another address"),
             ))
         }
