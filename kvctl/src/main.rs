@@ -39,7 +39,7 @@ fn run(line: &mut Line) -> Result<Report, Failure> {
     let session = Session::open(&line.connection, &places)?;
     if line.command.changes() {
         let person = Asking::Person(&mut protect::ask);
-        protect::allow(session.name(), session.is_protected(), line.confirm.as_deref(), person)?;
+        protect::allow(session.name(), session.is_protected(), line.confirmation(session.name()), person)?;
     }
     if !line.command.streams() {
         return runtime.block_on(command(line, session));

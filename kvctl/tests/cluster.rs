@@ -17,6 +17,8 @@ mod keys;
 mod leases;
 #[path = "cluster/locks.rs"]
 mod locks;
+#[path = "cluster/members.rs"]
+mod members;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
 #[path = "cluster/past.rs"]

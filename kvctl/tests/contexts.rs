@@ -269,6 +269,7 @@ fn a_protected_context_is_left_alone_without_its_name() {
         &["retention", "--changes", "9"],
         &["leader", "transfer"],
         &["drain", "n1"],
+        &["member", "remove", "n1"],
     ] {
         let (code, out, err) = refused(words);
         assert!(
@@ -287,6 +288,8 @@ fn a_protected_context_is_left_alone_without_its_name() {
         &["txn", "--then", "get k"],
         &["export", "-"],
         &["leader"],
+        &["member", "ls"],
+        &["member", "remove", "n1", "--dry-run"],
         &["retention"],
     ] {
         assert_eq!(refused(words).0, 3, "{words:?} only reads");

@@ -265,14 +265,15 @@ impl Shell {
         }
         if line.connection != self.connection {
             let session = Session::open(&line.connection, &self.places)?;
-            self.allow(line, line.confirm.as_deref(), &session)?;
+            self.allow(line, line.confirmation(session.name()), &session)?;
             let result = self.driver.wait(until_interrupted(line, &session, out));
             self.driver.wait(session.close());
             return result;
         }
         self.session()?;
         let session = self.session.as_ref().expect("it was opened in the line above");
-        self.allow(line, line.confirm.as_deref().or(self.confirm.as_deref()), session)?;
+        let confirm = line.confirmation(session.name()).or(self.confirm.as_deref());
+        self.allow(line, confirm, session)?;
         self.driver.wait(until_interrupted(line, session, out))
     }
 

@@ -172,6 +172,13 @@ pub const CODES: &[Code] = &[
         "Ask again, which is safe; `kvctl leader` and `kvctl status` show how it is.",
     ),
     code(
+        "KV-0604",
+        "unknown",
+        Exit::Unknown,
+        "A change of members was asked for, and nobody said what became of it: it happened, it did not, or it still will.",
+        "Ask again, which is safe; `kvctl member ls` shows how it is.",
+    ),
+    code(
         "KV-0701",
         "denied",
         Exit::Denied,
@@ -296,6 +303,35 @@ pub const CODES: &[Code] = &[
          repeat the command with --force and --confirm.",
     ),
     code(
+        "KV-0851",
+        "not_fit",
+        Exit::Refused,
+        "The server at the address is not the one that is meant: it has another name or id, is of another cluster, or the \
+         address or the id is that of a member. Nothing was changed.",
+        "Compare what the message names with the configuration of the server; `kvctl member ls` lists the members.",
+    ),
+    code(
+        "KV-0852",
+        "name_taken",
+        Exit::Refused,
+        "Another server has the name already, as a member or recorded to become one. Nothing was changed.",
+        "Give the new server a name of its own, in its configuration as well.",
+    ),
+    code(
+        "KV-0853",
+        "too_many_members",
+        Exit::Refused,
+        "The cluster keeps names and addresses of as many servers as it can. Nothing was changed.",
+        "Remove a member first; `kvctl member ls` lists them.",
+    ),
+    code(
+        "KV-0854",
+        "last_voter",
+        Exit::Refused,
+        "Without its only voter the cluster could not write any more. Nothing was changed.",
+        "Add a server first, or let another take its place with `kvctl member replace`.",
+    ),
+    code(
         "KV-0901",
         "no_end",
         Exit::Integrity,
@@ -350,6 +386,14 @@ pub const CODES: &[Code] = &[
         Exit::Declined,
         "Another context was confirmed than the one that is used. Nothing was done.",
         "`kvctl config view --origin` shows which context is used and who names it; -C NAME chooses one.",
+    ),
+    code(
+        "KV-1122",
+        "force_unconfirmed",
+        Exit::Declined,
+        "A change that may stop the cluster's writes was to be forced, and nothing says that this cluster is the one that is \
+         meant. Nothing was done.",
+        "Repeat the command with --confirm and the context's name, or the cluster's id of `kvctl status` without a context.",
     ),
     code(
         "KV-1201",
@@ -437,61 +481,4 @@ pub const CODES: &[Code] = &[
 ];
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::*;
-
-    /// Each `"KV-…"` of the sources with the string literal behind it.
-    fn used(folder: &Path, found: &mut Vec<(String, String)>) {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                used(&path, found);
-            } else if path.extension().is_some_and(|is| is == "rs")
-                && !["tests.rs", "codes.rs"].iter().any(|name| path.ends_with(name))
-            {
-                let text = fs::read_to_string(&path).unwrap();
-                let product = text.split("#[cfg(test)]").next().unwrap();
-                for after in product.split("\"KV-").skip(1) {
-                    // What cuts or writes codes has only their beginning.
-                    if !after.starts_with(|digit: char| digit.is_ascii_digit()) {
-                        continue;
-                    }
-                    let mut quotes = after.split('"');
-                    let (code, between) = (quotes.next().unwrap(), quotes.next().unwrap());
-                    let name = if between.trim() == "," { quotes.next().unwrap() } else { "" };
-                    found.push((format!("KV-{code}"), name.to_owned()));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_code_of_a_failure_is_explained_and_every_explained_code_is_used() {
-        let mut found = Vec::new();
-        used(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-        for (code, name) in &found {
-            let known = CODES.iter().find(|known| known.code == code);
-            let known = known.unwrap_or_else(|| panic!("{code} {name} is not in the list"));
-            assert!(name.is_empty() || known.name == name, "{code} is {} and not {name}", known.name);
-        }
-        for known in CODES {
-            assert!(found.iter().any(|(code, _)| code == known.code), "{} is used nowhere", known.code);
-        }
-    }
-
-    #[test]
-    fn codes_are_unique_ordered_and_begin_with_their_exit() {
-        assert!(CODES.is_sorted_by(|a, b| a.code < b.code));
-        for known in CODES {
-            let exit = match known.exit {
-                Exit::Interrupted => "13".to_owned(),
-                Exit::Pipe => "14".to_owned(),
-                exit => format!("{:02}", exit.code()),
-            };
-            assert_eq!(known.code[3..5], exit, "{}", known.code);
-            assert!(!known.meaning.is_empty() && known.next.ends_with(['.', '?']), "{}", known.code);
-        }
-    }
-}
+mod tests;

@@ -33,6 +33,7 @@ mod increment;
 mod install;
 mod lease;
 mod lock;
+mod member;
 mod nature;
 mod past;
 mod ping;
@@ -82,7 +83,7 @@ pub struct Line {
     /// How it is shown.
     #[command(flatten)]
     pub display: Display,
-    /// Change a protected context, by its name
+    /// Change a protected context, by its name; with --force, the context or cluster that is meant
     #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
     pub confirm: Option<String>,
     /// What to do.
@@ -173,10 +174,19 @@ impl Line {
     /// may block.
     pub fn prepare(&mut self) -> Result<(), Failure> {
         self.connection.timeout = self.connection.timeout.or(self.command.budget());
-        if let Command::Check(check) = &mut self.command {
-            check.identify(&self.connection);
+        match &mut self.command {
+            Command::Check(check) => check.identify(&self.connection),
+            Command::Member(member) => member.confirm(self.confirm.as_deref()),
+            _ => {}
         }
         self.command.prepare()
+    }
+
+    /// What confirms the context of this name. What is forced without a context confirms the cluster, which the command
+    /// itself compares.
+    pub fn confirmation(&self, context: &str) -> Option<&str> {
+        let of_cluster = matches!(&self.command, Command::Member(member) if member.is_forced());
+        self.confirm.as_deref().filter(|_| !(context.is_empty() && of_cluster))
     }
 
     /// What the command makes of its own result; a check has a verdict whatever happened.
@@ -239,6 +249,8 @@ pub enum Command {
     Leader(cluster::Leader),
     /// Have a node leave leading to others
     Drain(handover::Drain),
+    /// List, add, remove, replace and move the servers of the cluster
+    Member(member::Member),
     /// Measure the way to each node
     Ping(ping::Ping),
     /// Wait until something is so
@@ -290,6 +302,7 @@ impl Command {
             Self::Wait(wait) => wait.prepare(),
             Self::Top(top) => top.prepare(),
             Self::Snapshot(snapshot) => snapshot.prepare(),
+            Self::Member(member) => member.prepare(),
             Self::Context(_)
             | Self::Config(_)
             | Self::Ls(_)
@@ -343,6 +356,7 @@ impl Command {
             Self::Wait(wait) => wait.run(session).await,
             Self::Compact(compact) => compact.run(session).await,
             Self::Drain(drain) => drain.run(session).await,
+            Self::Member(member) => member.run(session, out).await,
             Self::Context(_)
             | Self::Config(_)
             | Self::Version(_)
@@ -373,6 +387,7 @@ impl Command {
             Self::Lease(lease) => lease.changes(),
             Self::Retention(retention) => retention.writes(),
             Self::Leader(leader) => leader.changes(),
+            Self::Member(member) => member.changes(),
             Self::Get(_)
             | Self::Exists(_)
             | Self::History(_)
@@ -452,6 +467,7 @@ impl Command {
         match self {
             Self::Check(_) => Some(CHECK_TIMEOUT),
             Self::Wait(_) => Some(WAIT_TIMEOUT),
+            Self::Member(member) => member.budget(),
             // A save begins with that as well.
             Self::Compact(_) | Self::Snapshot(_) => Some(COMPACT_TIMEOUT),
             _ => None,

@@ -251,7 +251,7 @@ fn check_endpoint(endpoint: &str, origin: &Origin) -> Result<(), Failure> {
     Err(Failure::usage(message).hint("such as 127.0.0.1:7400, n1.example.org:7400 or [::1]:7400"))
 }
 
-fn is_endpoint(endpoint: &str) -> bool {
+pub(crate) fn is_endpoint(endpoint: &str) -> bool {
     let host = endpoint.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     matches!(host.map(|(_, port)| port.parse::<u16>()), Some(Ok(1..)))
 }

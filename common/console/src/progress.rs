@@ -47,6 +47,14 @@ impl Progress {
         }
     }
 
+    /// These words, in the place of what was said before.
+    pub(crate) fn say(&mut self, words: &str) {
+        if self.shown && self.drawn.elapsed() >= PAUSE {
+            self.drawn = Instant::now();
+            let _ = write!(io::stderr(), "\r{}\x1b[K", text::printable(words));
+        }
+    }
+
     /// So many rows and bytes by now.
     pub(crate) fn reached(&mut self, rows: u64, bytes: u64) {
         (self.rows, self.bytes) = (rows, bytes);

@@ -35,6 +35,8 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("lease_row", include_str!("schema/lease_row.json")),
     ("leases", include_str!("schema/leases.json")),
     ("man", include_str!("schema/man.json")),
+    ("member", include_str!("schema/member.json")),
+    ("members", include_str!("schema/members.json")),
     ("past", include_str!("schema/past.json")),
     ("ping", include_str!("schema/ping.json")),
     ("range", include_str!("schema/range.json")),

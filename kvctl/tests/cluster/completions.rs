@@ -46,6 +46,7 @@ fn keys_and_nodes_of_the_cluster_are_offered() {
     assert_eq!(offered(&trial, "kvctl get app/"), ["app/mode", "app/owner", "app/quota/"]);
     assert_eq!(offered(&trial, "sudo /usr/bin/kvctl del --prefix app/q"), ["app/quota/"]);
     assert_eq!(offered(&trial, "kvctl drain "), ["n1", "n2", "n3"]);
+    assert_eq!(offered(&trial, "kvctl member remove "), ["n1", "n2", "n3"]);
     assert_eq!(offered(&trial, "kvctl leader transfer n2"), ["n2"]);
     assert_eq!(offered(&trial, "kvctl wait h"), ["healthy"], "not every script knows arguments by itself");
     for line in ["kvctl set app/mode ", "kvctl get --lim", "kvctl ", "kvctl get -C none a", "", "kvctl get x"]

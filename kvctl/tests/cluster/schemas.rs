@@ -184,6 +184,13 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("drain", &["drain", "n1"]);
     golden.holds("status", &["status"]);
     golden.holds("drain", &["drain", "n1", "--undo"]);
+    golden.holds("members", &["member", "ls"]);
+    golden.holds("member", &["member", "remove", "n1", "-n"]);
+    golden.holds("member", &["member", "add", "n9", "--addr", "127.0.0.1:1", "--id", "9"]);
+    golden.holds("members", &["member", "ls"]);
+    golden.holds("status", &["status"]);
+    golden.holds("member", &["member", "remove", "n9"]);
+    golden.holds("error", &["member", "remove", "n9"]);
     golden.holds("wait", &["wait", "healthy"]);
     for check in ["live", "ready", "cluster", "replication", "disk", "cert", "latency", "all", "key"] {
         let key: &[&str] = if check == "key" { &["b"] } else { &[] };

@@ -3,11 +3,14 @@
 //!
 //! The leader is what the highest term that anyone reports says: a node cut off from the others may still believe in
 //! the leader of an older one.
+//!
+//! Only voters make a quorum. A learner that is missing is worth a word and takes nothing from it, and so is a server that
+//! is no member: one that waits to be added, one that was removed, an endpoint that nobody serves any more.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use client::{EndpointError, EndpointFailure, NodeView};
-use protocol::{NodeStatus, Role, response::Member};
+use protocol::{NodeStatus, Part, Role, response::Member};
 use serde_json::{Value, json};
 
 use crate::{
@@ -55,6 +58,8 @@ pub(super) struct Node<'a> {
     pub(super) state: &'static str,
     /// Whether it is the leader.
     pub(super) leads: bool,
+    /// Whether it counts for a quorum.
+    pub(super) votes: bool,
 }
 
 /// How the cluster is.
@@ -83,7 +88,10 @@ impl Assessment {
     /// Judges; a failure when nobody answered.
     pub(super) fn of(views: Vec<NodeView>) -> Result<Self, Failure> {
         let statuses = || views.iter().filter_map(|view| view.status.as_ref().ok());
-        let Some(newest) = statuses().max_by_key(|status| (status.term, status.applied)) else {
+        // Who is no member knows least of who is one.
+        let is_member = |status: &NodeStatus| status.members.iter().any(|member| member.id == status.id);
+        let newness = |status: &&NodeStatus| (is_member(status), status.term, status.applied);
+        let Some(newest) = statuses().max_by_key(newness) else {
             return Err(nobody(&views));
         };
         let (term, members) = (newest.term, newest.members.clone());
@@ -101,7 +109,16 @@ impl Assessment {
 
     /// Members that vote; one, while nobody has named any.
     pub(super) fn voters(&self) -> usize {
-        self.members.len().max(1)
+        self.members.iter().filter(|member| member.part.votes()).count().max(1)
+    }
+
+    /// What a node is; nothing where it is no member.
+    fn part(&self, id: Option<u64>) -> Option<Part> {
+        self.members.iter().find(|member| Some(member.id) == id).map(|member| member.part)
+    }
+
+    fn votes(&self, id: Option<u64>) -> bool {
+        self.members.is_empty() || self.part(id).is_some_and(Part::votes)
     }
 
     /// A quorum.
@@ -109,9 +126,9 @@ impl Assessment {
         (self.voters() / 2).saturating_add(1)
     }
 
-    /// Nodes that answer.
+    /// Voters that answer.
     pub(super) fn up(&self) -> usize {
-        self.statuses().count().min(self.voters())
+        self.statuses().filter(|status| self.votes(Some(status.id))).count().min(self.voters())
     }
 
     /// The highest revision anyone has.
@@ -130,7 +147,8 @@ impl Assessment {
             let lag = row.status.as_ref().ok().map(|status| self.lag(status));
             let leads = row.id.is_some() && row.id == self.leader;
             let (name, address, status) = (row.name.as_str(), row.address.as_str(), &row.status);
-            Node { name, address, status, lag, id: row.id, rtt: row.rtt, state: self.state(row), leads }
+            let (state, votes) = (self.state(row), self.votes(row.id));
+            Node { name, address, status, lag, id: row.id, rtt: row.rtt, state, leads, votes }
         })
     }
 
@@ -152,8 +170,8 @@ impl Assessment {
         if self.leader.is_none() || self.up() < self.needed() {
             return Health::Down;
         }
-        let well = |row: &Row| row.status.as_ref().is_ok_and(|status| status.trouble.is_empty());
-        if self.rows.iter().all(well) { Health::Ok } else { Health::Degraded }
+        let troubled = self.statuses().any(|status| !status.trouble.is_empty());
+        if troubled || self.up() < self.voters() { Health::Degraded } else { Health::Ok }
     }
 
     /// With what `status` ends.
@@ -228,10 +246,16 @@ impl Assessment {
         }
         let spare = self.up().saturating_sub(self.needed());
         let failures = if spare == 1 { "failure" } else { "failures" };
+        let learners = self.members.iter().filter(|member| !member.part.votes()).count();
+        let learners = match learners {
+            0 => String::new(),
+            1 => ", 1 learner".to_owned(),
+            many => format!(", {many} learners"),
+        };
         vec![
             format!("{context} {cluster}").trim().to_owned(),
             health,
-            format!("quorum {}/{}, tolerates {spare} {failures}", self.up(), self.voters()),
+            format!("quorum {}/{}, tolerates {spare} {failures}{learners}", self.up(), self.voters()),
             format!("rev {}", self.rev()),
             self.versions(),
         ]
@@ -250,13 +274,15 @@ impl Assessment {
         let name = if leads { format!("{} *", row.name) } else { row.name.clone() };
         let dash = || "-".to_owned();
         let Ok(status) = &row.status else {
-            let mut cells = vec![name, dash(), self.state(row).to_owned()];
+            let learns = self.part(row.id) == Some(Part::Learner);
+            let role = if learns { Part::Learner.name().to_owned() } else { dash() };
+            let mut cells = vec![name, role, self.state(row).to_owned()];
             cells.resize_with(COLUMNS.len(), dash);
             return cells;
         };
         vec![
             name,
-            role(status.role).to_owned(),
+            self.role(status).to_owned(),
             self.state(row).to_owned(),
             status.term.to_string(),
             status.applied.to_string(),
@@ -266,6 +292,14 @@ impl Assessment {
             certificate(status.certificate_days),
             text::age(Duration::from_millis(status.uptime_ms)),
         ]
+    }
+
+    fn role(&self, status: &NodeStatus) -> &'static str {
+        match self.part(Some(status.id)) {
+            Some(Part::Learner) => Part::Learner.name(),
+            None if !self.members.is_empty() => "stranger",
+            _ => role(status.role),
+        }
     }
 
     fn lag(&self, status: &NodeStatus) -> u64 {
@@ -342,6 +376,7 @@ impl Assessment {
             "addr": row.address,
             "reachable": row.status.is_ok(),
             "state": self.state(row),
+            "part": self.part(row.id).map(Part::name),
             "error": row.status.as_ref().err().map(ToString::to_string),
         });
         if let (Ok(status), Some(node)) = (&row.status, node.as_object_mut())
@@ -355,7 +390,7 @@ impl Assessment {
     /// What a node that answered says of itself.
     fn seen(&self, row: &Row, status: &NodeStatus) -> Value {
         json!({
-            "role": role(status.role),
+            "role": self.role(status),
             "term": status.term,
             "leader": status.leader.map(|id| format!("{id:x}")),
             "committed": status.committed,

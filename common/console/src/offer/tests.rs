@@ -39,7 +39,16 @@ fn keys_nodes_and_contexts_are_wanted_where_the_grammar_has_them() {
     ] {
         assert_eq!(at(line).1, Wanted::Keys, "{line}");
     }
-    for line in ["drain", "leader transfer", "ping", "ping n1 n2", "compact log", "compact log n1"] {
+    for line in [
+        "drain",
+        "member remove",
+        "member replace",
+        "leader transfer",
+        "ping",
+        "ping n1 n2",
+        "compact log",
+        "compact log n1",
+    ] {
         assert_eq!(at(line).1, Wanted::Nodes, "{line}");
     }
     for line in ["-C", "get -C", "get k -qC", "set k v --confirm", "context use", "context rm a b"] {
@@ -56,6 +65,8 @@ fn keys_nodes_and_contexts_are_wanted_where_the_grammar_has_them() {
         "wait leader",
         "check live",
         "drain n1",
+        "member add",
+        "member replace n1",
         "context ls",
         "nonsense",
         "nonsense get",

@@ -311,7 +311,7 @@ impl Plain {
             Operation::Set { key, .. } => self.put(&name(key), Some(0)),
             Operation::Delete { key } => self.put(&name(key), None),
             Operation::Grant { ttl_ms } => {
-                drop(self.leases.insert(revision, (*ttl_ms, stamp + ttl_ms, false)))
+                self.leases.insert(revision, (*ttl_ms, stamp + ttl_ms, false));
             }
             Operation::Renew { lease } if self.live(*lease, stamp) => {
                 let (ttl, deadline, _) = self.leases.get_mut(lease).unwrap();

@@ -160,3 +160,60 @@ fn states_that_differ_at_the_same_index_do_not_agree() {
     let behind = change(node(1, 4, Some(2)), |status| (status.state_hash, status.applied) = (1, 99));
     assert!(assess(vec![behind, node(2, 4, Some(2))]).views_agree());
 }
+
+fn with_learner(mut view: NodeView) -> NodeView {
+    if let Ok(status) = &mut view.status {
+        let (name, address) = ("n4".to_owned(), "h:4".to_owned());
+        status.members.push(Member { id: 4, name, address, part: Part::Learner });
+    }
+    view
+}
+
+#[test]
+fn learners_make_no_quorum_and_take_nothing_from_it() {
+    let four = |last: NodeView| {
+        let voters = (1..=3).map(|id| with_learner(node(id, 4, Some(2))));
+        voters.chain([with_learner(last)]).collect::<Vec<_>>()
+    };
+    let (out, exit) = shown(four(node(4, 4, Some(2))), Format::Table);
+    assert_eq!(exit, Exit::Success);
+    assert!(out.contains("   OK   quorum 3/3, tolerates 1 failure, 1 learner   "), "{out}");
+    assert!(out.contains("\nn4    learner   ok "), "{out}");
+    let (out, exit) = shown(four(dead(4)), Format::Table);
+    assert_eq!(exit, Exit::Partial, "somebody is missing");
+    assert!(out.contains("   OK, 1 warning   quorum 3/3, tolerates 1 failure, 1 learner   "), "{out}");
+    assert!(out.contains("\nn4    learner   refused "), "{out}");
+    assert!(out.ends_with("! n4 (h:4) refused the connection\n"), "{out}");
+    let one = vec![with_learner(node(1, 4, Some(1))), dead(2), dead(3), with_learner(node(4, 4, Some(1)))];
+    let seen = assess(one);
+    assert_eq!((seen.up(), seen.voters(), seen.needed()), (1, 3, 2), "its learner is no second voice");
+}
+
+#[test]
+fn a_voter_that_goes_counts_until_it_has_gone() {
+    let going = |id| {
+        change(node(id, 4, Some(2)), |status| {
+            status.members.iter_mut().for_each(|member| {
+                member.part = if member.id == 3 { Part::Outgoing } else { Part::Voter };
+            });
+        })
+    };
+    let seen = assess((1..=3).map(going).collect());
+    assert_eq!((seen.up(), seen.voters()), (3, 3));
+}
+
+#[test]
+fn a_stranger_is_shown_and_not_counted() {
+    let joins = change(node(9, 7, None), |status| status.members.clear());
+    let views = vec![node(1, 4, Some(2)), node(2, 4, Some(2)), dead(3), joins];
+    let (out, _) = shown(views.clone(), Format::Table);
+    assert!(out.contains("DEGRADED, 1 warning   quorum 2/3, tolerates 0 failures"), "{out}");
+    assert!(out.contains("\nn9    stranger  ok "), "{out}");
+    let (out, _) = shown(views, Format::Json);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    let parts: Vec<_> = document["nodes"].as_array().unwrap().iter().map(|node| &node["part"]).collect();
+    assert_eq!(parts, [&json!("voter"), &json!("voter"), &json!("voter"), &Value::Null]);
+    let gone = NodeView { address: "old:1".into(), ..dead(9) };
+    let (out, exit) = shown((1..=3).map(|id| node(id, 4, Some(2))).chain([gone]).collect(), Format::Table);
+    assert!(exit == Exit::Partial && out.contains("   OK, 1 warning   quorum 3/3"), "{out}");
+}

@@ -169,9 +169,9 @@ pub(super) fn cluster(seen: &Assessment, read: &Result<Duration, Failure>, bound
     draft.done(format!("quorum {up}/{voters}, {} leads, rev {}", leader.unwrap_or_default(), seen.rev()))
 }
 
-/// The slowest node, named in the summary.
+/// The slowest voter, named in the summary: a learner is behind until it has caught up.
 fn most_lag(draft: &mut Draft, seen: &Assessment, bounds: &Bounds) {
-    let lags = seen.nodes().filter_map(|node| Some((node.name, whole(node.lag?))));
+    let lags = seen.nodes().filter(|node| node.votes).filter_map(|node| Some((node.name, whole(node.lag?))));
     if let Some((node, lag)) = lags.max_by(|a, b| a.1.total_cmp(&b.1)) {
         let item = Item::new(&MOST_LAG, None, lag, bounds).or(Some(Range::at_most(LAG_ENTRIES.0)), None);
         worst(draft, node, item.zero_based());
@@ -234,7 +234,9 @@ pub(super) fn replication(seen: &Assessment, bounds: &Bounds) -> Verdict {
     }
     let lag = |node: &crate::command::assess::Node<'_>, _: &protocol::NodeStatus| {
         let behind = whole(node.lag.unwrap_or_default());
-        Item::new(&LAG, Some(node.name), behind, bounds).or(warn, crit).zero_based()
+        let item = Item::new(&LAG, Some(node.name), behind, bounds).zero_based();
+        // A learner that has just been added is far behind, and is on its way.
+        if node.votes { item.or(warn, crit) } else { item }
     };
     each(draft, seen, lag, &format!("at rev {}", seen.rev()))
 }
