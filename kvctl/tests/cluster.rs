@@ -31,6 +31,8 @@ mod shell;
 mod snapshots;
 #[path = "cluster/trial.rs"]
 mod trial;
+#[path = "cluster/verifying.rs"]
+mod verifying;
 #[path = "cluster/waits.rs"]
 mod waits;
 #[path = "cluster/watches.rs"]

@@ -171,6 +171,7 @@ impl World {
                 }
                 self.end_scan(target, number, Ok(Response::Value { found: None, revision: end.revision }));
             }
+            ScanFrame::Digest(_) => panic!("VIOLATION s{me} answers with a hash that nobody wanted"),
             ScanFrame::Refused(refused) => {
                 self.refuse_past(target, number, (&serving.scan, serving.moment), refused);
             }
