@@ -21,6 +21,8 @@ mod past;
 mod protected;
 #[path = "cluster/ranges.rs"]
 mod ranges;
+#[path = "cluster/recovering.rs"]
+mod recovering;
 #[path = "cluster/schemas.rs"]
 mod schemas;
 #[path = "cluster/seeing.rs"]
