@@ -47,7 +47,7 @@ fn nodes_that_hold_the_same_and_one_whose_disk_does_not() {
         let ran = trial.kvctl(&["verify", "--deep", "-o", "table"]);
         (ran.code == Some(9)).then(|| ran.text())
     });
-    assert!(told.contains(&format!("! {name} holds 1 keys that are not what was written")), "{told}");
+    assert!(told.contains(&format!("! {name} holds 1 key that is not what was written")), "{told}");
     assert!(told.contains("! key/11: n1 "), "{told}");
     let (code, json) = trial.json(&["verify", "--deep"]);
     assert_eq!((code, &json["consistent"]), (9, &false.into()), "{json}");

@@ -247,9 +247,8 @@ fn finding(row: &Row, word: &str, index: u64) -> Option<String> {
         (Err(error), _) => Some(format!("{name} ({address}) was not compared: {error}")),
         (Ok(seen), "damaged") => {
             let rows = seen.digest.damaged;
-            Some(format!(
-                "{name} holds {rows} keys that are not what was written: stop it and look at its disk"
-            ))
+            let keys = if rows == 1 { "1 key that is".to_owned() } else { format!("{rows} keys that are") };
+            Some(format!("{name} holds {keys} not what was written: stop it and look at its disk"))
         }
         (Ok(_), "differs") => {
             Some(format!("{name} holds something else than the others at index {index}: stop it"))
