@@ -82,7 +82,12 @@ fn recover_cluster(arguments: &cli::Recover) -> Result<ExitCode, Failure> {
             plan.write(out)?;
             println!("{}", at_risk(&plan));
             println!("Plan: {} — a new cluster with what node {} has", out.display(), plan.node);
-            println!("  try: kvd recover apply --data-dir {} --plan {}", plan.data_dir, out.display());
+            let accept = if plan.may_lose_writes { " --accept-loss" } else { "" };
+            println!(
+                "  try: kvd recover apply --data-dir {} --plan {}{accept}",
+                plan.data_dir,
+                out.display()
+            );
             Ok(Exit::Success.into())
         }
         cli::Recover::Apply { data_dir, plan: file, backup, accept_loss } => {

@@ -17,7 +17,9 @@
 //!
 //! **The best survivor** is the one whose log ends latest, by term and then by index, as in an election. If more directories
 //! are looked at than a majority leaves over, one of them has every write that was acknowledged, and then the best one has it
-//! (thesis 3.6): every entry of its term continues the log of a leader that had it. Otherwise writes that only lost nodes
+//! (thesis 3.6): every entry of its term continues the log of a leader that had it. Where servers were added or removed, that
+//! has to hold of every set of voters that a survivor knows of, for a change needs a majority of the old ones as well, and so
+//! one of the survivors has it. Otherwise writes that only lost nodes
 //! acknowledged cannot be ruled out, and `apply` wants to be told that this is accepted.
 //!
 //! The log is replayed to its end, beyond what is known to be committed: what was acknowledged is in there, and what never was
@@ -175,7 +177,9 @@ impl Plan {
             last_index: survivor.last.index.0,
             last_term: survivor.last.term.0,
             applied_index: survivor.applied.index.0,
-            may_lose_writes: may_lose(&survivor.voters, &survivors),
+            may_lose_writes: usable
+                .iter()
+                .any(|(_, survivor)| survivor.electorates.iter().any(|voters| may_lose(voters, &survivors))),
             survivors,
         })
     }

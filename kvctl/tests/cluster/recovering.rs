@@ -1,7 +1,7 @@
 //! A cluster that loses its majority for good, and a new one out of what is left.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -22,7 +22,7 @@ fn data(trial: &Trial, id: usize) -> PathBuf {
 }
 
 /// Every file below a directory with its bytes, save for those that are locked.
-fn bytes(dir: &PathBuf) -> Vec<(PathBuf, Vec<u8>)> {
+fn bytes(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for part in ["log", "state"] {
         for entry in std::fs::read_dir(dir.join(part)).unwrap() {

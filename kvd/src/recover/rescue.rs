@@ -144,7 +144,9 @@ fn write(place: &Place, state: &State, temporary: &Path) -> Result<Summary, Reco
     let failed = |error: io::Error| RecoverError::disk(temporary, &error);
     let broken = |why: String| unusable(place, &format!("what was replayed is not sound: {why}"), true);
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(temporary).map_err(failed)?;
+    // What a process that was killed left under its name may be anybody's.
+    let _ = fs::remove_file(temporary);
+    let file = options.write(true).create_new(true).mode(0o600).open(temporary).map_err(failed)?;
     let mut file = BufWriter::new(file);
     let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let sending = state.sending().map_err(|error| broken(error.to_string()))?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use protocol::{ClusterId, snapshot::Checker};
-use raft::Position;
+use raft::{NodeId, Payload, Position};
 
 use super::RecoverError;
 use crate::{
@@ -57,8 +57,11 @@ pub struct Survivor {
     pub cluster: ClusterId,
     /// Its node.
     pub node: u64,
-    /// The nodes that voted.
+    /// The nodes that vote at the end of its log.
     pub voters: Vec<u64>,
+    /// Each set of voters of which a majority may have acknowledged something that it does not know to be in its state: that
+    /// of its state, and those of the changes in its log.
+    pub(super) electorates: Vec<Vec<u64>>,
     pub(super) incarnation: String,
     /// Its term.
     pub term: u64,
@@ -87,16 +90,37 @@ pub fn inspect(place: &Place) -> Result<Survivor, RecoverError> {
 
 pub(super) fn survivor(place: &Place, record: &Record, opened: &Opened) -> Result<Survivor, RecoverError> {
     let keys = checked(place, &opened.state)?;
+    let electorates = electorates(record, opened);
     Ok(Survivor {
         cluster: record.cluster,
         node: record.node,
-        voters: record.voters.clone(),
+        voters: electorates.last().cloned().unwrap_or_default(),
+        electorates,
         incarnation: record.incarnation.iter().map(|byte| format!("{byte:02x}")).collect(),
         term: opened.recovered.hard.term.0,
         last: opened.recovered.last,
         applied: opened.state.applied(),
         keys,
     })
+}
+
+/// The founders', where nothing is known of a change, then what the state and the log say; of a joint one the new voters come
+/// last.
+fn electorates(record: &Record, opened: &Opened) -> Vec<Vec<u64>> {
+    let logged = opened.recovered.entries.iter().filter_map(|entry| match &entry.payload {
+        Payload::Membership(membership) => Some(&**membership),
+        Payload::Noop | Payload::Command(_) => None,
+    });
+    let changes = opened.state.membership().into_iter().chain(logged);
+    let ids = |nodes: &[NodeId]| -> Vec<u64> { nodes.iter().map(|node| node.0).collect() };
+    let mut electorates: Vec<Vec<u64>> = changes
+        .flat_map(|change| [ids(change.outgoing()), ids(change.voters())])
+        .filter(|voters| !voters.is_empty())
+        .collect();
+    if opened.state.membership().is_none() {
+        electorates.insert(0, record.voters.clone());
+    }
+    electorates
 }
 
 /// Takes the directories of a node that is not running, and reads whose they are.

@@ -8,6 +8,7 @@ fn survivor(node: u64, last: (u64, u64)) -> Survivor {
         cluster: ClusterId([7; 16]),
         node,
         voters: vec![1, 2, 3],
+        electorates: vec![vec![1, 2, 3]],
         incarnation: "ab".to_owned(),
         term: last.term.0,
         last,
@@ -40,6 +41,19 @@ fn nothing_is_at_risk_where_every_majority_was_looked_at() {
     assert!(may_lose(&[1, 2, 3, 4], &[1]) && !may_lose(&[1, 2, 3, 4], &[1, 2]));
     assert!(may_lose(&[1, 2, 3, 4, 5], &[1, 2]) && !may_lose(&[1, 2, 3, 4, 5], &[1, 2, 5]));
     assert!(may_lose(&[1, 2, 3], &[8, 9]), "strangers do not count");
+}
+
+#[test]
+fn every_set_of_voters_that_a_survivor_knows_of_counts() {
+    let loses = |survivors: &[Survivor]| Plan::of(&found(survivors)).unwrap().may_lose_writes;
+    let grown = |node| {
+        let electorates = vec![vec![1, 2, 3], vec![1, 2, 3, 4, 5]];
+        Survivor { electorates, voters: vec![1, 2, 3, 4, 5], ..survivor(node, (4, 90)) }
+    };
+    assert!(!loses(&[survivor(1, (4, 90)), survivor(2, (4, 90))]));
+    assert!(loses(&[survivor(1, (4, 90)), grown(2)]), "3, 4 and 5 may have acknowledged without them");
+    assert!(!loses(&[survivor(1, (4, 90)), grown(2), grown(4)]));
+    assert!(loses(&[grown(1), grown(4), grown(5)]), "so may 2 and 3 have before");
 }
 
 #[test]
