@@ -118,9 +118,10 @@ impl RecoverError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Nothing => Exit::No,
-            Self::Mixed { .. } | Self::Twice { .. } | Self::Plan { .. } => Exit::Usage,
             Self::Unusable { damaged: true, .. } => Exit::Integrity,
-            Self::Unusable { damaged: false, .. } => Exit::Usage,
+            Self::Mixed { .. } | Self::Twice { .. } | Self::Plan { .. } | Self::Unusable { .. } => {
+                Exit::Usage
+            }
             Self::Loss { .. } => Exit::Declined,
             Self::Disk { .. } => Exit::Disk,
         }

@@ -206,7 +206,9 @@ impl DiskFile for Arc<AsideFile> {
             if let Some((_, counts)) = &mut content.under {
                 *counts = (*counts).min(len);
             }
-            let (last, keeps) = (len / PIECE as u64, usize::try_from(len % PIECE as u64).unwrap_or(0));
+            // The piece in which the file ends now, and how much of it is left.
+            let (last, keeps) =
+                Content::split(len, 1).next().map_or((0, 0), |(last, keeps, ..)| (last, keeps));
             content.pieces.retain(|number, _| *number <= last);
             if let Some(piece) = content.pieces.get_mut(&last) {
                 piece.iter_mut().skip(keeps).for_each(|byte| *byte = 0);

@@ -114,7 +114,10 @@ fn flush(state: &mut State) -> Result<(), StateError> {
 fn copy(from: &Path, to: &Path) -> Result<(), RecoverError> {
     files::create_private_dir(to).map_err(|error| RecoverError::disk(to, &error))?;
     let names = RealDisk.list(from).map_err(|error| RecoverError::disk(from, &error))?;
-    for name in names.iter().filter(|name| name.starts_with("state") && name.ends_with(".redb")) {
+    let counts = |name: &&String| {
+        name.starts_with("state") && Path::new(name).extension().is_some_and(|ending| ending == "redb")
+    };
+    for name in names.iter().filter(counts) {
         let (source, target) = (from.join(name), to.join(name));
         let copied = File::open(&source).and_then(|mut source| {
             let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target)?;

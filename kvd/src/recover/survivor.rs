@@ -96,7 +96,7 @@ pub(super) fn survivor(place: &Place, record: &Record, opened: &Opened) -> Resul
         node: record.node,
         voters: electorates.last().cloned().unwrap_or_default(),
         electorates,
-        incarnation: record.incarnation.iter().map(|byte| format!("{byte:02x}")).collect(),
+        incarnation: format!("{:032x}", u128::from_be_bytes(record.incarnation)),
         term: opened.recovered.hard.term.0,
         last: opened.recovered.last,
         applied: opened.state.applied(),
@@ -126,7 +126,7 @@ fn electorates(record: &Record, opened: &Opened) -> Vec<Vec<u64>> {
 /// Takes the directories of a node that is not running, and reads whose they are.
 pub(super) fn hold(place: &Place) -> Result<Held, RecoverError> {
     let (log, state) = (identity(place, &place.log)?, identity(place, &place.state)?);
-    if !claim::same(&place.state, &state, &log).is_ok() {
+    if claim::same(&place.state, &state, &log).is_err() {
         return Err(unusable(place, "log and state were written by different first starts", true));
     }
     if log.phase != Phase::Started || state.phase != Phase::Started {

@@ -68,14 +68,13 @@ struct Seen {
 impl Verify {
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
         let began = Instant::now();
-        let mut rounds = 1;
-        let (rows, index) = loop {
-            let (rows, index, gone) = compare(session).await?;
-            if !gone || rounds == ROUNDS {
-                break (rows, index);
+        let (mut rows, mut index, mut gone) = compare(session).await?;
+        for _ in 1..ROUNDS {
+            if !gone {
+                break;
             }
-            rounds += 1;
-        };
+            (rows, index, gone) = compare(session).await?;
+        }
         let verdict = Verdict::of(&rows);
         let differences = if self.deep && verdict.rows_differ {
             let nodes: Vec<(String, String)> = rows
@@ -119,7 +118,7 @@ async fn compare(session: &Session) -> Result<(Vec<Row>, u64, bool), Failure> {
 
 /// All nodes at the index that they share, or else the highest that one of them has applied.
 async fn meet(session: &Session) -> Result<(Vec<NodeView>, u64, bool), Failure> {
-    let until = Instant::now() + MEETING;
+    let began = Instant::now();
     loop {
         let views = session.client().status().await;
         let mut applied = views.iter().filter_map(|view| Some(view.status.as_ref().ok()?.applied));
@@ -128,7 +127,7 @@ async fn meet(session: &Session) -> Result<(Vec<NodeView>, u64, bool), Failure> 
         for other in applied {
             (highest, met) = (highest.max(other), met && other == first);
         }
-        if met || Instant::now() >= until {
+        if met || began.elapsed() >= MEETING {
             return Ok((views, highest, met));
         }
         tokio::time::sleep(LOOK).await;
@@ -150,7 +149,7 @@ impl Verdict {
         let seen: Vec<Seen> = rows.iter().filter_map(|row| row.seen.as_ref().ok().copied()).collect();
         let fellows = |one: &Seen| seen.iter().filter(|other| *other == one).count();
         let most = seen.iter().max_by_key(|one| fellows(one)).copied();
-        let right = most.filter(|one| fellows(one) * 2 > seen.len());
+        let right = most.filter(|one| fellows(one) > seen.len() / 2);
         let same = most.is_none_or(|one| fellows(&one) == seen.len());
         let hash = |seen: &Seen| (seen.digest.hash, seen.digest.count);
         let rows_differ = seen.windows(2).any(|pair| matches!(pair, [a, b] if hash(a) != hash(b)));

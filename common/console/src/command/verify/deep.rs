@@ -97,8 +97,8 @@ async fn stretch(
     let mut to: Option<Vec<u8>> = None;
     for (_, address) in nodes {
         let keys = Scan { want: Want::Keys, limit: Some(STRETCH), to: to.clone(), ..scan.clone() };
-        let (mut count, mut last) = (0, None);
-        read(session, address, &keys, |row| (count, last) = (count + 1, Some(row.key))).await?;
+        let (mut count, mut last) = (0_u64, None);
+        read(session, address, &keys, |row| (count, last) = (count.saturating_add(1), Some(row.key))).await?;
         if count == STRETCH {
             to = last.map(|last| successor(&last));
         }
