@@ -27,6 +27,8 @@ mod past;
 mod protected;
 #[path = "cluster/ranges.rs"]
 mod ranges;
+#[path = "cluster/recovering.rs"]
+mod recovering;
 #[path = "cluster/schemas.rs"]
 mod schemas;
 #[path = "cluster/seeing.rs"]
@@ -37,6 +39,8 @@ mod shell;
 mod snapshots;
 #[path = "cluster/trial.rs"]
 mod trial;
+#[path = "cluster/verifying.rs"]
+mod verifying;
 #[path = "cluster/waits.rs"]
 mod waits;
 #[path = "cluster/watches.rs"]

@@ -108,6 +108,7 @@ fn help_and_version_go_to_stdout() {
             "ping",
             "wait",
             "check",
+            "verify",
             "compact",
             "context",
             "config",

@@ -17,7 +17,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::logging::LogFormat;
+use crate::{logging::LogFormat, recover::Place as Survivors};
 
 /// How the program ends. The numbers are shared with `kvctl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,16 @@ use crate::logging::LogFormat;
 pub enum Exit {
     /// It did what it was asked.
     Success = 0,
+    /// A clean "no": there is nothing to recover from.
+    No = 1,
     /// The command line or the configuration is refused; nothing was changed.
     Usage = 2,
     /// A certificate or key is refused.
     Identity = 7,
     /// What is on disk contradicts itself.
     Integrity = 9,
+    /// What may be lost was not accepted.
+    Declined = 11,
     /// A file or a directory could not be read or written.
     Disk = 12,
 }
@@ -60,6 +64,7 @@ pub enum Invocation {
         kvd dev -- kvctl set hello world         the same around one command\n  \
         kvd join --config kvd.toml --node n4     a new server of a cluster that runs\n  \
         kvd restore monday.kvsnap --config kvd.toml --node n1    a server of a new cluster, from a backup\n  \
+        kvd recover inspect /mnt/n2 /mnt/n4      what is left of a cluster that lost its majority\n  \
         kvd config check kvd.toml                is this configuration usable?\n  \
         kvd run --config kvd.toml --node n1      one node of a cluster\n  \
         kvd 1 servers.json ./log ./store         the same, in the seed project's form:\n  \
@@ -98,6 +103,18 @@ pub enum Command {
         kvd run --config kvd.toml --node n1\n\n\
         Ends with 0 when it is done, 2 when it is refused, 9 when the backup is damaged, 12 when the disk is.")]
     Restore(Restore),
+    /// Save what is left of a cluster that has lost its majority for good, for a new one.
+    #[command(
+        subcommand,
+        after_help = "Example, with the directories of all nodes that are left, none of them running:\n  \
+            kvd recover inspect /mnt/n2 /mnt/n4\n  \
+            kvd recover plan /mnt/n2 /mnt/n4\n  \
+            kvd recover apply --data-dir /mnt/n4 --plan plan.json --backup rescued.kvsnap\n  \
+            kvd restore rescued.kvsnap --config kvd.toml --node n1    on each server of the new cluster\n\n\
+            The directories are only read. Ends with 0 when it is done, 1 when nothing can be recovered from, 2 when it\n\
+            is refused, 9 when a directory is damaged, 11 when a loss was not accepted, 12 when a file is the trouble."
+    )]
+    Recover(Recover),
     /// Look at configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -160,6 +177,41 @@ pub struct Run {
     /// Stop when standard input closes: `kvd dev` holds the other end, so that its nodes cannot outlive it.
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,
+}
+
+/// `kvd recover`.
+#[derive(Debug, Subcommand)]
+pub enum Recover {
+    /// Say what each directory holds and whether it is sound, the best first; changes nothing.
+    Inspect {
+        /// A node's data: its folder with `log` and `state` in it, or LOGDIR,STATEDIR.
+        #[arg(value_name = "DIR", required = true, value_parser = Survivors::parse)]
+        dirs: Vec<Survivors>,
+    },
+    /// The same, and write down what is to be recovered and what may be lost.
+    Plan {
+        /// A node's data: its folder with `log` and `state` in it, or LOGDIR,STATEDIR.
+        #[arg(value_name = "DIR", required = true, value_parser = Survivors::parse)]
+        dirs: Vec<Survivors>,
+        /// Where the plan goes.
+        #[arg(long, value_name = "FILE", default_value = "plan.json")]
+        out: PathBuf,
+    },
+    /// Write a backup of all that the directory of the plan has, its log replayed to the end.
+    Apply {
+        /// The directory that the plan names.
+        #[arg(long, value_name = "DIR", value_parser = Survivors::parse)]
+        data_dir: Survivors,
+        /// The plan.
+        #[arg(long, value_name = "FILE")]
+        plan: PathBuf,
+        /// The backup; there is none of that name yet.
+        #[arg(long, value_name = "FILE", default_value = "rescued.kvsnap")]
+        backup: PathBuf,
+        /// Go on though writes that were acknowledged may be missing.
+        #[arg(long)]
+        accept_loss: bool,
+    },
 }
 
 /// `kvd restore`.

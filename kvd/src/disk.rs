@@ -3,10 +3,12 @@
 //! The contract is the one of a POSIX file system and no more: what was written is durable only after
 //! [`DiskFile::sync_data`], and a created, renamed or removed name only after [`Disk::sync_dir`] of its directory.
 
+mod aside;
 mod real;
 
 use std::{io, path::Path};
 
+pub use aside::AsideDisk;
 pub use real::RealDisk;
 
 /// How [`Disk::open`] treats a file that is or is not there.

@@ -23,6 +23,7 @@ pub mod opening;
 pub mod pages;
 mod peers;
 pub mod pki;
+pub mod recover;
 pub mod restore;
 pub mod run;
 mod saves;

@@ -15,6 +15,7 @@ use kvd::{
     logging::{self, LogFormat},
     pages,
     pki::{self, PkiError},
+    recover::{self, Plan, RecoverError, Survivor},
     restore::{self, RestoreError},
     run::{self, RunError},
 };
@@ -44,6 +45,7 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run(run) => run_node(&run, Purpose::Run),
         Command::Join(run) => run_node(&run, Purpose::Join),
         Command::Restore(arguments) => restore_node(&arguments),
+        Command::Recover(arguments) => recover_cluster(&arguments),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Pki(command) => make_certificates(command),
         Command::Man(man) => show_pages(&man),
@@ -68,6 +70,64 @@ fn restore_node(arguments: &cli::Restore) -> Result<ExitCode, Failure> {
     println!("  cluster {}; its revisions go on after {}", restored.cluster, restored.revision);
     println!("  try: the same on every other server, then `kvd run` on each");
     Ok(Exit::Success.into())
+}
+
+fn recover_cluster(arguments: &cli::Recover) -> Result<ExitCode, Failure> {
+    match arguments {
+        cli::Recover::Inspect { dirs } => Ok(survivors(dirs).1.into()),
+        cli::Recover::Plan { dirs, out } => {
+            // What is of no use is shown, and does not hinder.
+            let (found, _) = survivors(dirs);
+            let plan = Plan::of(&found)?;
+            plan.write(out)?;
+            println!("{}", at_risk(&plan));
+            println!("Plan: {} — a new cluster with what node {} has", out.display(), plan.node);
+            let accept = if plan.may_lose_writes { " --accept-loss" } else { "" };
+            println!(
+                "  try: kvd recover apply --data-dir {} --plan {}{accept}",
+                plan.data_dir,
+                out.display()
+            );
+            Ok(Exit::Success.into())
+        }
+        cli::Recover::Apply { data_dir, plan: file, backup, accept_loss } => {
+            let plan = Plan::read(file)?;
+            let rescued = recover::rescue(data_dir, (&plan, file), backup, *accept_loss)?;
+            let (summary, at) = (&rescued.backup, rescued.backup.head.at.index.0);
+            println!(
+                "✓ {}: {} keys of revision {at}, {} entries of the log replayed",
+                backup.display(),
+                summary.keys,
+                rescued.replayed
+            );
+            println!("{}", at_risk(&plan));
+            println!("  try: kvd restore {} on each server of a new cluster", backup.display());
+            Ok(Exit::Success.into())
+        }
+    }
+}
+
+type Looked = Vec<(recover::Place, Result<Survivor, RecoverError>)>;
+
+/// Looks at all directories, and shows them.
+fn survivors(dirs: &[recover::Place]) -> (Looked, Exit) {
+    let found: Looked = dirs.iter().map(|dir| (dir.clone(), recover::inspect(dir))).collect();
+    println!("{}", recover::table(&found));
+    let exits = found.iter().filter_map(|(_, found)| found.as_ref().err()).map(RecoverError::exit);
+    let exit = exits.fold(Exit::Success, |worst, exit| match (worst, exit) {
+        (Exit::Integrity, _) | (_, Exit::Integrity) => Exit::Integrity,
+        (Exit::Disk, _) | (_, Exit::Disk) => Exit::Disk,
+        _ => Exit::No,
+    });
+    (found, exit)
+}
+
+fn at_risk(plan: &Plan) -> &'static str {
+    if plan.may_lose_writes {
+        "At risk: writes acknowledged only by lost nodes cannot be ruled out."
+    } else {
+        "At risk: nothing that was acknowledged; every majority has a node among these."
+    }
 }
 
 fn run_seed(seed: &cli::Seed) -> Result<ExitCode, Failure> {
@@ -159,6 +219,7 @@ failure! {
     StartError => |error| error.exit() as u8,
     PkiError => |error| error.exit() as u8,
     RestoreError => |error| error.exit() as u8,
+    RecoverError => |error| error.exit() as u8,
     RunError => |error| error.exit() as u8,
     DevError => DevError::exit,
 }

@@ -8,8 +8,8 @@
 //! What is sent is what a follower is sent (`snapshot/send.rs`): one commit of the store, in blocks with checksums, an end
 //! with the sum of all. The client paces it by reading, the node by the rate of its configuration; a few blocks are in memory
 //! and what QUIC has not been acknowledged. The view behind it keeps pages of the store from being used again, so there are
-//! few at a time ([`SAVES`]), one on which nothing moves is given up ([`PATIENCE`]), and none takes longer than [`LIFE`]. A
-//! place is free again once the thread has let go of the view.
+//! few at a time ([`SAVES`]), one on which nothing moves is given up ([`PATIENCE`]), one that moves too slowly as well
+//! ([`LEAST`]), and none takes longer than [`LIFE`]. A place is free again once the thread has let go of the view.
 
 use std::{
     sync::Arc,
@@ -35,6 +35,8 @@ const SAVES: usize = 2;
 const QUEUE: usize = 4;
 /// How long a client may take for one block: it may write to a pipe that is slow.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Bytes of a second that a client takes at least, from its second minute on: a place is not for who trickles.
+const LEAST: u64 = 128 * 1024;
 /// Longest time for one backup.
 const LIFE: Duration = Duration::from_hours(1);
 
@@ -48,13 +50,23 @@ pub(crate) struct Saves {
     /// Bytes of a second.
     rate: u64,
     patience: Duration,
+    /// See [`LEAST`].
+    least: u64,
     life: Duration,
 }
 
 impl Saves {
     /// Sends each at most at `rate` bytes a second.
     pub(crate) fn new(rate: u64) -> Self {
-        Self { places: Arc::new(Semaphore::new(SAVES)), rate, patience: PATIENCE, life: LIFE }
+        Self { places: Arc::new(Semaphore::new(SAVES)), rate, patience: PATIENCE, least: LEAST, life: LIFE }
+    }
+}
+
+impl Saves {
+    /// Whether a client that took so much in this time keeps its place from others.
+    fn is_too_slow(&self, sent: u64, took: Duration) -> bool {
+        // What lies in the stream's window is sent before anybody reads.
+        took > self.patience && earliest(sent, self.least) < took.saturating_sub(self.patience)
     }
 }
 
@@ -117,6 +129,10 @@ async fn write_blocks(
         let (frame, more) = match block {
             Ok(_) if began.elapsed() >= saves.life => {
                 let why = format!("a backup may take {} s", saves.life.as_secs());
+                (SaveFrame::Cut(why), false)
+            }
+            Ok(_) if saves.is_too_slow(sent, began.elapsed()) => {
+                let why = format!("a backup must be taken at {} KiB/s at least", saves.least / 1024);
                 (SaveFrame::Cut(why), false)
             }
             Ok(block) => {

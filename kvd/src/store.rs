@@ -462,6 +462,18 @@ impl Store {
         transaction.commit().unwrap();
     }
 
+    /// Changes the last byte of a row behind everybody's back, as a disk that rots.
+    pub(crate) fn spoil(&self, key: &[u8]) {
+        let transaction = self.database.begin_write().unwrap();
+        {
+            let mut rows = transaction.open_table(ROWS).unwrap();
+            let mut row = rows.get(key).unwrap().unwrap().value().to_vec();
+            *row.last_mut().unwrap() ^= 1;
+            rows.insert(key, row.as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+
     /// Rows of the request memory.
     pub(crate) fn stored_chunks(&self) -> usize {
         let table = self.read().unwrap().open_table(REQUESTS).unwrap();

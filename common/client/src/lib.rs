@@ -16,6 +16,7 @@
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
 //! | `stream` | a request that is answered by more than a frame |
 //! | `scan` | many rows of one revision, page by page |
+//! | `exact` | a scan of exactly one node, and the hashes of many |
 //! | `watch` | what happens to the keys of a range, without a gap |
 //! | `status` | every node's own view, at once |
 //! | `probe` | one question to exactly one node, once |
@@ -28,6 +29,7 @@ pub mod bench;
 mod call;
 mod dial;
 mod error;
+mod exact;
 mod leases;
 mod link;
 mod members;
@@ -52,12 +54,15 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Consistency, Request, RequestId, Response, Scan, Watch, command::check_key, response::Found};
+use protocol::{
+    Consistency, Request, RequestId, Response, Scan, Watch, command::check_key, response::Found, scan::Digest,
+};
 use tokio::time::Instant;
 
 use crate::{call::Call, nodes::Nodes};
 
 pub use error::{EndpointError, EndpointFailure, Error, Outcome};
+pub use exact::{NodePart, NodeScan};
 pub use save::Saving;
 pub use scan::Pages;
 pub use status::NodeView;
@@ -210,6 +215,18 @@ impl Client {
     pub async fn exists_at(&self, address: &str, key: &[u8]) -> Result<Read, Error> {
         check_key(key)?;
         probe::exists(&self.nodes, address, key, Instant::now() + self.timeout).await
+    }
+
+    /// What exactly this node shows of a scan; nobody goes on with it where it breaks off.
+    pub async fn scan_at(&self, address: &str, scan: Scan) -> Result<NodeScan, Error> {
+        NodeScan::open(&self.nodes, address, scan, self.timeout).await
+    }
+
+    /// The hash of what each of these nodes holds in the range of the scan, which must want one
+    /// ([`Want::Hash`](protocol::scan::Want)), in their order; asked of all at once. A node that is not at the scan's revision
+    /// yet is asked again within the budget of a call.
+    pub async fn digests(&self, addresses: &[String], scan: &Scan) -> Vec<Result<Digest, Error>> {
+        exact::digests(&self.nodes, addresses, scan, self.timeout).await
     }
 
     /// Has exactly this node discard of its log what its state holds: one attempt.

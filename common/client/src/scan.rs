@@ -91,6 +91,7 @@ impl Pages {
                 }
                 ScanFrame::Page(page) => return Ok(Some(page)),
                 ScanFrame::End(end) => self.ended(end),
+                ScanFrame::Digest(_) => return Err(self.cut("the node sent what makes no sense".into())),
                 // Before it the node only gave signs of life.
                 ScanFrame::Refused(refused) if self.shown == 0 => return Err(Error::Refused(refused)),
                 ScanFrame::Refused(refused) => return Err(self.cut(refused.to_string())),
@@ -187,6 +188,8 @@ impl Pages {
                 let known = self.revision.is_none_or(|revision| revision == end.revision);
                 known && (stream.asked.want == Want::Count || end.count == stream.given)
             }
+            // Only whoever compares nodes wants one.
+            ScanFrame::Digest(_) => false,
             ScanFrame::Refused(_) | ScanFrame::Cut(_) => true,
         };
         if !sound {

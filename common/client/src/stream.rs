@@ -96,7 +96,8 @@ impl<A: Answer> Answers<A> {
         Ok(answers)
     }
 
-    async fn begin(link: &Link, request: Request, until: Instant) -> Result<Self, EndpointError> {
+    /// Asks the node at the other end of this link.
+    pub(crate) async fn begin(link: &Link, request: Request, until: Instant) -> Result<Self, EndpointError> {
         let (mut writer, reader) = link.stream().await?;
         let left = until.saturating_duration_since(Instant::now()).as_millis().max(1);
         let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX);

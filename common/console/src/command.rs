@@ -45,6 +45,7 @@ mod top;
 mod transact;
 mod transfer;
 mod tree;
+mod verify;
 mod wait;
 mod watch;
 mod write;
@@ -257,6 +258,8 @@ pub enum Command {
     Wait(wait::Wait),
     /// Judge the cluster or a node, for monitoring and cron
     Check(check::Check),
+    /// Compare what all nodes hold
+    Verify(verify::Verify),
     /// Make what a node keeps smaller
     Compact(compact::Compact),
     /// List, select, import and remove contexts, which say how to reach a cluster
@@ -313,6 +316,7 @@ impl Command {
             | Self::Ping(_)
             | Self::Compact(_)
             | Self::Drain(_)
+            | Self::Verify(_)
             | Self::Status(_)
             | Self::Leader(_)
             | Self::Version(_)
@@ -352,6 +356,7 @@ impl Command {
             Self::Leader(leader) => leader.run(session).await,
             Self::Bench(bench) => bench.run(session).await,
             Self::Check(check) => check.run(session).await,
+            Self::Verify(verify) => verify.run(session).await,
             Self::Ping(ping) => ping.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
             Self::Compact(compact) => compact.run(session).await,
@@ -401,6 +406,7 @@ impl Command {
             | Self::Ping(_)
             | Self::Wait(_)
             | Self::Check(_)
+            | Self::Verify(_)
             | Self::Context(_)
             | Self::Config(_)
             | Self::Version(_)

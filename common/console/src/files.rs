@@ -52,11 +52,31 @@ impl Beside {
 
     /// Makes it durable and moves it into its place.
     pub fn keep(mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().sync_all()?;
+        self.make_durable()?;
         fs::rename(&self.written, &self.path)?;
         self.kept = true;
         File::open(folder(&self.path))?.sync_all()
+    }
+
+    /// The same where nothing has that name: of two that want it at once the second is told, by an error of the kind
+    /// `AlreadyExists`.
+    pub fn keep_new(mut self) -> io::Result<()> {
+        self.make_durable()?;
+        match fs::hard_link(&self.written, &self.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            // A file system without second names. There is a moment in which somebody else may take it.
+            Err(_) if self.path.symlink_metadata().is_ok() => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => return self.keep(),
+        }
+        fs::remove_file(&self.written)?;
+        self.kept = true;
+        File::open(folder(&self.path))?.sync_all()
+    }
+
+    fn make_durable(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()
     }
 }
 
@@ -117,6 +137,19 @@ mod tests {
         replace_private(&path, b"secret").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_two_that_want_a_name_the_second_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("b.kvsnap");
+        let mut first = Beside::create(&path).unwrap();
+        first.write_all(b"first").unwrap();
+        first.keep_new().unwrap();
+        let second = Beside::create(&path).unwrap();
+        assert_eq!(second.keep_new().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
     }
 

@@ -52,6 +52,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("transfer", include_str!("schema/transfer.json")),
     ("tree", include_str!("schema/tree.json")),
     ("txn", include_str!("schema/txn.json")),
+    ("verify", include_str!("schema/verify.json")),
     ("version", include_str!("schema/version.json")),
     ("wait", include_str!("schema/wait.json")),
     ("watch", include_str!("schema/watch.json")),

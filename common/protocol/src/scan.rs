@@ -22,6 +22,7 @@ use crate::{
     lease::HeldWire,
     limits,
     response::{Found, wire::RefusedWire},
+    stored::{Meta, hash},
 };
 
 /// Which keys are wanted, and what of them.
@@ -60,6 +61,8 @@ pub enum Want {
     Count,
     /// Of one key all that is kept, newest first: [`Page::versions`] in the place of rows.
     Versions,
+    /// Nothing; at the end comes a [`Digest`] of all of them.
+    Hash,
 }
 
 /// One answer on the stream of a scan.
@@ -69,6 +72,8 @@ pub enum ScanFrame {
     Page(Page),
     /// There are no more.
     End(End),
+    /// The end where a hash was wanted.
+    Digest(Digest),
     /// It was not begun.
     Refused(Refused),
     /// It was begun and cannot be finished, or cannot be gone on with at its revision; why, in words.
@@ -104,6 +109,28 @@ pub struct End {
     pub revision: u64,
     /// Whether there are more in the range, beyond the limit.
     pub more: bool,
+}
+
+/// The end of a scan that reads everything and shows a hash: equal on all nodes that hold the same at that revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Digest {
+    /// The revision that was read.
+    pub revision: u64,
+    /// How many rows there were.
+    pub count: u64,
+    /// The sum of the rows' hashes ([`Row::element`]), of the bytes as they were read.
+    pub hash: u64,
+    /// Rows that are not the ones that were written, by the hash that each carries. They are in `hash` as they are.
+    pub damaged: u64,
+}
+
+impl Row {
+    /// Its share of a [`Digest`].
+    pub fn element(&self) -> u64 {
+        let Found { value, revision, created, version, lease } = &self.found;
+        let (content, lease) = (hash::content(&self.key, value), lease.as_ref().map_or(0, |held| held.lease));
+        Meta { revision: *revision, created: *created, version: *version, content, lease }.element()
+    }
 }
 
 impl Scan {
@@ -205,6 +232,9 @@ impl ScanFrame {
                 })
             }
             Self::End(End { count, revision, more }) => Kind::End(EndWire { count, revision, more }),
+            Self::Digest(Digest { revision, count, hash, damaged }) => {
+                Kind::Digest(DigestWire { revision, count, hash, damaged })
+            }
             Self::Refused(refused) => Kind::Refused(refused.into()),
             Self::Cut(why) => Kind::Cut(why),
         };
@@ -220,6 +250,9 @@ impl ScanFrame {
                 Self::Page(Page { revision, rows, versions: versions.into_iter().map(Into::into).collect() })
             }
             Kind::End(EndWire { count, revision, more }) => Self::End(End { count, revision, more }),
+            Kind::Digest(DigestWire { revision, count, hash, damaged }) => {
+                Self::Digest(Digest { revision, count, hash, damaged })
+            }
             Kind::Refused(refused) => Self::Refused(refused.try_into()?),
             Kind::Cut(why) => Self::Cut(why),
         })
@@ -257,11 +290,12 @@ enum WantWire {
     Keys = 1,
     Count = 2,
     Versions = 3,
+    Hash = 4,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct FrameWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
     kind: Option<Kind>,
 }
 
@@ -275,6 +309,8 @@ enum Kind {
     Refused(RefusedWire),
     #[prost(string, tag = "4")]
     Cut(String),
+    #[prost(message, tag = "5")]
+    Digest(DigestWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -313,6 +349,18 @@ struct EndWire {
     more: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct DigestWire {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(uint64, tag = "2")]
+    count: u64,
+    #[prost(fixed64, tag = "3")]
+    hash: u64,
+    #[prost(uint64, tag = "4")]
+    damaged: u64,
+}
+
 impl From<Scan> for ScanWire {
     fn from(Scan { from, to, limit, want, consistency, at, age_ms, time_ms, below }: Scan) -> Self {
         let want = match want {
@@ -320,6 +368,7 @@ impl From<Scan> for ScanWire {
             Want::Keys => WantWire::Keys,
             Want::Count => WantWire::Count,
             Want::Versions => WantWire::Versions,
+            Want::Hash => WantWire::Hash,
         };
         let (stale, most_ms) = consistency.to_wire();
         Self { from, to, limit, want: want.into(), stale, at, age_ms, below, most_ms, time_ms }
@@ -337,6 +386,7 @@ impl TryFrom<ScanWire> for Scan {
             WantWire::Keys => Want::Keys,
             WantWire::Count => Want::Count,
             WantWire::Versions => Want::Versions,
+            WantWire::Hash => Want::Hash,
         };
         let consistency = Consistency::from_wire(stale, most_ms);
         Ok(Self { from, to, limit, want, consistency, at, age_ms, time_ms, below })

@@ -34,9 +34,9 @@ use super::{
 };
 
 /// The record's name in a directory.
-pub(super) const IDENTITY: &str = "identity";
+pub(crate) const IDENTITY: &str = "identity";
 /// The file that is locked.
-pub(super) const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// The three places.
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ fn finish(places: &Places, record: &Record, steps: &mut Steps) -> Result<Record,
     Ok(started)
 }
 
-pub(super) fn read(path: &Path) -> Result<Option<Record>, StartError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Record>, StartError> {
     let text = files::read_small(path).map_err(|error| StartError::disk(path, &error))?;
     text.map(|text| Record::decode(&text))
         .transpose()
@@ -204,7 +204,7 @@ fn compare(place: &Path, record: &Record, wanted: &Wanted) -> Result<(), StartEr
     Ok(())
 }
 
-pub(super) fn same(dir: &Path, record: &Record, first: &Record) -> Result<(), StartError> {
+pub(crate) fn same(dir: &Path, record: &Record, first: &Record) -> Result<(), StartError> {
     if record.same_start(first) { Ok(()) } else { Err(StartError::AnotherStart(dir.to_owned())) }
 }
 

@@ -100,6 +100,26 @@ async fn one_that_takes_too_long_is_told_the_limit() {
     assert_eq!(last, Some(SaveFrame::Cut("a backup may take 0 s".into())));
 }
 
+#[test]
+fn a_client_that_trickles_is_told_apart_from_one_that_reads() {
+    let saves = Saves { patience: Duration::from_secs(60), least: 1000, ..Saves::new(u64::MAX) };
+    let slow = |sent, seconds| saves.is_too_slow(sent, Duration::from_secs(seconds));
+    assert!(!slow(0, 60) && slow(0, 61));
+    assert!(!slow(40_000, 100) && slow(39_000, 100));
+}
+
+#[tokio::test]
+async fn one_that_is_too_slow_is_told_the_limit() {
+    let saves = Saves { patience: Duration::ZERO, least: u64::MAX, ..Saves::new(u64::MAX) };
+    let (mut reader, _kept) = serving(&saves).await;
+    let mut last = None;
+    while let Some(frame) = next(&mut reader).await {
+        last = Some(frame);
+    }
+    let Some(SaveFrame::Cut(why)) = last else { panic!("{last:?}") };
+    assert!(why.starts_with("a backup must be taken at "), "{why}");
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_loses_it_in_time_and_its_place_is_free() {
     let saves = Saves { patience: Duration::from_millis(200), ..Saves::new(u64::MAX) };

@@ -33,6 +33,11 @@ impl State {
         self.can_flush() && (old || self.full() && !mutant(Mutant::StateIgnoresSize))
     }
 
+    /// Whether the overlay has reached its bound.
+    pub fn is_full(&self) -> bool {
+        self.full()
+    }
+
     /// Whether the overlay has reached its bound while the one before is still being written. Until that is done the
     /// caller should apply nothing more, or memory has no bound.
     pub fn saturated(&self) -> bool {

@@ -9,6 +9,7 @@ use super::*;
 use crate::store::memory::MemoryDisk;
 
 mod flushing;
+mod hashing;
 mod leasing;
 mod model;
 mod opening;

@@ -21,11 +21,11 @@ use protocol::{
     history::Version,
     limits,
     response::Found,
-    scan::{End, Page, Row, Scan, ScanFrame, Want, successor},
+    scan::{Digest, End, Page, Row, Scan, ScanFrame, Want, successor},
 };
 
 use super::{
-    StateError,
+    StateError, hash,
     history::Facts,
     leases::Map,
     merge::{Layer, Layered, Merge},
@@ -86,6 +86,8 @@ pub struct Cursor {
     passed: Option<u64>,
     /// What the key with which the next page begins is known to have held, where the way back was too long for one page.
     halfway: Option<Held>,
+    /// Of a hash what there was so far, and how many rows are not what they say.
+    hash: (u64, u64),
     /// Whether there is more, once it is at its end.
     ended: Option<bool>,
     limits: PageLimits,
@@ -97,6 +99,7 @@ struct Filling {
     versions: Vec<Version>,
     bytes: usize,
     keys: usize,
+    hash: (u64, u64),
 }
 
 impl View {
@@ -134,7 +137,8 @@ impl View {
         if scan.at.is_some() {
             mark(if revision < self.changed { Mark::PastByRevision } else { Mark::ScanResumed });
         }
-        Ok(Cursor { view: self, scan, revision, count: 0, passed: None, halfway: None, ended: None, limits })
+        let (passed, halfway, hash, ended) = (None, None, (0, 0), None);
+        Ok(Cursor { view: self, scan, revision, count: 0, passed, halfway, hash, ended, limits })
     }
 }
 
@@ -156,7 +160,7 @@ impl Cursor {
                 Err(refused) => return Ok(ScanFrame::Refused(refused)),
             }
         }
-        let mut page = Filling { rows: Vec::new(), versions: Vec::new(), bytes: 0, keys: 0 };
+        let mut page = Filling { rows: Vec::new(), versions: Vec::new(), bytes: 0, keys: 0, hash: self.hash };
         if self.ended.is_none() {
             let filled = if self.scan.want == Want::Versions {
                 self.fill_versions(&mut page)?
@@ -175,8 +179,13 @@ impl Cursor {
         if self.revision >= self.view.changed {
             page.rows.iter_mut().for_each(|row| self.view.show_time_left(&mut row.found));
         }
+        self.hash = page.hash;
         let (Filling { rows, versions, .. }, revision) = (page, self.revision);
         Ok(match self.ended {
+            Some(_) if self.scan.want == Want::Hash => {
+                let (hash, damaged) = self.hash;
+                ScanFrame::Digest(Digest { revision, count: self.count, hash, damaged })
+            }
             // What is left goes before the end.
             Some(more) if rows.is_empty() && versions.is_empty() => {
                 ScanFrame::End(End { count: self.count, revision, more })
@@ -225,7 +234,7 @@ impl Cursor {
                 }
                 Back::NotKept => return Ok(ControlFlow::Break(Stop::NotKept)),
             };
-            let row = view.show(&key, &held, scan.want == Want::Rows)?;
+            let row = view.show(&key, &held, matches!(scan.want, Want::Rows | Want::Hash))?;
             let flow =
                 page.offer((scan, count), limits, &key, row.as_ref().map(|(meta, value)| (*meta, &**value)));
             if flow.is_break() {
@@ -309,6 +318,7 @@ impl Filling {
         match scan.want {
             Want::Rows => self.put(key, meta, value),
             Want::Keys => self.put(key, meta, b""),
+            Want::Hash => self.digest(key, meta, value),
             Want::Count | Want::Versions => {}
         }
         if mutant(Mutant::ScanDoublesAtBoundary) && self.is_full(limits) {
@@ -321,6 +331,14 @@ impl Filling {
     fn put(&mut self, key: &[u8], meta: Meta, value: &[u8]) {
         self.bytes += key.len() + value.len();
         self.rows.push(Row { key: key.to_vec(), found: meta.found(value) });
+    }
+
+    /// Takes a row into the hash by what was read of it, not by what it says of itself.
+    fn digest(&mut self, key: &[u8], meta: Meta, value: &[u8]) {
+        self.bytes += key.len() + value.len();
+        let read = Meta { content: hash::content(key, value), ..meta };
+        self.hash.0 = self.hash.0.wrapping_add(read.element());
+        self.hash.1 += u64::from(read != meta);
     }
 
     fn is_full(&self, limits: &PageLimits) -> bool {

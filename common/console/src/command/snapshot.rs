@@ -152,10 +152,21 @@ impl Save {
         }
         let failed = |error: io::Error| Failure::file("write", &self.file, &error);
         let mut file = Beside::create_private(&self.file).map_err(failed)?;
-        let summary = copy(session, out.screen.quiet, &mut file, failed).await?;
-        // Somebody may have put one there meanwhile.
-        self.check_free()?;
-        file.keep().map_err(failed)?;
+        let summary = tokio::select! {
+            copied = copy(session, out.screen.quiet, &mut file, failed) => copied?,
+            // The process would end with a part of it beside its place.
+            _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted(false)),
+        };
+        if self.force {
+            self.check_free()?;
+            file.keep().map_err(failed)?;
+        } else {
+            // Somebody may have put one there meanwhile.
+            file.keep_new().map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => self.check_free().err().unwrap_or_else(|| failed(error)),
+                _ => failed(error),
+            })?;
+        }
         let body = Body::Done(said(&summary));
         Ok(Report::new(document(&summary, &self.file.display().to_string()), body))
     }

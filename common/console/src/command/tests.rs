@@ -138,6 +138,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "ping",
             "wait",
             "check",
+            "verify",
             "compact",
             "context",
             "config",

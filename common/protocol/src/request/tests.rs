@@ -21,6 +21,7 @@ fn golden() -> Vec<(Request, String)> {
     };
     let versions = Scan { at: None, age_ms: Some(300), below: Some(9), want: Want::Versions, ..scan.clone() };
     let then = Scan { time_ms: Some(9), consistency: Consistency::Within(0), ..Scan::default() };
+    let hash = Scan { at: Some(9), consistency: Consistency::Stale, want: Want::Hash, ..Scan::default() };
     let watch = Watch { after: Some(0), previous: true, ..Watch::range(b"a", b"b") };
     let get = |consistency, without_value| Request::Get { key: b"k".to_vec(), consistency, without_value };
     let edits = vec![MemberEdit::Add(4), MemberEdit::Promote(4), MemberEdit::Remove(3)];
@@ -55,6 +56,7 @@ fn golden() -> Vec<(Request, String)> {
         (Request::Watch(watch), "3a0a0a016112016218002001".into()),
         (Request::Scan(Scan::default()), "3200".into()),
         (Request::Scan(scan), "320e0a01611201621803200128013009".into()),
+        (Request::Scan(hash), "3206200428013009".into()),
         (Request::Scan(versions), "32110a016112016218032003280138ac024009".into()),
         (Request::Scan(then), "3206280148005009".into()),
     ]

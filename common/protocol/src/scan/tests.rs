@@ -33,6 +33,10 @@ fn golden() -> Vec<(ScanFrame, &'static str)> {
         ),
         (end(false), "120408031009"),
         (end(true), "1206080310091801"),
+        (
+            ScanFrame::Digest(Digest { revision: 9, count: 3, hash: 0x0102_0304_0506_0708, damaged: 1 }),
+            "2a0f080910031908070605040302012001",
+        ),
         (ScanFrame::Refused(Refused::NoQuorum), "1a021a00"),
         (ScanFrame::Cut("w".into()), "220177"),
     ]
@@ -96,6 +100,14 @@ fn bounds_are_bounded() {
     assert!(Scan { limit: Some(1), ..Scan::default() }.check().is_ok());
 }
 
+#[test]
+fn the_hash_of_a_row_is_a_promise_between_versions() {
+    assert_eq!(format!("{:016x}", row().element()), "d3dc714bc958740d");
+    let mut other = row();
+    other.found.version = 3;
+    assert_ne!(other.element(), row().element());
+}
+
 proptest! {
     #[test]
     fn what_a_prefix_covers_begins_with_it(prefix: Vec<u8>, key: Vec<u8>) {
@@ -110,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_answer_never_panics(which in 0_usize..7, at in any::<prop::sample::Index>(), with in any::<u8>()) {
+    fn a_damaged_answer_never_panics(which in 0_usize..8, at in any::<prop::sample::Index>(), with in any::<u8>()) {
         let mut bytes = golden().swap_remove(which).0.encode();
         let at = at.index(bytes.len());
         bytes[at] = with;

@@ -81,7 +81,9 @@ impl Watch {
         let there = covered.filter_map(|key| Some((key.to_vec(), self.model.at(key, revision)?.clone())));
         let keys_only = |(key, found): (Vec<u8>, Found)| match scan.want {
             Want::Rows => (key, found),
-            Want::Keys | Want::Count | Want::Versions => (key, Found { value: Vec::new(), ..found }),
+            Want::Keys | Want::Count | Want::Versions | Want::Hash => {
+                (key, Found { value: Vec::new(), ..found })
+            }
         };
         there.map(keys_only).collect()
     }

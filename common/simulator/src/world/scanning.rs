@@ -175,6 +175,7 @@ impl World {
                     Ok(Response::Value { found: None, revision: end.revision, staleness_ms: None }),
                 );
             }
+            ScanFrame::Digest(_) => panic!("VIOLATION s{me} answers with a hash that nobody wanted"),
             ScanFrame::Refused(refused) => {
                 self.refuse_past(target, number, (&serving.scan, serving.moment), refused);
             }

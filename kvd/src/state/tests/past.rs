@@ -135,7 +135,7 @@ fn pages_of(view: View, scan: Scan, limits: PageLimits) -> Result<Vec<Page>, Ref
     loop {
         match cursor.answer().unwrap() {
             ScanFrame::Page(page) => pages.push(page),
-            ScanFrame::End(_) => return Ok(pages),
+            ScanFrame::End(_) | ScanFrame::Digest(_) => return Ok(pages),
             ScanFrame::Refused(refused) => return Err(refused),
             ScanFrame::Cut(why) => panic!("{why}"),
         }
