@@ -86,11 +86,10 @@ async fn gone(watching: &mut Watching) {
     loop {
         match watching.next().await {
             Ok(batch) if batch.events.iter().any(|event| event.found.is_none()) => return,
-            Ok(_) => {}
             // What happened meanwhile is no longer kept: a try will tell.
             Err(client::Error::Refused(_) | client::Error::Denied { .. }) => return,
-            // No node can be asked now; the watch goes on where it was.
-            Err(_) => {}
+            // Another holder, or no node can be asked now; the watch goes on where it was.
+            Ok(_) | Err(_) => {}
         }
     }
 }
