@@ -439,15 +439,6 @@ impl Command {
         }
     }
 
-    /// Whether it goes on until somebody ends it, so that Ctrl-C is its end and nothing that went wrong.
-    pub fn is_endless(&self) -> bool {
-        match self {
-            Self::Status(status) => status.watch.is_some(),
-            Self::Elect(elect) => elect.observe,
-            _ => matches!(self, Self::Watch(_) | Self::Top(_)),
-        }
-    }
-
     /// The format that the command itself asks for.
     fn format(&self) -> Option<Format> {
         match self {
@@ -478,11 +469,6 @@ impl Command {
             Self::Compact(_) | Self::Snapshot(_) => Some(COMPACT_TIMEOUT),
             _ => None,
         }
-    }
-
-    /// Whether another context may be meant after it, or another cluster by the same context.
-    pub fn touches_contexts(&self) -> bool {
-        matches!(self, Self::Context(_))
     }
 
     fn run_alone(&self) -> Option<Result<Report, Failure>> {

@@ -6,6 +6,20 @@ use std::path::Path;
 use super::Command;
 
 impl Command {
+    /// Whether another context may be meant after it, or another cluster by the same context.
+    pub fn touches_contexts(&self) -> bool {
+        matches!(self, Self::Context(_))
+    }
+
+    /// Whether it goes on until somebody ends it, so that Ctrl-C is its end and nothing that went wrong.
+    pub fn is_endless(&self) -> bool {
+        match self {
+            Self::Status(status) => status.watch.is_some(),
+            Self::Elect(elect) => elect.observe,
+            _ => matches!(self, Self::Watch(_) | Self::Top(_)),
+        }
+    }
+
     /// Whether it runs a command for as long as it holds something, and must outlive whatever else ends here.
     pub fn guards(&self) -> bool {
         match self {

@@ -61,7 +61,7 @@ fn get_as_json() {
     let json = shown(report(&get(None, 1), &read(Some(b"\xff"))), Format::Json).0;
     let want = concat!(
         r#"{"schema":"kvctl.get/v1","key":"k","found":true,"value_b64":"/w==","mod_rev":45,"create_rev":12,"#,
-        r#""version":3,"rev":50,"served_by":"2","consistency":"linearizable","staleness_ms":0}"#,
+        r#""version":3,"ttl_ms":null,"lease":null,"rev":50,"served_by":"2","consistency":"linearizable","staleness_ms":0}"#,
         "\n"
     );
     assert_eq!(json, want);
@@ -73,9 +73,12 @@ fn get_as_json() {
 fn one_key_with_its_metadata() {
     let get = parse(&["k", "--meta"]).unwrap();
     let (plain, ..) = shown(report(&get, &read(Some(b"v"))), Format::Plain);
-    assert_eq!(plain, "k\tv\t45\t12\t3\n");
+    assert_eq!(plain, "k\tv\t45\t12\t3\t-\t-\n");
     let (table, ..) = shown(report(&get, &read(Some(b"v"))), Format::Table);
-    assert_eq!(table, "KEY  VALUE  REV  CREATED  VERSION\nk    v      45   12       3\n");
+    assert_eq!(
+        table,
+        "KEY  VALUE  REV  CREATED  VERSION  TTL  LEASE\nk    v      45   12       3        -    -\n"
+    );
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn an_event_for_people_and_for_programs() {
     assert_eq!(happened.cells(true)[4], "red");
     assert_eq!(
         happened.document().to_json(),
-        r#"{"key":"app/mode","rev":45,"value":"blue","create_rev":12,"version":3,"prev_value":"red","prev_rev":44,"#
+        r#"{"key":"app/mode","rev":45,"value":"blue","create_rev":12,"version":3,"lease":null,"prev_value":"red","prev_rev":44,"#
             .to_owned()
             + r#""time":"2023-11-14T22:13:20.123Z","cursor":"abababababababababababababababab-45"}"#
     );
@@ -88,7 +88,10 @@ fn an_event_for_people_and_for_programs() {
     );
     let there = Event { previous: None, ..event(b"k", Some(b"v")) };
     let json = Happened::initial(&there).document().to_json();
-    assert_eq!(json, r#"{"key":"k","rev":45,"value":"v","create_rev":12,"version":3,"initial":true}"#);
+    assert_eq!(
+        json,
+        r#"{"key":"k","rev":45,"value":"v","create_rev":12,"version":3,"lease":null,"initial":true}"#
+    );
 }
 
 #[test]
