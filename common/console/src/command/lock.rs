@@ -171,7 +171,11 @@ impl Holding<'_> {
         let held = queue.wait(self.wait, &mut signals).await?;
         self.say(&format!("{}, fence {}", self.won, held.fence));
         let ran = self.keep(client, &held, &mut signals).await;
-        if matches!(timeout(RELEASE_WITHIN, client.revoke(held.fence, None)).await, Err(_) | Ok(Err(_))) {
+        // What was lost ends by itself, and whoever waits for this process is told at once.
+        let is_lost = matches!(&ran, Err(failure) if failure.exit == Exit::Chosen(122));
+        if !is_lost
+            && matches!(timeout(RELEASE_WITHIN, client.revoke(held.fence, None)).await, Err(_) | Ok(Err(_)))
+        {
             let left = self.times.of_call(held.began()).ends.saturating_duration_since(Instant::now());
             self.say(&format!("not released: no node answers; its lease ends within {}", text::age(left)));
         }
