@@ -54,12 +54,12 @@ fn packages_hold_what_an_installation_needs_and_it_runs() {
         let arguments = ["--bin-dir", bin, "--level", "0", "--out", out.to_str().unwrap()];
         ok(Command::new(packaging().join("build")).args(arguments).env("SOURCE_DATE_EPOCH", "1700000000"))
     };
-    let built = build("a");
-    let [server, client] = built.lines().collect::<Vec<_>>().try_into().unwrap();
+    let files = build("a");
+    let [server, client] = files.lines().collect::<Vec<_>>().try_into().unwrap();
     let version = env!("CARGO_PKG_VERSION");
     assert!(server.contains(&format!("/kv-server_{version}-1_")), "{server}");
     let again = build("b");
-    for (first, second) in built.lines().zip(again.lines()) {
+    for (first, second) in files.lines().zip(again.lines()) {
         assert!(fs::read(first).unwrap() == fs::read(second).unwrap(), "{first} is made the same each time");
     }
 

@@ -87,7 +87,7 @@ impl Node {
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
-                given_ms: None,
+                given: None,
             },
             standing,
             now: Time::default(),

@@ -246,14 +246,13 @@ impl State {
                 let stamp_ms = self.stamp_ms.max(command.stamp_ms);
                 let (revision, wall_ms) = (position.index.0, command.wall_ms);
                 let occasion = Occasion { revision, stamp_ms, wall_ms, expired: false };
-                let applied = match &command.operation {
-                    // Nobody's request, and judged anew wherever it is named again.
-                    Operation::Expire { leases } => self.expire(occasion, leases)?,
-                    _ => {
-                        let applied = self.execute(occasion, command)?;
-                        self.changed = revision;
-                        applied
-                    }
+                // An expiry is nobody's request, and judged anew wherever it is named again.
+                let applied = if let Operation::Expire { leases } = &command.operation {
+                    self.expire(occasion, leases)?
+                } else {
+                    let applied = self.execute(occasion, command)?;
+                    self.changed = revision;
+                    applied
                 };
                 self.stamp_ms = stamp_ms;
                 Some(applied)

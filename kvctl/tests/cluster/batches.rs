@@ -1,6 +1,7 @@
 //! `batch`: results in order, exit codes, what may overtake what, and the same batch twice.
 
 use std::{
+    fmt::Write as _,
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
 };
@@ -19,7 +20,7 @@ fn results_come_in_the_order_of_the_lines() {
     // Of one key each sees the one before; of other keys many are on the way between them.
     let mut text = String::new();
     for number in 0..300 {
-        text += &format!("incr n; set k{number} {number}; get k{number}; get n\n");
+        let _ = writeln!(text, "incr n; set k{number} {number}; get k{number}; get n");
     }
     text += "txn --then 'prefix k'\ndel --prefix k\nexists k7\nget n";
     let ran = trial.kvctl_with(&["batch"], text.as_bytes());

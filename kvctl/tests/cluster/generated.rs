@@ -50,11 +50,8 @@ fn systemd_takes_the_unit() {
     let unit = folder.path().join("kvd@.service");
     // The tool wants the programs to be there; what of them a page says is not its affair.
     let text = generated("systemd").replace("/usr/bin/kvd", env!("CARGO_BIN_EXE_kvctl"));
-    let text: String = text
-        .lines()
-        .filter(|line| !line.starts_with("Documentation="))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("Documentation=")).collect();
+    let text = text.join("\n") + "\n";
     std::fs::write(&unit, text).unwrap();
     let analyze = |words: &[&str]| Command::new("systemd-analyze").args(words).arg(&unit).output();
     let Ok(verified) = analyze(&["verify", "--man=no"]) else { return };

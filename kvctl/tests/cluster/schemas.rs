@@ -172,27 +172,7 @@ fn every_document_is_as_its_schema_says() {
     hold_leases(&golden);
     golden.holds("txn", &["txn", "--if", "exists(none)", "--else", "get none"]);
     golden.holds("error", &["incr", "b"]);
-    golden.holds("status", &["status"]);
-    golden.holds("top", &["top", "--every", "100ms"]);
-    golden.lines(&["top", "--every", "100ms", "--count", "2"]);
-    golden.holds("leader", &["leader"]);
-    golden.holds("version", &["version"]);
-    golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
-    golden.holds("ping", &["ping"]);
-    golden.holds("verify", &["verify"]);
-    golden.holds("compact_log", &["compact", "log"]);
-    golden.holds("transfer", &["leader", "transfer"]);
-    golden.holds("drain", &["drain", "n1"]);
-    golden.holds("status", &["status"]);
-    golden.holds("drain", &["drain", "n1", "--undo"]);
-    golden.holds("members", &["member", "ls"]);
-    golden.holds("member", &["member", "remove", "n1", "-n"]);
-    golden.holds("member", &["member", "add", "n9", "--addr", "127.0.0.1:1", "--id", "9"]);
-    golden.holds("members", &["member", "ls"]);
-    golden.holds("status", &["status"]);
-    golden.holds("member", &["member", "remove", "n9"]);
-    golden.holds("error", &["member", "remove", "n9"]);
-    golden.holds("wait", &["wait", "healthy"]);
+    hold_clusters(&golden);
     for check in ["live", "ready", "cluster", "replication", "disk", "cert", "latency", "all", "key"] {
         let key: &[&str] = if check == "key" { &["b"] } else { &[] };
         golden.holds("check", &[&["check", check], key].concat());
@@ -232,6 +212,31 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("ping", &["ping"]);
     golden.holds("verify", &["verify", "--deep"]);
     golden.holds("check", &["check", "all"]);
+}
+
+/// What is said of the cluster and its members.
+fn hold_clusters(golden: &Golden<'_>) {
+    golden.holds("status", &["status"]);
+    golden.holds("top", &["top", "--every", "100ms"]);
+    golden.lines(&["top", "--every", "100ms", "--count", "2"]);
+    golden.holds("leader", &["leader"]);
+    golden.holds("version", &["version"]);
+    golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
+    golden.holds("ping", &["ping"]);
+    golden.holds("verify", &["verify"]);
+    golden.holds("compact_log", &["compact", "log"]);
+    golden.holds("transfer", &["leader", "transfer"]);
+    golden.holds("drain", &["drain", "n1"]);
+    golden.holds("status", &["status"]);
+    golden.holds("drain", &["drain", "n1", "--undo"]);
+    golden.holds("members", &["member", "ls"]);
+    golden.holds("member", &["member", "remove", "n1", "-n"]);
+    golden.holds("member", &["member", "add", "n9", "--addr", "127.0.0.1:1", "--id", "9"]);
+    golden.holds("members", &["member", "ls"]);
+    golden.holds("status", &["status"]);
+    golden.holds("member", &["member", "remove", "n9"]);
+    golden.holds("error", &["member", "remove", "n9"]);
+    golden.holds("wait", &["wait", "healthy"]);
 }
 
 /// What is said of leases.

@@ -180,7 +180,9 @@ fn two_retries_at_two_nodes_after_kill_9_are_one_write() {
     // Whoever had taken it first hears the same, and so do all after each was killed once more.
     trial.cluster.restart(leader);
     trial.cluster.kill_all(&others);
-    others.iter().for_each(|node| trial.cluster.restart(*node));
+    for node in others {
+        trial.cluster.restart(node);
+    }
     for node in 1..=3 {
         let at = trial.cluster.address(node);
         let (code, set) = trial.json(&["set", "k", "v", "--request-id", &id, "-e", at, "-t", "15s"]);

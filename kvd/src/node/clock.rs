@@ -11,7 +11,7 @@ pub(super) struct ReplicatedClock {
     pub(super) stamp_ms: u64,
     pub(super) seen_at_ms: u64,
     /// The stamp that this node gave last.
-    pub(super) given_ms: Option<u64>,
+    pub(super) given: Option<u64>,
 }
 
 impl ReplicatedClock {
@@ -22,13 +22,13 @@ impl ReplicatedClock {
     /// Gives a stamp: to an entry that is proposed just now.
     pub(super) fn gave(&mut self, stamp_ms: u64, now: Time) {
         self.saw(stamp_ms, now);
-        self.given_ms = Some(stamp_ms);
+        self.given = Some(stamp_ms);
     }
 
     /// Follows an entry that is appended, unless it was given its stamp here: what passed since then has passed, and a leader
     /// whose own entries held it up would go slow by all the time between proposing and appending.
     pub(super) fn follow(&mut self, stamp_ms: u64, now: Time) {
-        if self.given_ms != Some(stamp_ms) {
+        if self.given != Some(stamp_ms) {
             self.saw(stamp_ms, now);
         }
     }

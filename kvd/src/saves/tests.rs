@@ -102,7 +102,7 @@ async fn one_that_takes_too_long_is_told_the_limit() {
 
 #[test]
 fn a_client_that_trickles_is_told_apart_from_one_that_reads() {
-    let saves = Saves { patience: Duration::from_secs(60), least: 1000, ..Saves::new(u64::MAX) };
+    let saves = Saves { patience: Duration::from_mins(1), least: 1000, ..Saves::new(u64::MAX) };
     let slow = |sent, seconds| saves.is_too_slow(sent, Duration::from_secs(seconds));
     assert!(!slow(0, 60) && slow(0, 61));
     assert!(!slow(40_000, 100) && slow(39_000, 100));

@@ -88,7 +88,7 @@ impl State {
             self.book.pages().map(|page| page.encode()).collect()
         });
         let leases = self.leases.take_unflushed();
-        let batch = Box::new(Batch { header, rows, requests, changes, spans, leases, members });
+        let batch = Box::new(Batch { header, rows, requests, changes, spans, members, leases });
         Some(Flush { store: self.store.clone(), batch, retired })
     }
 

@@ -38,10 +38,8 @@ impl Store {
         let Some(hash) = header.leases_hash else { return Ok(Leases::new()) };
         let transaction = self.read()?;
         let damaged = |_| self.damaged("it has no leases, and its format says that there are");
-        let (leases, leased) = (
-            transaction.open_table(LEASES).map_err(damaged)?,
-            transaction.open_table(LEASED).map_err(damaged)?,
-        );
+        let leases = transaction.open_table(LEASES).map_err(damaged)?;
+        let keys = transaction.open_table(LEASED).map_err(damaged)?;
         let read = StateError::store("read the leases");
         let (mut all, mut held) = (Vec::new(), Vec::new());
         for lease in leases.iter().map_err(&read)? {
@@ -49,7 +47,7 @@ impl Store {
             let lease = StoredLease::decode(bytes.value());
             all.push((id.value(), lease.ok_or_else(|| self.damaged("a lease is none"))?));
         }
-        for place in leased.iter().map_err(&read)? {
+        for place in keys.iter().map_err(&read)? {
             let (place, ()) = place.map(|(place, nothing)| (place, nothing.value())).map_err(&read)?;
             let split = StoredLease::split(place.value());
             let (id, key) = split.ok_or_else(|| self.damaged("a key that a lease holds is none"))?;

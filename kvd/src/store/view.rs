@@ -17,6 +17,9 @@ use crate::{
     state::StateError,
 };
 
+/// Leases, and the keys that they hold.
+type Leases = (ReadOnlyTable<u64, &'static [u8]>, ReadOnlyTable<&'static [u8], ()>);
+
 /// See the module.
 pub(crate) struct View {
     header: Header,
@@ -28,7 +31,7 @@ pub(crate) struct View {
     spans: ReadOnlyTable<u64, &'static [u8]>,
     members: Option<members::Table>,
     /// Where there ever was a lease.
-    leases: Option<(ReadOnlyTable<u64, &'static [u8]>, ReadOnlyTable<&'static [u8], ()>)>,
+    leases: Option<Leases>,
     /// Kept open though another state has taken the place of this one.
     _database: Arc<Database>,
 }

@@ -145,8 +145,8 @@ fn changes_under_kills_lose_no_write() {
                 writer.write(2).await;
                 cluster.restart(victim);
             };
-            let (changed, ()) = tokio::join!(changing, kill);
-            match changed {
+            let (done, ()) = tokio::join!(changing, kill);
+            match done {
                 Ok(_) => changes += 1,
                 Err(client::Error::Refused(protocol::Refused::Unsafe(_) | protocol::Refused::Invalid(_))) => {
                 }

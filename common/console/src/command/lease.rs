@@ -248,14 +248,14 @@ fn shown(held: &Held, keys: &[Vec<u8>]) -> Report {
         .with("own", held.own)
         .with("keys", texts);
     let document = if others.is_empty() { document } else { document.with("keys_b64", others) };
-    let head = vec![
+    let facts = vec![
         format!("lease {}", show_lease(held.id)),
         format!("ttl {}", span(held.ttl_ms)),
         format!("left {}", left(held.remaining_ms)),
         format!("keys {}", keys.len()),
     ];
     let table = Table {
-        head,
+        head: facts,
         columns: vec!["KEY"],
         rows: keys.iter().map(|key| vec![String::from_utf8_lossy(key).into_owned()]).collect(),
         ..Table::default()

@@ -105,7 +105,9 @@ impl Top {
                 key = keys.next() => key.map_or(Wish::Leave, |key| board.press(key)),
                 (began, now) = &mut next, if !board.is_paused() => {
                     next.set(view(after(began)));
-                    now.iter().for_each(|now| past.add(now));
+                    if let Ok(now) = &now {
+                        past.add(now);
+                    }
                     shown = shown.saturating_add(1);
                     seen = Some(now);
                     Wish::Draw

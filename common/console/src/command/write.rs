@@ -161,17 +161,17 @@ impl Set {
         if let Some(failure) = no_room(decided.verdict) {
             return Err(failure);
         }
-        let held = match hold {
+        let lease = match hold {
             Hold::Ttl(_) => Some(decided.revision).filter(|_| judged.is_done()),
             Hold::Lease(lease) => Some(lease),
             Hold::Keep => None,
         };
-        if let (Verdict::NoLease, Some(lease)) = (decided.verdict, held) {
+        if let (Verdict::NoLease, Some(lease)) = (decided.verdict, lease) {
             let document = judged_document("set", self.key.as_bytes(), judged);
             return Ok(no_lease(document.with("lease", show_lease(lease)), lease));
         }
         let mut report = self.report_judged(judged, condition);
-        if let Some(lease) = held {
+        if let Some(lease) = lease {
             report.document = report.document.with("lease", show_lease(lease));
         }
         Ok(report)

@@ -18,7 +18,6 @@ use crate::{
 pub struct Ls {}
 
 impl Ls {
-    #[expect(clippy::unused_self, reason = "every command is run alike")]
     pub(super) async fn run(&self, session: &Session) -> Result<Report, Failure> {
         Ok(report(&Roll::of(&session.client().status().await)?, session.name()))
     }
