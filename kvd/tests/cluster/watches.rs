@@ -69,8 +69,8 @@ fn everything_is_told_once_however_often_the_leader_is_killed() {
     let (kills, watchers) = (length("KVD_TEST_KILLS", 5), length("KVD_TEST_WATCHERS", 24));
     runtime().block_on(async {
         let client = client_of(&cluster, cluster.addresses()).await;
-        let begin = async || client.set(b"k0/0", b"before", None).await.ok();
-        let first = eventually(Duration::from_secs(10), "first write", begin).await.revision;
+        let set = async || client.set(b"k0/0", b"before", None).await.ok();
+        let first = eventually(Duration::from_secs(10), "first write", set).await.revision;
         let kinds = [
             Watch::default(),
             Watch { previous: true, ..Watch::default() },

@@ -110,7 +110,9 @@ fn the_code_says_whether_all_some_or_none_was_done() {
     let fails = || Err(Failure::empty_key());
     let sum = |results: Vec<Result<Report, Failure>>, stopped| {
         let mut sum = Sum { stopped, ..Sum::default() };
-        results.iter().for_each(|result| sum.add(result));
+        for result in &results {
+            sum.add(result);
+        }
         sum.exit()
     };
     assert_eq!(sum(vec![], false), Exit::Success);

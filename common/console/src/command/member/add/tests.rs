@@ -16,8 +16,8 @@ fn view(status: Result<(u64, &str), EndpointError>) -> NodeView {
     NodeView { address: "h:5".into(), name: None, id: None, rtt: Duration::ZERO, status }
 }
 
-fn code(name: &str, address: &str, id: Option<u64>, view: NodeView) -> &'static str {
-    newcomer(name, address, id, &view, &roll()).map_or_else(|failure| failure.code, |_| "ok")
+fn code(name: &str, address: &str, id: Option<u64>, view: &NodeView) -> &'static str {
+    newcomer(name, address, id, view, &roll()).map_or_else(|failure| failure.code, |_| "ok")
 }
 
 #[test]
@@ -25,33 +25,33 @@ fn a_server_is_asked_who_it_is() {
     let answers = || view(Ok((5, "n5")));
     let seat = newcomer("n5", "h:5", None, &answers(), &roll()).unwrap();
     assert_eq!((seat.id, seat.reachable, seat.part), (5, true, Part::Learner));
-    assert_eq!(code("n5", "h:5", Some(5), answers()), "ok");
-    assert_eq!(code("n5", "h:5", Some(6), answers()), "KV-0851");
-    assert_eq!(code("n6", "h:5", None, answers()), "KV-0851");
-    assert_eq!(code("n5", "h:1", None, answers()), "KV-0851", "that is n1's address");
-    assert_eq!(code("n5", "h:5", None, view(Ok((1, "n5")))), "KV-0851", "that is n1's id");
-    assert_eq!(code("n1", "h:5", None, view(Ok((5, "n1")))), "KV-0852");
-    assert_eq!(code("n5", "h:5", Some(5), view(Err(EndpointError::OtherCluster))), "KV-0851");
+    assert_eq!(code("n5", "h:5", Some(5), &answers()), "ok");
+    assert_eq!(code("n5", "h:5", Some(6), &answers()), "KV-0851");
+    assert_eq!(code("n6", "h:5", None, &answers()), "KV-0851");
+    assert_eq!(code("n5", "h:1", None, &answers()), "KV-0851", "that is n1's address");
+    assert_eq!(code("n5", "h:5", None, &view(Ok((1, "n5")))), "KV-0851", "that is n1's id");
+    assert_eq!(code("n1", "h:5", None, &view(Ok((5, "n1")))), "KV-0852");
+    assert_eq!(code("n5", "h:5", Some(5), &view(Err(EndpointError::OtherCluster))), "KV-0851");
 }
 
 #[test]
 fn a_server_that_does_not_run_yet_needs_its_id() {
     let gone = || view(Err(EndpointError::Refused));
-    assert_eq!(code("n5", "h:5", None, gone()), "KV-0301");
+    assert_eq!(code("n5", "h:5", None, &gone()), "KV-0301");
     let seat = newcomer("n5", "h:5", Some(5), &gone(), &roll()).unwrap();
     assert!(!seat.reachable && seat.id == 5);
     let tls = view(Err(EndpointError::Tls { reason: "unknown issuer".into() }));
-    assert_eq!(code("n5", "h:5", Some(5), tls), "KV-0701", "it runs, and is none of ours");
+    assert_eq!(code("n5", "h:5", Some(5), &tls), "KV-0701", "it runs, and is none of ours");
 }
 
 #[test]
 fn a_member_is_added_again_and_not_moved() {
     assert_eq!(
-        code("n4", "h:5", None, view(Ok((4, "n4")))),
+        code("n4", "h:5", None, &view(Ok((4, "n4")))),
         "ok",
         "a learner may have been recorded wrongly"
     );
-    assert_eq!(code("n3", "h:3", None, view(Ok((3, "n3")))), "ok");
+    assert_eq!(code("n3", "h:3", None, &view(Ok((3, "n3")))), "ok");
     let moved = newcomer("n3", "h:5", None, &view(Ok((3, "n3"))), &roll()).unwrap_err();
     assert!(moved.hint.unwrap().contains("member move n3 --addr h:5"));
 }
