@@ -25,6 +25,8 @@ mod seeing;
 mod shell;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
+#[path = "cluster/socket.rs"]
+mod socket;
 #[path = "cluster/trial.rs"]
 mod trial;
 #[path = "cluster/waits.rs"]

@@ -29,6 +29,7 @@ mod saves;
 mod scans;
 pub mod server;
 pub mod snapshot;
+mod socket;
 pub mod state;
 mod store;
 mod streaming;

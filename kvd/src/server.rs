@@ -33,6 +33,7 @@ use crate::{
     peers,
     saves::Saves,
     scans::{Job, Scans, run_scans},
+    socket,
     state::StateLimits,
     streaming::{Gate, Streaming},
     watches::{self, Teller, Watches},
@@ -123,12 +124,14 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     let places = Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS));
     let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters), places };
     let _metrics = serve_metrics(&launch, &door, identity)?;
+    let socket = socket::serve(&launch.me.data_dir, door.clone(), Arc::clone(&endpoint));
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
     let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));
 
     tracing::info!(node = launch.me.name, %listen, cluster = %launch.cluster.short(), "ready");
     let queues = Queues { done, peers: peer_queue, clients: client_queue };
     let outcome = Driver::new(node, outputs).run(queues, TICK, signals.stop).await;
+    drop(socket);
     doorman.abort();
     reloader.abort();
     endpoint.close();
@@ -332,8 +335,22 @@ fn finish_status(
     move |status| {
         status.disk_bytes = directories.iter().map(|directory| used(directory)).sum();
         status.certificate_days = identity.borrow().days_left();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        status.wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        (status.disk_free, status.disk_size) = room(&directories);
         env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
     }
+}
+
+/// What is free for the node on the fuller of the file systems of these directories, and the size of that one; zeros where
+/// the operating system does not say.
+fn room(directories: &[std::path::PathBuf]) -> (u64, u64) {
+    let rooms = directories.iter().filter_map(|directory| {
+        let found = rustix::fs::statvfs(directory).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Some((bytes(found.f_bavail), bytes(found.f_blocks)))
+    });
+    rooms.min_by_key(|(free, _)| *free).unwrap_or_default()
 }
 
 /// Bytes of the files directly in a directory.

@@ -14,6 +14,7 @@
 //! | `writes` | one method for each write |
 //! | `race` | endpoints race, so that a dead one costs a head start |
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
+//! | `local` | the same over the socket of a node on this machine |
 //! | `stream` | a request that is answered by more than a frame |
 //! | `scan` | many rows of one revision, page by page |
 //! | `watch` | what happens to the keys of a range, without a gap |
@@ -29,6 +30,7 @@ mod call;
 mod dial;
 mod error;
 mod link;
+mod local;
 mod members;
 mod nodes;
 mod probe;
@@ -66,10 +68,11 @@ pub use writes::{Judged, Written};
 /// How to reach a cluster.
 #[derive(Clone)]
 pub struct Settings {
-    /// `host:port` of some nodes; the others are learned.
+    /// `host:port` of some nodes, or `unix:` and the path of the socket of one on this machine; the others are learned.
     pub endpoints: Vec<String>,
-    /// Certificate and key of this client, and the CA of the cluster.
-    pub identity: transport::Identity,
+    /// Certificate and key of this client, and the CA of the cluster. Without it nodes are reached through a socket alone,
+    /// which carries to the others as well.
+    pub identity: Option<transport::Identity>,
     /// The whole budget of a call.
     pub timeout: Duration,
     /// What one node may take of it to be reached.
@@ -82,7 +85,7 @@ impl Settings {
     /// Five seconds a call, one to connect, one connection.
     pub fn new(endpoints: Vec<String>, identity: transport::Identity) -> Self {
         let (timeout, connect_timeout) = (Duration::from_secs(5), Duration::from_secs(1));
-        Self { endpoints, identity, timeout, connect_timeout, connections: 1 }
+        Self { endpoints, identity: Some(identity), timeout, connect_timeout, connections: 1 }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`command`], [`operation`] | what is inside a log entry, and what it does |
 //! | [`request`], [`response`] | client frames |
 //! | [`history`] | how much of the past is kept, and what is shown of it |
+//! | [`local`] | how a stream begins on the socket of a node's own machine |
 //! | [`scan`] | many rows of one revision, on a stream of their own |
 //! | [`snapshot`] | a whole state as bytes, sent to a follower or saved as a backup |
 //! | [`stored`] | what stands in rows and changes, and the hashes of it |
@@ -35,6 +36,7 @@ pub mod frame;
 pub mod history;
 pub mod identity;
 pub mod limits;
+pub mod local;
 pub mod member;
 pub mod operation;
 pub mod peer;

@@ -202,6 +202,13 @@ pub struct NodeStatus {
     pub trouble: String,
     /// What it keeps of the past, equal on all nodes with an equal `applied`.
     pub kept: Kept,
+    /// Its clock, in milliseconds since 1970; zero where it does not say.
+    pub wall_ms: u64,
+    /// Bytes that are free for it on the fuller of the file systems of log and state, and the size of that one; zero where it
+    /// does not say.
+    pub disk_free: u64,
+    /// See `disk_free`.
+    pub disk_size: u64,
 }
 
 impl Welcome {

@@ -145,6 +145,9 @@ fn settings(line: &Line, effective: &Effective) -> Vec<Setting> {
 }
 
 fn findings(effective: &Effective) -> Vec<String> {
+    if !effective.needs_credentials() {
+        return Vec::new();
+    }
     let parts = [("ca", &effective.ca), ("cert", &effective.cert), ("key", &effective.key)];
     let missing: Vec<&str> = parts.iter().filter(|(_, pem)| pem.is_none()).map(|(name, _)| *name).collect();
     if missing.is_empty() {

@@ -40,6 +40,9 @@ fn status() -> NodeStatus {
         changing: true,
         matched: vec![(2, 3)],
         kept: Kept { oldest: 5, changes: 6, bytes: 7, window: Window { changes: 1, age_ms: 2, bytes: 3 } },
+        wall_ms: 11,
+        disk_free: 12,
+        disk_size: 13,
     }
 }
 
@@ -81,9 +84,9 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (Ok(Response::Value { found: None, revision: 9 }), "1a021009"),
         (
             Ok(Response::Status(Box::new(status()))),
-            "22630a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
+            "226c0a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
              6a0130710a000000000000007a0a08021201621a03683a3182010174880101a2010e0805100618072206080110021803\
-             c00101ca010408021003",
+             c00101ca010408021003f0010bf8010c80020d",
         ),
         (Ok(Response::Compacted { discarded: 5, freed: 6, bytes: 7 }), "a20106080510061807"),
         (Ok(Response::Leads { leader: Some(2), term: 3 }), "aa010408021003"),

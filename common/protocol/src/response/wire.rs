@@ -9,7 +9,7 @@ mod decided;
 use decided::DecidedWire;
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct WelcomeWire {
+pub(crate) struct WelcomeWire {
     #[prost(bytes = "vec", tag = "1")]
     cluster: Vec<u8>,
     #[prost(uint64, tag = "2")]
@@ -142,6 +142,12 @@ struct StatusWire {
     changing: bool,
     #[prost(message, repeated, tag = "25")]
     matched: Vec<MatchedWire>,
+    #[prost(uint64, tag = "30")]
+    wall_ms: u64,
+    #[prost(uint64, tag = "31")]
+    disk_free: u64,
+    #[prost(uint64, tag = "32")]
+    disk_size: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -325,6 +331,9 @@ impl From<NodeStatus> for StatusWire {
             trouble: status.trouble,
             drained: status.drained,
             kept: Some(status.kept.into()),
+            wall_ms: status.wall_ms,
+            disk_free: status.disk_free,
+            disk_size: status.disk_size,
         }
     }
 }
@@ -359,6 +368,9 @@ impl TryFrom<StatusWire> for NodeStatus {
             trouble: wire.trouble,
             drained: wire.drained,
             kept: wire.kept.map(Into::into).unwrap_or_default(),
+            wall_ms: wire.wall_ms,
+            disk_free: wire.disk_free,
+            disk_size: wire.disk_size,
         })
     }
 }
