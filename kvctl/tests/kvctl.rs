@@ -101,6 +101,7 @@ fn help_and_version_go_to_stdout() {
             "leader",
             "drain",
             "ping",
+            "events",
             "wait",
             "check",
             "compact",

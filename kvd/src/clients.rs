@@ -125,7 +125,7 @@ impl Replies {
     /// taken in while nothing waited may all be answered with large values.
     fn answer(&self, frame: &ResponseFrame) {
         let full = self.load.bytes.load(Relaxed) > UNSENT_BYTES;
-        if full && matches!(frame.result, Ok(Response::Value { .. })) {
+        if full && matches!(frame.result, Ok(Response::Value { .. } | Response::Events(_))) {
             return self.busy(frame.id, "this connection's queue of answers");
         }
         self.send(Bytes::from(frame.encode()));
@@ -327,6 +327,13 @@ async fn read_requests(
         if matches!(frame.request, Request::Scan(_) | Request::Watch(_) | Request::Save) {
             let why = "a scan, a watch or a save needs a stream of its own";
             replies.refuse(id, Refused::Invalid(why.into()));
+            next = next_request(&mut reader).await?;
+            continue;
+        }
+        if let Request::Events { since_ms } = frame.request {
+            door.meters.asked(&frame.request);
+            let events = door.meters.journal.since(since_ms);
+            replies.answer(&ResponseFrame { id, result: Ok(Response::Events(events)) });
             next = next_request(&mut reader).await?;
             continue;
         }

@@ -12,6 +12,7 @@ pub mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod instruments;
+mod journal;
 mod links;
 pub mod log;
 pub mod log_thread;

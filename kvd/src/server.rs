@@ -19,6 +19,7 @@ use crate::{
     disk::{Disk, RealDisk},
     driver::{self, Driver, DriverError, Input, Outputs, Queues},
     event::Standing,
+    journal::elections::{Elections, Note},
     links::Links,
     log::{self, Log},
     log_thread::{self, LogTask, StoreTask, run_log, run_store},
@@ -90,6 +91,7 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
 
     let (following, directory) = Directory::new(node.members().clone());
     let meters = Meters::new();
+    note_start(&meters, &launch, node.standing());
     let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
     let mut links =
@@ -107,7 +109,7 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         directory: following,
         streaming,
         meters: Arc::clone(&meters),
-        changed: Box::new(announce(directory.clone())),
+        changed: Box::new(announce(directory.clone(), Arc::clone(&meters))),
         finish_status: Box::new(finish_status(&launch, identity.clone())),
         welcome: greeting_sender,
     };
@@ -122,11 +124,12 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
         meters: Arc::clone(&meters),
     };
     let places = Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS));
-    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters), places };
+    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, Arc::clone(&meters)), places };
     let _metrics = serve_metrics(&launch, &door, identity)?;
     let socket = socket::serve(&launch.me.data_dir, door.clone(), Arc::clone(&endpoint));
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
-    let reloader = tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity));
+    let reloader =
+        tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity, Arc::clone(&meters)));
 
     tracing::info!(node = launch.me.name, %listen, cluster = %launch.cluster.short(), "ready");
     let queues = Queues { done, peers: peer_queue, clients: client_queue };
@@ -136,7 +139,22 @@ pub async fn run(launch: Launch, signals: Signals) -> Result<(), ServeError> {
     reloader.abort();
     endpoint.close();
     leave(threads.log_thread, &launch.me.name).await;
+    note_stop(&meters, &outcome);
     Ok(outcome?)
+}
+
+/// Goes on with the journal of earlier processes.
+fn note_start(meters: &Meters, launch: &Launch, standing: Standing) {
+    meters.journal.keep_in(&launch.me.data_dir);
+    let version = env!("CARGO_PKG_VERSION");
+    meters.journal.note("start", Some(standing.term.0), None, format_args!("kvd {version}"));
+}
+
+/// The journal's last word.
+fn note_stop(meters: &Meters, outcome: &Result<(), DriverError>) {
+    let why = outcome.as_ref().map_or_else(ToString::to_string, |()| "it was told to".to_owned());
+    meters.journal.note("stop", None, None, why);
+    meters.journal.end();
 }
 
 /// What is left to do once the loop has ended.
@@ -308,9 +326,14 @@ async fn listen(launch: &Launch) -> Result<(Endpoint, SocketAddr), ServeError> {
 }
 
 /// One line for every change of role, in words that scripts may look for.
-fn announce(directory: Directory) -> impl Fn(Standing) + Send {
+fn announce(directory: Directory, meters: Arc<Meters>) -> impl Fn(Standing) + Send {
+    let elections = std::cell::RefCell::new(Elections::starting(std::time::Instant::now()));
     move |standing| {
         let members = directory.now();
+        let noticed = elections.borrow_mut().changed(standing, &members, std::time::Instant::now());
+        if let Some(Note { kind, took, what }) = noticed {
+            meters.journal.note(kind, Some(standing.term.0), took, what);
+        }
         let term = standing.term.0;
         let node = members.name(members.me());
         match (standing.role, standing.leader) {
@@ -363,11 +386,19 @@ async fn reload(
     endpoint: Arc<Endpoint>,
     mut identities: mpsc::Receiver<Identity>,
     current: watch::Sender<Identity>,
+    meters: Arc<Meters>,
 ) {
     while let Some(identity) = identities.recv().await {
         match endpoint.reload(&identity) {
             Ok(()) => {
-                tracing::info!(days_left = identity.days_left(), "certificates reloaded");
+                let days = identity.days_left();
+                tracing::info!(days_left = days, "certificates reloaded");
+                meters.journal.note(
+                    "certificates",
+                    None,
+                    None,
+                    format_args!("reloaded, good for {days} days"),
+                );
                 current.send_replace(identity);
             }
             Err(error) => tracing::error!(%error, "certificates not reloaded; the old ones stay in use"),

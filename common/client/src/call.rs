@@ -227,7 +227,7 @@ impl Call {
             }
             Response::Status(status) => self.nodes.learn_index(status.applied),
             Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
-            Response::Leads { .. } => {}
+            Response::Leads { .. } | Response::Events(_) => {}
         }
     }
 

@@ -19,6 +19,7 @@
 //! | `scan` | many rows of one revision, page by page |
 //! | `watch` | what happens to the keys of a range, without a gap |
 //! | `status` | every node's own view, at once |
+//! | [`mod@events`] | what happened, as every node tells it |
 //! | `probe` | one question to exactly one node, once |
 //! | [`mod@bench`] | the closed loop that measures |
 //!
@@ -29,6 +30,7 @@ pub mod bench;
 mod call;
 mod dial;
 mod error;
+pub mod events;
 mod link;
 mod local;
 mod members;
@@ -203,6 +205,11 @@ impl Client {
     /// One node's view of itself, asked at exactly this address and nowhere else. Takes at most the connect timeout.
     pub async fn status_at(&self, address: &str) -> NodeView {
         status::status_at(&self.nodes, address, self.connect_timeout).await
+    }
+
+    /// What happened since this moment (in milliseconds since 1970), as every node tells it of itself, asked in parallel.
+    pub async fn events(&self, since_ms: u64) -> Vec<events::Told> {
+        events::events(&self.nodes, since_ms, self.connect_timeout).await
     }
 
     /// Reads whether a key is there through exactly this node: one attempt, no redirect, no other node. It answers

@@ -22,6 +22,7 @@ mod compact;
 mod config;
 mod context;
 mod data;
+mod events;
 mod explain;
 mod frames;
 mod generate;
@@ -227,6 +228,8 @@ pub enum Command {
     Drain(handover::Drain),
     /// Measure the way to each node
     Ping(ping::Ping),
+    /// Show what happened: elections and their reasons, slow disks, starts and stops
+    Events(events::Events),
     /// Wait until something is so
     Wait(wait::Wait),
     /// Judge the cluster or a node, for monitoring and cron
@@ -280,6 +283,7 @@ impl Command {
             | Self::Export(_)
             | Self::Import(_)
             | Self::Ping(_)
+            | Self::Events(_)
             | Self::Compact(_)
             | Self::Drain(_)
             | Self::Status(_)
@@ -318,6 +322,7 @@ impl Command {
             Self::Bench(bench) => bench.run(session).await,
             Self::Check(check) => check.run(session).await,
             Self::Ping(ping) => ping.run(session).await,
+            Self::Events(events) => events.run(session, out).await,
             Self::Wait(wait) => wait.run(session).await,
             Self::Compact(compact) => compact.run(session).await,
             Self::Drain(drain) => drain.run(session).await,
@@ -358,6 +363,7 @@ impl Command {
             | Self::Status(_)
             | Self::Top(_)
             | Self::Ping(_)
+            | Self::Events(_)
             | Self::Wait(_)
             | Self::Check(_)
             | Self::Context(_)
@@ -378,6 +384,7 @@ impl Command {
             Self::Status(status) => status.watch.is_some(),
             Self::History(_)
             | Self::Watch(_)
+            | Self::Events(_)
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
@@ -392,6 +399,7 @@ impl Command {
     pub fn is_endless(&self) -> bool {
         match self {
             Self::Status(status) => status.watch.is_some(),
+            Self::Events(events) => events.follow,
             _ => matches!(self, Self::Watch(_) | Self::Top(_)),
         }
     }

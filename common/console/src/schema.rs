@@ -19,6 +19,8 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("end", include_str!("schema/end.json")),
     ("entry", include_str!("schema/entry.json")),
     ("error", include_str!("schema/error.json")),
+    ("event", include_str!("schema/event.json")),
+    ("events", include_str!("schema/events.json")),
     ("exists", include_str!("schema/exists.json")),
     ("explain", include_str!("schema/explain.json")),
     ("export", include_str!("schema/export.json")),

@@ -7,6 +7,7 @@
 //! | [`identity`] | cluster, request and incarnation ids |
 //! | [`command`], [`operation`] | what is inside a log entry, and what it does |
 //! | [`request`], [`response`] | client frames |
+//! | [`events`] | what a node remembers of what happened to it |
 //! | [`history`] | how much of the past is kept, and what is shown of it |
 //! | [`local`] | how a stream begins on the socket of a node's own machine |
 //! | [`scan`] | many rows of one revision, on a stream of their own |
@@ -32,6 +33,7 @@
 
 pub mod command;
 pub mod error;
+pub mod events;
 pub mod frame;
 pub mod history;
 pub mod identity;

@@ -5,7 +5,7 @@ pub(crate) mod wire;
 use prost::Message as _;
 
 use self::wire::{ResponseWire, WelcomeWire};
-use crate::{ClusterId, DecodeError, Refused, Verdict, history::Kept};
+use crate::{ClusterId, DecodeError, Refused, Verdict, events::Event, history::Kept};
 
 pub use crate::member::Member;
 
@@ -80,6 +80,8 @@ pub enum Response {
         /// Where the last entry of the change stands in the log.
         revision: u64,
     },
+    /// What happened to the node, in the order of the events' numbers.
+    Events(Vec<Event>),
 }
 
 /// What became of a write that is more than a set or a delete.

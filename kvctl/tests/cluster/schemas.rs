@@ -176,6 +176,8 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("version", &["version"]);
     golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
     golden.holds("ping", &["ping"]);
+    golden.holds("events", &["events"]);
+    golden.lines(&["events", "--since", "1h"]);
     golden.holds("compact_log", &["compact", "log"]);
     golden.holds("transfer", &["leader", "transfer"]);
     golden.holds("drain", &["drain", "n1"]);
@@ -219,6 +221,8 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("status", &["status"]);
     golden.holds("top", &["top", "--every", "100ms"]);
     golden.holds("ping", &["ping"]);
+    golden.holds("events", &["events"]);
+    golden.lines(&["events"]);
     golden.holds("check", &["check", "all"]);
 }
 

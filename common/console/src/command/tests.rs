@@ -127,6 +127,7 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "leader",
             "drain",
             "ping",
+            "events",
             "wait",
             "check",
             "compact",

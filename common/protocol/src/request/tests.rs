@@ -47,6 +47,7 @@ fn golden() -> Vec<(Request, String)> {
         (Request::Drain { undo: false }, "b20100".into()),
         (Request::Save, "ba0100".into()),
         (Request::ChangeMembers(members), "c2010e0a0208040a0210040a0220031001".into()),
+        (Request::Events { since_ms: 7 }, "f201020807".into()),
         (Request::Watch(Watch::default()), "3a00".into()),
         (Request::Watch(watch), "3a0a0a016112016218002001".into()),
         (Request::Scan(Scan::default()), "3200".into()),

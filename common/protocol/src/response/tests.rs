@@ -46,6 +46,10 @@ fn status() -> NodeStatus {
     }
 }
 
+fn event() -> Event {
+    Event { number: 1, wall_ms: 2, kind: "k".into(), term: 3, took_ms: Some(4), what: "w".into() }
+}
+
 /// Every kind of result of an action.
 fn done() -> Vec<Done> {
     let found = Found { value: b"v".to_vec(), revision: 4, created: 3, version: 2 };
@@ -90,6 +94,8 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         ),
         (Ok(Response::Compacted { discarded: 5, freed: 6, bytes: 7 }), "a20106080510061807"),
         (Ok(Response::Leads { leader: Some(2), term: 3 }), "aa010408021003"),
+        (Ok(Response::Events(vec![event()])), "f201100a0e080110021a016b20032804320177"),
+        (Ok(Response::Events(Vec::new())), "f20100"),
         (Err(Refused::NotLeader { leader: Some(2), address: Some("h:1".into()) }), "2a090a0708021203683a31"),
         (Err(Refused::NotLeader { leader: None, address: None }), "2a020a00"),
         (Err(Refused::Busy { what: "q".into() }), "2a03120171"),

@@ -2,7 +2,7 @@
 //! kind of reply or refusal is one they report as unknown.
 
 use super::{Found, NodeStatus, Response, ResponseFrame, Role, Welcome};
-use crate::{ClusterId, DecodeError, Refused, history::KeptWire, member::MemberWire};
+use crate::{ClusterId, DecodeError, Refused, events::EventsWire, history::KeptWire, member::MemberWire};
 
 mod decided;
 
@@ -28,7 +28,7 @@ pub(crate) struct WelcomeWire {
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21, 24")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21, 24, 30")]
     kind: Option<Kind>,
 }
 
@@ -50,6 +50,8 @@ enum Kind {
     Leads(LeadsWire),
     #[prost(uint64, tag = "24")]
     MembersChanged(u64),
+    #[prost(message, tag = "30")]
+    Events(EventsWire),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -261,6 +263,7 @@ impl From<ResponseFrame> for ResponseWire {
             }
             Ok(Response::Leads { leader, term }) => Kind::Leads(LeadsWire { leader, term }),
             Ok(Response::MembersChanged { revision }) => Kind::MembersChanged(revision),
+            Ok(Response::Events(events)) => Kind::Events(events.into()),
             Err(refused) => Kind::Refused(refused.into()),
         };
         Self { id: frame.id, kind: Some(kind) }
@@ -285,6 +288,7 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             }
             Kind::Leads(LeadsWire { leader, term }) => Ok(Response::Leads { leader, term }),
             Kind::MembersChanged(revision) => Ok(Response::MembersChanged { revision }),
+            Kind::Events(events) => Ok(Response::Events(events.try_into()?)),
             Kind::Refused(refused) => Err(refused.try_into()?),
         };
         Ok(Self { id: wire.id, result })

@@ -385,7 +385,8 @@ impl World {
                 Response::Status(_)
                 | Response::Compacted { .. }
                 | Response::Leads { .. }
-                | Response::MembersChanged { .. },
+                | Response::MembersChanged { .. }
+                | Response::Events(_),
             )
             | Err(_) => {}
         }

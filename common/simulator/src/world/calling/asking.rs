@@ -289,7 +289,8 @@ pub(super) fn outcome_of(response: Response) -> Outcome {
         Response::Status(_)
         | Response::Compacted { .. }
         | Response::Leads { .. }
-        | Response::MembersChanged { .. } => Outcome::NotApplied,
+        | Response::MembersChanged { .. }
+        | Response::Events(_) => Outcome::NotApplied,
     }
 }
 
@@ -318,6 +319,7 @@ pub(super) fn told(request: &Request) -> String {
         Request::CompactLog => "compact log".to_owned(),
         Request::Transfer { to } => format!("transfer to {to:?}"),
         Request::Drain { undo } => format!("drain, undo {undo}"),
+        Request::Events { since_ms } => format!("events since {since_ms}"),
     }
 }
 

@@ -32,6 +32,7 @@ impl World {
                 | Request::Watch(_)
                 | Request::Save
                 | Request::Status
+                | Request::Events { .. }
                 | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);
