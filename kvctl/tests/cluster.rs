@@ -11,6 +11,8 @@ mod completions;
 mod generated;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
+#[path = "cluster/operating.rs"]
+mod operating;
 #[path = "cluster/past.rs"]
 mod past;
 #[path = "cluster/protected.rs"]

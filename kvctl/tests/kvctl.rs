@@ -102,6 +102,8 @@ fn help_and_version_go_to_stdout() {
             "drain",
             "ping",
             "events",
+            "doctor",
+            "debug",
             "wait",
             "check",
             "compact",

@@ -3,6 +3,8 @@
 
 use crate::exit::Exit;
 
+pub mod findings;
+
 /// One code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {

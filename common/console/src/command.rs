@@ -22,6 +22,8 @@ mod compact;
 mod config;
 mod context;
 mod data;
+mod debug;
+mod doctor;
 mod events;
 mod explain;
 mod frames;
@@ -173,6 +175,12 @@ impl Line {
         if let Command::Check(check) = &mut self.command {
             check.identify(&self.connection);
         }
+        if let Command::Debug(_) = &self.command {
+            let settings = config::Config::seen(self, &Places::of_process());
+            if let Command::Debug(debug) = &mut self.command {
+                debug.settings = settings;
+            }
+        }
         self.command.prepare()
     }
 
@@ -181,6 +189,7 @@ impl Line {
         match &self.command {
             Command::Check(check) => check.conclude(result),
             Command::Watch(watch) => watch.conclude(result),
+            Command::Doctor(_) => doctor::Doctor::conclude(result),
             _ => result,
         }
     }
@@ -230,6 +239,10 @@ pub enum Command {
     Ping(ping::Ping),
     /// Show what happened: elections and their reasons, slow disks, starts and stops
     Events(events::Events),
+    /// Look for everything that can be wrong between here and the cluster
+    Doctor(doctor::Doctor),
+    /// Gather what somebody who helps needs to see
+    Debug(debug::Debug),
     /// Wait until something is so
     Wait(wait::Wait),
     /// Judge the cluster or a node, for monitoring and cron
@@ -276,6 +289,7 @@ impl Command {
             Self::Wait(wait) => wait.prepare(),
             Self::Top(top) => top.prepare(),
             Self::Snapshot(snapshot) => snapshot.prepare(),
+            Self::Debug(debug) => debug.prepare(),
             Self::Context(_)
             | Self::Config(_)
             | Self::Ls(_)
@@ -284,6 +298,7 @@ impl Command {
             | Self::Import(_)
             | Self::Ping(_)
             | Self::Events(_)
+            | Self::Doctor(_)
             | Self::Compact(_)
             | Self::Drain(_)
             | Self::Status(_)
@@ -323,6 +338,8 @@ impl Command {
             Self::Check(check) => check.run(session).await,
             Self::Ping(ping) => ping.run(session).await,
             Self::Events(events) => events.run(session, out).await,
+            Self::Doctor(doctor) => doctor.run(session).await,
+            Self::Debug(debug) => debug.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
             Self::Compact(compact) => compact.run(session).await,
             Self::Drain(drain) => drain.run(session).await,
@@ -364,6 +381,8 @@ impl Command {
             | Self::Top(_)
             | Self::Ping(_)
             | Self::Events(_)
+            | Self::Doctor(_)
+            | Self::Debug(_)
             | Self::Wait(_)
             | Self::Check(_)
             | Self::Context(_)

@@ -6,6 +6,7 @@
 /// Name and text of each, in alphabetical order.
 pub const SCHEMAS: &[(&str, &str)] = &[
     ("bench", include_str!("schema/bench.json")),
+    ("bundle", include_str!("schema/bundle.json")),
     ("check", include_str!("schema/check.json")),
     ("compact_log", include_str!("schema/compact_log.json")),
     ("config", include_str!("schema/config.json")),
@@ -15,6 +16,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("contexts", include_str!("schema/contexts.json")),
     ("count", include_str!("schema/count.json")),
     ("del", include_str!("schema/del.json")),
+    ("doctor", include_str!("schema/doctor.json")),
     ("drain", include_str!("schema/drain.json")),
     ("end", include_str!("schema/end.json")),
     ("entry", include_str!("schema/entry.json")),

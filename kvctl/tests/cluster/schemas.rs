@@ -116,6 +116,15 @@ impl Golden<'_> {
             self.seen.borrow_mut().insert(name.to_owned());
         }
     }
+
+    /// What an operator looks with.
+    fn operating(&self, flags: &[&str]) {
+        self.holds("events", &[&["events"], flags].concat());
+        self.lines(&[&["events"], flags].concat());
+        self.holds("doctor", &["doctor"]);
+        let file = self.trial.home().join(format!("{}.tar", flags.len()));
+        self.holds("bundle", &["debug", "bundle", "-f", file.to_str().unwrap()]);
+    }
 }
 
 #[test]
@@ -176,8 +185,7 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("version", &["version"]);
     golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
     golden.holds("ping", &["ping"]);
-    golden.holds("events", &["events"]);
-    golden.lines(&["events", "--since", "1h"]);
+    golden.operating(&["--since", "1h"]);
     golden.holds("compact_log", &["compact", "log"]);
     golden.holds("transfer", &["leader", "transfer"]);
     golden.holds("drain", &["drain", "n1"]);
@@ -221,8 +229,7 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("status", &["status"]);
     golden.holds("top", &["top", "--every", "100ms"]);
     golden.holds("ping", &["ping"]);
-    golden.holds("events", &["events"]);
-    golden.lines(&["events"]);
+    golden.operating(&[]);
     golden.holds("check", &["check", "all"]);
 }
 

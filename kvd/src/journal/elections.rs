@@ -42,7 +42,7 @@ impl Elections {
             (RoleName::Leader, _) => {
                 let note = self.won(members, now);
                 self.follow(standing, me);
-                note
+                Some(note)
             }
             (_, Some(leader)) => {
                 let term = standing.term.0;
@@ -71,7 +71,7 @@ impl Elections {
         }
     }
 
-    fn won(&self, members: &Members, now: Instant) -> Option<Note> {
+    fn won(&self, members: &Members, now: Instant) -> Note {
         let took = self.leaderless.map(|since| now.duration_since(since));
         let name = members.name(members.me());
         let why = match self.led_by {
@@ -80,7 +80,7 @@ impl Elections {
             Some(lost) if self.asked => format!("{} was silent", members.name(lost)),
             Some(lost) => format!("{} handed over", members.name(lost)),
         };
-        Some(Note { kind: "election", took, what: format!("{name} leads: {why}") })
+        Note { kind: "election", took, what: format!("{name} leads: {why}") }
     }
 
     fn follow(&mut self, standing: Standing, leader: NodeId) {

@@ -51,6 +51,12 @@ struct Setting {
 }
 
 impl Config {
+    /// What `config view --origin` shows, where it shows anything.
+    pub(super) fn seen(line: &Line, places: &Places) -> Option<Document> {
+        let view = Self { what: What::View(View { origin: true }) };
+        view.report(line, places).ok().map(|report| report.document)
+    }
+
     pub(super) fn report(&self, line: &Line, places: &Places) -> Result<Report, Failure> {
         let What::View(view) = &self.what;
         let effective = effective(&line.connection, places)?;

@@ -128,6 +128,8 @@ fn help_shows_exactly_what_there_is_with_an_example_each() {
             "drain",
             "ping",
             "events",
+            "doctor",
+            "debug",
             "wait",
             "check",
             "compact",
