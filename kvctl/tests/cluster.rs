@@ -21,6 +21,8 @@ mod locks;
 mod members;
 #[path = "cluster/monitoring.rs"]
 mod monitoring;
+#[path = "cluster/operating.rs"]
+mod operating;
 #[path = "cluster/past.rs"]
 mod past;
 #[path = "cluster/protected.rs"]
@@ -37,6 +39,8 @@ mod seeing;
 mod shell;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
+#[path = "cluster/socket.rs"]
+mod socket;
 #[path = "cluster/trial.rs"]
 mod trial;
 #[path = "cluster/verifying.rs"]

@@ -4,7 +4,7 @@
 //! [`STREAMS`] and those of watches; a stream that begins with a scan is that scan's alone ([`scans`]), and so with a watch
 //! ([`watches`]) and a save ([`saves`]). Each other stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and
 //! [`UNSENT_BYTES`] of answers
-//! that the client has not taken yet.
+//! that the client has not taken yet. A connection to the socket of this machine is one such stream ([`socket`](crate::socket)).
 
 use std::{
     collections::HashMap,
@@ -125,7 +125,7 @@ impl Replies {
     /// taken in while nothing waited may all be answered with large values.
     fn answer(&self, frame: &ResponseFrame) {
         let full = self.load.bytes.load(Relaxed) > UNSENT_BYTES;
-        if full && matches!(frame.result, Ok(Response::Value { .. })) {
+        if full && matches!(frame.result, Ok(Response::Value { .. } | Response::Events(_))) {
             return self.busy(frame.id, "this connection's queue of answers");
         }
         self.send(Bytes::from(frame.encode()));
@@ -194,12 +194,44 @@ async fn converse(connection: &Connection, door: &Door) -> Result<(), TransportE
             connection.close(CloseCode::Limit, "too many request streams");
             return Ok(());
         }
-        streams.spawn(serve_stream((writer, reader), door.clone(), own.clone(), connection.clone()));
+        let far = Far::Net(connection.clone());
+        streams.spawn(serve_stream((writer, reader), door.clone(), own.clone(), far));
+    }
+}
+
+/// Serves the one stream of a connection on this machine, after its greeting.
+pub(crate) async fn serve_local(stream: (FrameWriter, FrameReader), door: Door) {
+    serve_stream(stream, door, Own::new(), Far::Local).await;
+}
+
+/// The far end of a stream.
+enum Far {
+    /// It has more streams on this connection.
+    Net(Connection),
+    /// It has this one, which ends when nobody serves it any more.
+    Local,
+}
+
+impl Far {
+    /// Ends everything that it has.
+    fn close(&self, code: CloseCode, reason: &str) {
+        if let Self::Net(connection) = self {
+            connection.close(code, reason);
+        }
+    }
+}
+
+impl std::fmt::Display for Far {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Net(connection) => connection.remote_address().fmt(f),
+            Self::Local => f.write_str("the admin socket"),
+        }
     }
 }
 
 impl Door {
-    fn welcome(&self) -> Welcome {
+    pub(crate) fn welcome(&self) -> Welcome {
         let greeting = self.greeting.borrow().clone();
         let members = self.directory.now();
         let address = greeting.leader.and_then(|leader| members.address(leader));
@@ -215,25 +247,20 @@ impl Door {
 }
 
 /// The first frame says what a stream is for.
-async fn serve_stream(
-    (writer, mut reader): (FrameWriter, FrameReader),
-    door: Door,
-    own: Own,
-    connection: Connection,
-) {
+async fn serve_stream((writer, mut reader): (FrameWriter, FrameReader), door: Door, own: Own, far: Far) {
     let number = door.numbers.fetch_add(1, Relaxed);
     let outcome = match next_request(&mut reader).await {
-        Ok(Some(frame)) => serve_first(frame, (writer, reader), number, (&door, &own), &connection).await,
+        Ok(Some(frame)) => serve_first(frame, (writer, reader), number, (&door, &own), &far).await,
         Ok(None) => return,
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
         match error {
-            TransportError::TooLarge { .. } => connection.close(CloseCode::Limit, "frame over the limit"),
-            TransportError::Malformed(_) => connection.close(CloseCode::Malformed, "malformed frame"),
+            TransportError::TooLarge { .. } => far.close(CloseCode::Limit, "frame over the limit"),
+            TransportError::Malformed(_) => far.close(CloseCode::Malformed, "malformed frame"),
             _ => {}
         }
-        tracing::debug!(client = %connection.remote_address(), %error, "stream of a client ended");
+        tracing::debug!(client = %far, %error, "stream of a client ended");
     }
 }
 
@@ -242,14 +269,14 @@ async fn serve_first(
     (writer, reader): (FrameWriter, FrameReader),
     number: u64,
     (door, own): (&Door, &Own),
-    connection: &Connection,
+    far: &Far,
 ) -> Result<(), TransportError> {
     if let Request::Watch(watch) = &frame.request {
         let (watch, watches) = (watch.clone(), (&door.watches, &own.watches));
         return watches::serve(writer, (frame, watch), (number, &door.meters), watches, &door.inputs).await;
     }
     let Ok(_place) = own.streams.try_acquire() else {
-        connection.close(CloseCode::Limit, "too many request streams");
+        far.close(CloseCode::Limit, "too many request streams");
         return Ok(());
     };
     if let Request::Scan(scan) = &frame.request {
@@ -303,6 +330,13 @@ async fn read_requests(
             next = next_request(&mut reader).await?;
             continue;
         }
+        if let Request::Events { since_ms } = frame.request {
+            door.meters.asked(&frame.request);
+            let events = door.meters.journal.since(since_ms);
+            replies.answer(&ResponseFrame { id, result: Ok(Response::Events(events)) });
+            next = next_request(&mut reader).await?;
+            continue;
+        }
         let caller = Caller { connection: number, request: id };
         let input = Input::Asked { caller, frame, at: Instant::now() };
         let full = if replies.load.requests.load(Relaxed) > REQUESTS_PER_CONNECTION {
@@ -319,6 +353,9 @@ async fn read_requests(
             replies.busy(id, what);
         }
         next = next_request(&mut reader).await?;
+    }
+    if reader.is_local() {
+        return Ok(());
     }
     // The client has no more to ask; what it asked is still answered until it closes the connection.
     std::future::pending().await

@@ -126,6 +126,8 @@ pub struct Server {
     pub advertise: String,
     /// `host:port` it listens on.
     pub listen: String,
+    /// Where what belongs to it lies, but for log and state where those are given places of their own: its admin socket.
+    pub data_dir: PathBuf,
     /// Where its log lies.
     pub log_dir: PathBuf,
     /// Where its state lies.
@@ -404,6 +406,7 @@ impl Draft {
             listen: listen.to_string(),
             log_dir: place(&draft.log_dir, &self.log_dir, "log"),
             state_dir: place(&draft.state_dir, &self.state_dir, "state"),
+            data_dir: data.clone(),
             name,
         })
     }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     clients::{Replies, Streams},
     event::{Action, Caller, Event, Standing, Time, Transfer},
+    journal,
     links::Links,
     log_thread::{LogTask, StoreTask},
     members::Members,
@@ -281,7 +282,12 @@ impl Driver {
                     self.outputs.streaming.answer(transfer, installed);
                 }
                 Action::Members { members, peers } => {
-                    self.outputs.directory.send_replace(Arc::new(*members));
+                    let members = Arc::new(*members);
+                    let before = self.outputs.directory.send_replace(Arc::clone(&members));
+                    if let Some(what) = journal::membership::change(before.list(), members.list()) {
+                        let term = self.node.standing().term.0;
+                        self.outputs.meters.journal.note("membership", Some(term), None, what);
+                    }
                     self.outputs.links.follow(&peers);
                 }
                 Action::Changed(standing) => {

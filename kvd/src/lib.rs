@@ -12,6 +12,7 @@ pub mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod instruments;
+mod journal;
 mod links;
 pub mod log;
 pub mod log_thread;
@@ -30,6 +31,7 @@ mod saves;
 mod scans;
 pub mod server;
 pub mod snapshot;
+mod socket;
 pub mod state;
 mod store;
 mod streaming;

@@ -17,7 +17,7 @@ use crate::{
     event::Event,
     instruments::{Mark, Mutant, mark, mutant},
     log::{Discard, Log, LogError},
-    metrics::{Meters, meter::Histogram},
+    metrics::Meters,
     state::{Flush, Install, State, StateError},
 };
 
@@ -56,7 +56,7 @@ pub(crate) fn run_log(
             }
         };
         let batch = std::iter::once(first).chain(tasks.try_iter().take(BATCH - 1));
-        match perform_timed(&mut log, batch, Some(&meters.log_sync)) {
+        match perform_timed(&mut log, batch, Some(meters)) {
             Ok(events) => events.into_iter().for_each(|event| _ = done.send(Input::Event(event))),
             Err(error) => {
                 let _ = done.send(Input::Failed(DriverError::Log(error.to_string())));
@@ -79,7 +79,7 @@ pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Resul
 fn perform_timed(
     log: &mut Log,
     tasks: impl IntoIterator<Item = LogTask>,
-    times: Option<&Histogram>,
+    meters: Option<&Meters>,
 ) -> Result<Vec<Event>, LogError> {
     let (mut persists, mut fetches, mut discards) = (Vec::new(), Vec::new(), Vec::new());
     for task in tasks {
@@ -94,10 +94,12 @@ fn perform_timed(
             mark(Mark::LogShared);
         }
         let written = if mutant(Mutant::LogWritesOnlyFirst) { 1 } else { persists.len() };
-        let began = times.map(|times| (times, Instant::now()));
+        let began = meters.map(|meters| (meters, Instant::now()));
         log.write(&persists[..written])?;
-        if let Some((times, began)) = began {
-            times.observe(began.elapsed());
+        if let Some((meters, began)) = began {
+            let took = began.elapsed();
+            meters.log_sync.observe(took);
+            meters.journal.synced(took);
         }
     }
     let mut events: Vec<Event> =

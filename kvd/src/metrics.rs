@@ -38,7 +38,7 @@ use protocol::{Refused, Request};
 use raft::{NodeId, RoleName};
 
 use self::meter::{Counter, Gauge, Histogram};
-use crate::event::Standing;
+use crate::{event::Standing, journal::Journal};
 
 /// Kinds of requests, as the label `kind` names them.
 const KINDS: [&str; 5] = ["write", "get", "scan", "watch", "admin"];
@@ -78,6 +78,8 @@ pub(crate) struct Meters {
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     pub(crate) sent: Transfers,
     pub(crate) received: Transfers,
+    /// What happened, for people: whoever counts and times it may also note it.
+    pub(crate) journal: Journal,
 }
 
 /// The way to one peer.
@@ -136,6 +138,7 @@ impl Meters {
             peers: RwLock::default(),
             sent: Transfers::default(),
             received: Transfers::default(),
+            journal: Journal::default(),
         })
     }
 

@@ -308,6 +308,10 @@ impl Node {
                 let status = self.status();
                 self.reply(caller, Ok(Response::Status(Box::new(status))));
             }
+            Request::Events { .. } => {
+                let why = "what happened is told by the connection, and not by the node";
+                self.reply(caller, Err(Refused::Invalid(why.into())));
+            }
         }
         Ok(())
     }

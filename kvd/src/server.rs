@@ -19,6 +19,7 @@ use crate::{
     disk::{Disk, RealDisk},
     driver::{self, Driver, DriverError, Input, Outputs, Queues},
     event::Standing,
+    journal::elections::{Elections, Note},
     links::Links,
     log::{self, Log},
     log_thread::{self, LogTask, StoreTask, run_log, run_store},
@@ -33,6 +34,7 @@ use crate::{
     peers,
     saves::Saves,
     scans::{Job, Scans, run_scans},
+    socket,
     state::StateLimits,
     streaming::{Gate, Streaming},
     supervisor::Supervisor,
@@ -91,6 +93,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
 
     let (following, directory) = Directory::new(node.members().clone());
     let meters = Meters::new();
+    note_start(&meters, &launch, node.standing());
     let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
     let mut links =
@@ -108,7 +111,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
         directory: following,
         streaming,
         meters: Arc::clone(&meters),
-        changed: Box::new(announce(directory.clone(), supervisor.clone())),
+        changed: Box::new(announce(directory.clone(), supervisor.clone(), Arc::clone(&meters))),
         watchdog: supervisor.watchdog(),
         finish_status: Box::new(finish_status(&launch, identity.clone())),
         welcome: greeting_sender,
@@ -123,22 +126,42 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
         watches: Watches::new(threads.watches),
         meters: Arc::clone(&meters),
     };
-    let places = Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS));
-    let inside = PeerDoor { inbox: peer_inbox, gate: Gate::new(done_sender, meters), places };
+    let inside = PeerDoor::new(peer_inbox, Gate::new(done_sender, Arc::clone(&meters)));
     let _metrics = serve_metrics(&launch, &door, identity)?;
+    let socket = socket::serve(&launch.me.data_dir, door.clone(), Arc::clone(&endpoint));
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
-    let reloader =
-        tokio::spawn(reload(Arc::clone(&endpoint), signals.reload, current_identity, supervisor.clone()));
+    let reloader = tokio::spawn(reload(
+        Arc::clone(&endpoint),
+        signals.reload,
+        current_identity,
+        (supervisor.clone(), Arc::clone(&meters)),
+    ));
 
     tracing::info!(node = launch.me.name, %listen, cluster = %launch.cluster.short(), "ready");
     supervisor.started();
     let queues = Queues { done, peers: peer_queue, clients: client_queue };
     let outcome = Driver::new(node, outputs).run(queues, TICK, signals.stop).await;
+    drop(socket);
     doorman.abort();
     reloader.abort();
     endpoint.close();
     leave(threads.log_thread, &launch.me.name).await;
+    note_stop(&meters, &outcome);
     Ok(outcome?)
+}
+
+/// Goes on with the journal of earlier processes.
+fn note_start(meters: &Meters, launch: &Launch, standing: Standing) {
+    meters.journal.keep_in(&launch.me.data_dir);
+    let version = env!("CARGO_PKG_VERSION");
+    meters.journal.note("start", Some(standing.term.0), None, format_args!("kvd {version}"));
+}
+
+/// The journal's last word.
+fn note_stop(meters: &Meters, outcome: &Result<(), DriverError>) {
+    let why = outcome.as_ref().map_or_else(ToString::to_string, |()| "it was told to".to_owned());
+    meters.journal.note("stop", None, None, why);
+    meters.journal.end();
 }
 
 /// What is left to do once the loop has ended.
@@ -310,9 +333,14 @@ async fn listen(launch: &Launch) -> Result<(Endpoint, SocketAddr), ServeError> {
 }
 
 /// One line for every change of role, in words that scripts may look for; the supervisor's status says the same.
-fn announce(directory: Directory, supervisor: Supervisor) -> impl Fn(Standing) + Send {
+fn announce(directory: Directory, supervisor: Supervisor, meters: Arc<Meters>) -> impl Fn(Standing) + Send {
+    let elections = std::cell::RefCell::new(Elections::starting(std::time::Instant::now()));
     move |standing| {
         let members = directory.now();
+        let noticed = elections.borrow_mut().changed(standing, &members, std::time::Instant::now());
+        if let Some(Note { kind, took, what }) = noticed {
+            meters.journal.note(kind, Some(standing.term.0), took, what);
+        }
         let term = standing.term.0;
         let node = members.name(members.me());
         supervisor.status(&match (standing.role, standing.leader) {
@@ -343,8 +371,22 @@ fn finish_status(
     move |status| {
         status.disk_bytes = directories.iter().map(|directory| used(directory)).sum();
         status.certificate_days = identity.borrow().days_left();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        status.wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        (status.disk_free, status.disk_size) = room(&directories);
         env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
     }
+}
+
+/// What is free for the node on the fuller of the file systems of these directories, and the size of that one; zeros where
+/// the operating system does not say.
+fn room(directories: &[std::path::PathBuf]) -> (u64, u64) {
+    let rooms = directories.iter().filter_map(|directory| {
+        let found = rustix::fs::statvfs(directory).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Some((bytes(found.f_bavail), bytes(found.f_blocks)))
+    });
+    rooms.min_by_key(|(free, _)| *free).unwrap_or_default()
 }
 
 /// Bytes of the files directly in a directory.
@@ -357,12 +399,19 @@ async fn reload(
     endpoint: Arc<Endpoint>,
     mut identities: mpsc::Receiver<Identity>,
     current: watch::Sender<Identity>,
-    supervisor: Supervisor,
+    (supervisor, meters): (Supervisor, Arc<Meters>),
 ) {
     while let Some(identity) = identities.recv().await {
         match endpoint.reload(&identity) {
             Ok(()) => {
-                tracing::info!(days_left = identity.days_left(), "certificates reloaded");
+                let days = identity.days_left();
+                tracing::info!(days_left = days, "certificates reloaded");
+                meters.journal.note(
+                    "certificates",
+                    None,
+                    None,
+                    format_args!("reloaded, good for {days} days"),
+                );
                 current.send_replace(identity);
             }
             Err(error) => {
@@ -380,6 +429,12 @@ struct PeerDoor {
     inbox: mpsc::Sender<raft::Envelope>,
     gate: Gate,
     places: Arc<tokio::sync::Semaphore>,
+}
+
+impl PeerDoor {
+    fn new(inbox: mpsc::Sender<raft::Envelope>, gate: Gate) -> Self {
+        Self { inbox, gate, places: Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS)) }
+    }
 }
 
 /// Lets everybody in who shows the right certificate.

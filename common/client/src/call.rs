@@ -229,7 +229,7 @@ impl Call {
             Response::Compacted { discarded, .. } => self.nodes.learn_index(*discarded),
             Response::Leases(leases) => self.nodes.learn_index(leases.revision),
             Response::Lease(lease) => self.nodes.learn_index(lease.revision),
-            Response::Leads { .. } => {}
+            Response::Leads { .. } | Response::Events(_) => {}
         }
     }
 

@@ -1,35 +1,55 @@
 //! From `host:port` to a link: resolve, race the addresses a name has, shake hands, be welcomed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::time::Instant;
 use transport::{Endpoint, Identity, TransportError};
 
 use crate::{
+    Settings,
     error::EndpointError,
     link::Link,
+    local::{self, Unopened, Way},
     race::{Contender, HEAD_START, race},
     retry::Address,
 };
 
 /// Dials nodes from one socket, which is opened by the first use because that needs a runtime.
 pub(crate) struct Dialer {
-    identity: Identity,
+    identity: Option<Identity>,
+    /// Through which nodes are reached by a client without certificates.
+    sockets: Vec<PathBuf>,
     settings: transport::Settings,
     endpoint: Mutex<Option<Arc<Endpoint>>>,
 }
 
 impl Dialer {
     /// Nothing is opened yet.
-    pub(crate) fn new(identity: Identity, connect_timeout: std::time::Duration) -> Self {
-        let settings = transport::Settings { connect_timeout, ..transport::Settings::client() };
-        Self { identity, settings, endpoint: Mutex::new(None) }
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let transport = transport::Settings {
+            connect_timeout: settings.connect_timeout,
+            ..transport::Settings::client()
+        };
+        let sockets = settings.endpoints.iter().filter_map(|endpoint| local::path(endpoint));
+        Self {
+            identity: settings.identity.clone(),
+            sockets: sockets.map(Path::to_owned).collect(),
+            settings: transport,
+            endpoint: Mutex::new(None),
+        }
     }
 
     /// A link to the node at `address`.
     pub(crate) async fn dial(&self, address: &Address) -> Result<Link, EndpointError> {
         let unresolved = |reason: String| EndpointError::Unresolved { reason };
-        let endpoint = self.endpoint()?;
+        if let Some(path) = local::path(address) {
+            return Ok(Link::open_local(address.clone(), Way::to(path)).await?);
+        }
+        let Some(identity) = &self.identity else { return self.dial_through(address).await };
+        let endpoint = self.endpoint(identity)?;
         let resolved =
             tokio::net::lookup_host(&**address).await.map_err(|error| unresolved(error.to_string()))?;
         let dials = resolved.map(|socket| {
@@ -49,6 +69,23 @@ impl Dialer {
         Err(telling.or(failures.into_iter().next()).unwrap_or_else(|| unresolved("no address".into())))
     }
 
+    /// A link to the node at `address` through a socket of this machine, the first that has a node behind it.
+    async fn dial_through(&self, address: &Address) -> Result<Link, EndpointError> {
+        let mut failure =
+            EndpointError::Local { reason: "there is neither a certificate nor a socket".to_owned() };
+        for socket in &self.sockets {
+            match Link::open_local(address.clone(), Way::through(socket, address)).await {
+                Ok(link) => return Ok(link),
+                Err(Unopened::Node(error)) => return Err(error),
+                Err(Unopened::Socket(error)) => {
+                    let reason = format!("unix:{}, through which it is reached, {error}", socket.display());
+                    failure = EndpointError::Local { reason };
+                }
+            }
+        }
+        Err(failure)
+    }
+
     /// Closes the socket with everything on it.
     pub(crate) fn close(&self) {
         if let Some(endpoint) = self.slot().take() {
@@ -56,12 +93,12 @@ impl Dialer {
         }
     }
 
-    fn endpoint(&self) -> Result<Arc<Endpoint>, EndpointError> {
+    fn endpoint(&self, identity: &Identity) -> Result<Arc<Endpoint>, EndpointError> {
         let mut slot = self.slot();
         if let Some(endpoint) = &*slot {
             return Ok(Arc::clone(endpoint));
         }
-        let endpoint = Endpoint::client(&self.identity, &self.settings)
+        let endpoint = Endpoint::client(identity, &self.settings)
             .map_err(|error| EndpointError::Local { reason: error.to_string() })?;
         Ok(Arc::clone(slot.insert(Arc::new(endpoint))))
     }
@@ -89,6 +126,9 @@ pub(crate) fn endpoint_error(error: TransportError) -> EndpointError {
         TransportError::Silent => EndpointError::Silent,
         TransportError::Tls { .. } => EndpointError::Tls { reason: error.to_string() },
         TransportError::Version => EndpointError::Version,
+        TransportError::Forbidden(_) => {
+            EndpointError::Forbidden { reason: "it is the superuser's and its owner's".into() }
+        }
         TransportError::Io(error) => EndpointError::Local { reason: error.to_string() },
         other => EndpointError::Dropped { reason: other.to_string() },
     }

@@ -75,7 +75,7 @@ pub enum Error {
 impl Error {
     /// What is wrong with one endpoint, as the error of a call to it alone.
     pub fn at(address: &str, error: EndpointError) -> Self {
-        let denied = matches!(error, EndpointError::Tls { .. });
+        let denied = error.is_denied();
         let endpoints = vec![EndpointFailure { address: address.to_owned(), error }];
         if denied { Self::Denied { endpoints } } else { Self::Unreachable { endpoints } }
     }
@@ -134,6 +134,12 @@ pub enum EndpointError {
         /// What TLS said.
         reason: String,
     },
+    /// It is the socket of a node on this machine, which this user may not open: become the superuser.
+    #[error("is not open to this user: {reason}")]
+    Forbidden {
+        /// What the operating system or the node said.
+        reason: String,
+    },
     /// It speaks another version of the protocol.
     #[error("speaks another protocol version")]
     Version,
@@ -167,12 +173,18 @@ impl EndpointError {
             Self::Refused => "refused",
             Self::Silent => "silent",
             Self::Tls { .. } => "tls",
+            Self::Forbidden { .. } => "forbidden",
             Self::Version => "version",
             Self::Unresolved { .. } => "unresolved",
             Self::OtherCluster => "other_cluster",
             Self::Dropped { .. } => "dropped",
             Self::Local { .. } => "local",
         }
+    }
+
+    /// Whether it is there and does not let us in: nothing but a person changes that.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::Forbidden { .. })
     }
 
     /// Whether the far end (or the resolver) said no, as opposed to saying nothing: waiting longer brings nothing.

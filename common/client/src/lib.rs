@@ -14,11 +14,13 @@
 //! | `writes` | one method for each write |
 //! | `race` | endpoints race, so that a dead one costs a head start |
 //! | `dial`, `link` | one connection: resolve, shake hands, requests multiplexed by number |
+//! | `local` | the same over the socket of a node on this machine |
 //! | `stream` | a request that is answered by more than a frame |
 //! | `scan` | many rows of one revision, page by page |
 //! | `exact` | a scan of exactly one node, and the hashes of many |
 //! | `watch` | what happens to the keys of a range, without a gap |
 //! | `status` | every node's own view, at once |
+//! | [`mod@events`] | what happened, as every node tells it |
 //! | `probe` | one question to exactly one node, once |
 //! | [`mod@bench`] | the closed loop that measures |
 //!
@@ -29,9 +31,11 @@ pub mod bench;
 mod call;
 mod dial;
 mod error;
+pub mod events;
 mod exact;
 mod leases;
 mod link;
+mod local;
 mod members;
 mod nodes;
 mod probe;
@@ -72,10 +76,11 @@ pub use writes::{Judged, Written};
 /// How to reach a cluster.
 #[derive(Clone)]
 pub struct Settings {
-    /// `host:port` of some nodes; the others are learned.
+    /// `host:port` of some nodes, or `unix:` and the path of the socket of one on this machine; the others are learned.
     pub endpoints: Vec<String>,
-    /// Certificate and key of this client, and the CA of the cluster.
-    pub identity: transport::Identity,
+    /// Certificate and key of this client, and the CA of the cluster. Without it nodes are reached through a socket alone,
+    /// which carries to the others as well.
+    pub identity: Option<transport::Identity>,
     /// The whole budget of a call.
     pub timeout: Duration,
     /// What one node may take of it to be reached.
@@ -88,7 +93,7 @@ impl Settings {
     /// Five seconds a call, one to connect, one connection.
     pub fn new(endpoints: Vec<String>, identity: transport::Identity) -> Self {
         let (timeout, connect_timeout) = (Duration::from_secs(5), Duration::from_secs(1));
-        Self { endpoints, identity, timeout, connect_timeout, connections: 1 }
+        Self { endpoints, identity: Some(identity), timeout, connect_timeout, connections: 1 }
     }
 }
 
@@ -208,6 +213,11 @@ impl Client {
     /// One node's view of itself, asked at exactly this address and nowhere else. Takes at most the connect timeout.
     pub async fn status_at(&self, address: &str) -> NodeView {
         status::status_at(&self.nodes, address, self.connect_timeout).await
+    }
+
+    /// What happened since this moment (in milliseconds since 1970), as every node tells it of itself, asked in parallel.
+    pub async fn events(&self, since_ms: u64) -> Vec<events::Told> {
+        events::events(&self.nodes, since_ms, self.connect_timeout).await
     }
 
     /// Reads whether a key is there through exactly this node: one attempt, no redirect, no other node. It answers

@@ -20,10 +20,15 @@ use std::{
 
 use bytes::Bytes;
 use protocol::{Refused, RequestFrame, Response, ResponseFrame, Welcome, limits};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use transport::{Connection, FrameReader, FrameWriter};
 
-use crate::{dial::endpoint_error, error::EndpointError, retry::Address};
+use crate::{
+    dial::endpoint_error,
+    error::EndpointError,
+    local::{Unopened, Way},
+    retry::Address,
+};
 
 /// Most frames of one write.
 const BATCH: usize = 256;
@@ -38,10 +43,19 @@ pub(crate) struct Link(Arc<Inner>);
 struct Inner {
     address: Address,
     welcome: Welcome,
-    connection: Connection,
+    carrier: Carrier,
+    over: Notify,
     permits: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
     suspect: AtomicBool,
+}
+
+/// What its streams go over.
+enum Carrier {
+    /// A connection that they share.
+    Net(Connection),
+    /// Nothing: each is a connection of its own to a socket of this machine.
+    Local(Way),
 }
 
 struct Waiting {
@@ -57,13 +71,29 @@ impl Link {
     /// Opens the stream and waits for the server's welcome.
     pub(crate) async fn open(address: Address, connection: Connection) -> Result<Self, EndpointError> {
         let welcome = welcome(&connection).await?;
-        let (writer, reader) = connection.open_bi().await.map_err(endpoint_error)?;
+        let streams = connection.open_bi().await.map_err(endpoint_error)?;
+        Ok(Self::over(address, welcome, Carrier::Net(connection), streams))
+    }
+
+    /// The same on a socket of this machine.
+    pub(crate) async fn open_local(address: Address, way: Way) -> Result<Self, Unopened> {
+        let (welcome, streams) = way.open().await?;
+        Ok(Self::over(address, welcome, Carrier::Local(way), streams))
+    }
+
+    fn over(
+        address: Address,
+        welcome: Welcome,
+        carrier: Carrier,
+        (writer, reader): (FrameWriter, FrameReader),
+    ) -> Self {
         // Unbounded in type only: a frame needs a permit.
         let (frames, queued) = mpsc::unbounded_channel();
         let link = Self(Arc::new(Inner {
             address,
             welcome,
-            connection,
+            carrier,
+            over: Notify::new(),
             permits: Arc::new(Semaphore::new(limits::REQUESTS_PER_CONNECTION)),
             waiting: Mutex::new(Waiting {
                 frames: Some(frames),
@@ -76,7 +106,7 @@ impl Link {
         }));
         tokio::spawn(write(link.clone(), writer, queued));
         tokio::spawn(read(link.clone(), reader));
-        Ok(link)
+        link
     }
 
     /// The address it was dialled by.
@@ -125,7 +155,10 @@ impl Link {
 
     /// Opens a stream of its own for a request that is answered by more than a frame.
     pub(crate) async fn stream(&self) -> Result<(FrameWriter, FrameReader), EndpointError> {
-        self.0.connection.open_bi().await.map_err(endpoint_error)
+        match &self.0.carrier {
+            Carrier::Net(connection) => connection.open_bi().await.map_err(endpoint_error),
+            Carrier::Local(way) => Ok(way.open().await?.1),
+        }
     }
 
     /// Another link has taken its place: it closes with its last answer.
@@ -152,7 +185,11 @@ impl Link {
             // A caller that gave up is not there to hear it.
             let _ = answer.send(Err(reason.clone()));
         }
-        self.0.connection.close(transport::CloseCode::Done, "done");
+        // The tasks let go of their halves of the stream.
+        self.0.over.notify_one();
+        if let Carrier::Net(connection) = &self.0.carrier {
+            connection.close(transport::CloseCode::Done, "done");
+        }
     }
 
     /// Hands an answer to whoever waits for it. An unknown number belongs to nobody and is ignored.
@@ -201,7 +238,11 @@ async fn write(link: Link, mut writer: FrameWriter, mut queued: mpsc::UnboundedR
 
 async fn read(link: Link, mut reader: FrameReader) {
     let reason = loop {
-        match reader.next(limits::CLIENT_FRAME_BYTES).await {
+        let next = tokio::select! {
+            next = reader.next(limits::CLIENT_FRAME_BYTES) => next,
+            () = link.0.over.notified() => return,
+        };
+        match next {
             Ok(Some(bytes)) => match ResponseFrame::decode(&bytes) {
                 Ok(response) => link.answered(response),
                 Err(error) => break EndpointError::Dropped { reason: error.to_string() },

@@ -58,11 +58,12 @@ impl Nodes {
     /// Knows the endpoints of the settings.
     pub(crate) fn new(settings: Settings) -> Self {
         let mut known = Known::default();
+        let dialer = Dialer::new(&settings);
         for endpoint in settings.endpoints {
             known.add(endpoint.into());
         }
         Self {
-            dialer: Dialer::new(settings.identity, settings.connect_timeout),
+            dialer,
             connect_timeout: settings.connect_timeout,
             connections: settings.connections.max(1),
             learned: AtomicU64::new(0),

@@ -57,7 +57,7 @@ pub(crate) async fn leads(
 }
 
 /// What the node at `address` answers; `what` is what it did not say where it says nothing.
-async fn answer(
+pub(crate) async fn answer(
     nodes: &Nodes,
     address: &str,
     request: Request,

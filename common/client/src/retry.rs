@@ -269,7 +269,7 @@ impl Retry {
 
     fn unreachable(&mut self, failures: Vec<EndpointFailure>, left: Duration) -> Next {
         let all = |test: fn(&EndpointError) -> bool| failures.iter().all(|failure| test(&failure.error));
-        let denied = !failures.is_empty() && all(|error| matches!(error, EndpointError::Tls { .. }));
+        let denied = !failures.is_empty() && all(EndpointError::is_denied);
         let definite = all(EndpointError::is_definite);
         if denied && !self.may_be_applied() {
             return Next::Fail(Error::Denied { endpoints: failures });

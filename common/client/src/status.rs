@@ -1,6 +1,11 @@
 //! Asks every node for its own view, all at once; whom nobody configured but a node named is asked as well.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use protocol::{NodeStatus, Request, RequestFrame, Response};
 use tokio::{
@@ -8,7 +13,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{error::EndpointError, nodes::Nodes, retry::Address};
+use crate::{error::EndpointError, local, nodes::Nodes, retry::Address};
 
 /// One node as it was found.
 #[derive(Clone, Debug)]
@@ -21,6 +26,9 @@ pub struct NodeView {
     pub id: Option<u64>,
     /// From question to answer, the handshake not counted; for a node that did not answer, how long that took.
     pub rtt: Duration,
+    /// How far its clock is ahead of this machine's, in milliseconds, to within half of that time; `None` where it did not
+    /// say.
+    pub skew_ms: Option<i64>,
     /// What it says, or what is wrong with it.
     pub status: Result<NodeStatus, EndpointError>,
 }
@@ -68,9 +76,12 @@ async fn ask(nodes: Arc<Nodes>, address: Address, timeout: Duration) -> Row {
         };
         told.inspect(|(status, _)| nodes.learn_index(status.applied))
     });
-    let (status, rtt) = match answered.await.unwrap_or(Err(EndpointError::Silent)) {
-        Ok((status, rtt)) => (Ok(status), rtt),
-        Err(error) => (Err(error), began.elapsed()),
+    let (status, rtt, skew_ms) = match answered.await.unwrap_or(Err(EndpointError::Silent)) {
+        Ok((status, rtt)) => {
+            let skew = skew(&status, rtt);
+            (Ok(status), rtt, skew)
+        }
+        Err(error) => (Err(error), began.elapsed(), None),
     };
     let resolved = timeout_at(until, tokio::net::lookup_host(&*address)).await;
     let resolved = resolved.ok().and_then(Result::ok).map(Iterator::collect).unwrap_or_default();
@@ -78,7 +89,21 @@ async fn ask(nodes: Arc<Nodes>, address: Address, timeout: Duration) -> Row {
         Ok(status) => (Some(status.id), Some(status.name.clone())),
         Err(_) => (None, None),
     };
-    Row { view: NodeView { address: address.to_string(), name, id, rtt, status }, resolved }
+    // What is asked on its socket is known to all others by another address.
+    let advertised = local::path(&address).and_then(|_| {
+        let status = status.as_ref().ok()?;
+        Some(status.members.iter().find(|member| member.id == status.id)?.address.clone())
+    });
+    let address = advertised.unwrap_or_else(|| address.to_string());
+    Row { view: NodeView { address, name, id, rtt, skew_ms, status }, resolved }
+}
+
+/// The node read its clock in the middle of the round trip that has just ended, as far as anybody can tell.
+fn skew(status: &NodeStatus, rtt: Duration) -> Option<i64> {
+    let now = SystemTime::now().checked_sub(rtt / 2)?.duration_since(UNIX_EPOCH).ok()?;
+    let now = i64::try_from(now.as_millis()).ok()?;
+    let theirs = i64::try_from(status.wall_ms).ok().filter(|wall| *wall > 0)?;
+    Some(theirs.saturating_sub(now))
 }
 
 async fn ask_once(
@@ -140,7 +165,8 @@ mod tests {
         let member = Member { id: 2, name: "n2".into(), address: "n2:7400".into(), ..Member::default() };
         let status = status.map(|id| NodeStatus { id, members: vec![member], ..NodeStatus::default() });
         let id = status.as_ref().ok().map(|status| status.id);
-        let view = NodeView { address: address.into(), name: None, id, rtt: Duration::ZERO, status };
+        let view =
+            NodeView { address: address.into(), name: None, id, rtt: Duration::ZERO, skew_ms: None, status };
         Row { view, resolved: vec![([127, 0, 0, 1], port).into()] }
     }
 

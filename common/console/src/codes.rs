@@ -3,6 +3,8 @@
 
 use crate::exit::Exit;
 
+pub mod findings;
+
 /// One code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {
@@ -60,7 +62,8 @@ pub const CODES: &[Code] = &[
         Exit::Usage,
         "Nothing says which cluster is meant and with which certificates: no context is selected, and not all of --ca, \
          --cert and --key are given.",
-        "Name a context with -C NAME or -C admin.kvctx, or with KVCTL_CONTEXT. `kvd dev` selects its own.",
+        "Name a context with -C NAME or -C admin.kvctx, or with KVCTL_CONTEXT. `kvd dev` selects its own. On a node of the \
+         cluster, -e unix:PATH of its kvd.sock needs no certificates.",
     ),
     code(
         "KV-0205",
@@ -182,9 +185,10 @@ pub const CODES: &[Code] = &[
         "KV-0701",
         "denied",
         Exit::Denied,
-        "Every endpoint failed the TLS handshake: a certificate has expired, or belongs to another cluster. Nothing \
-         was sent.",
-        "Is this the context of that cluster? `kvd pki` issues and renews certificates; look at both clocks as well.",
+        "Every endpoint failed the TLS handshake: a certificate has expired, or belongs to another cluster; or the socket of \
+         a node on this machine is not open to this user. Nothing was sent.",
+        "Is this the context of that cluster? `kvd pki` issues and renews certificates; look at both clocks as well. For a \
+         socket: sudo.",
     ),
     code(
         "KV-0702",

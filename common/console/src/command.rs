@@ -23,6 +23,9 @@ mod compact;
 mod config;
 mod context;
 mod data;
+mod debug;
+mod doctor;
+mod events;
 mod explain;
 mod frames;
 mod generate;
@@ -180,6 +183,12 @@ impl Line {
             Command::Member(member) => member.confirm(self.confirm.as_deref()),
             _ => {}
         }
+        if let Command::Debug(_) = &self.command {
+            let settings = config::Config::seen(self, &Places::of_process());
+            if let Command::Debug(debug) = &mut self.command {
+                debug.settings = settings;
+            }
+        }
         self.command.prepare()
     }
 
@@ -197,6 +206,7 @@ impl Line {
             Command::Watch(watch) => watch.conclude(result),
             Command::Lock(_) => lock::conclude(result),
             Command::Elect(elect) => elect.conclude(result),
+            Command::Doctor(_) => doctor::Doctor::conclude(result),
             _ => result,
         }
     }
@@ -254,6 +264,12 @@ pub enum Command {
     Member(member::Member),
     /// Measure the way to each node
     Ping(ping::Ping),
+    /// Show what happened: elections and their reasons, slow disks, starts and stops
+    Events(events::Events),
+    /// Look for everything that can be wrong between here and the cluster
+    Doctor(doctor::Doctor),
+    /// Gather what somebody who helps needs to see
+    Debug(debug::Debug),
     /// Wait until something is so
     Wait(wait::Wait),
     /// Judge the cluster or a node, for monitoring and cron
@@ -306,6 +322,7 @@ impl Command {
             Self::Top(top) => top.prepare(),
             Self::Snapshot(snapshot) => snapshot.prepare(),
             Self::Member(member) => member.prepare(),
+            Self::Debug(debug) => debug.prepare(),
             Self::Context(_)
             | Self::Config(_)
             | Self::Ls(_)
@@ -314,6 +331,8 @@ impl Command {
             | Self::Import(_)
             | Self::Batch(_)
             | Self::Ping(_)
+            | Self::Events(_)
+            | Self::Doctor(_)
             | Self::Compact(_)
             | Self::Drain(_)
             | Self::Verify(_)
@@ -358,6 +377,9 @@ impl Command {
             Self::Check(check) => check.run(session).await,
             Self::Verify(verify) => verify.run(session).await,
             Self::Ping(ping) => ping.run(session).await,
+            Self::Events(events) => events.run(session, out).await,
+            Self::Doctor(doctor) => doctor.run(session).await,
+            Self::Debug(debug) => debug.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
             Self::Compact(compact) => compact.run(session).await,
             Self::Drain(drain) => drain.run(session).await,
@@ -404,6 +426,9 @@ impl Command {
             | Self::Status(_)
             | Self::Top(_)
             | Self::Ping(_)
+            | Self::Events(_)
+            | Self::Doctor(_)
+            | Self::Debug(_)
             | Self::Wait(_)
             | Self::Check(_)
             | Self::Verify(_)
@@ -428,6 +453,7 @@ impl Command {
             | Self::Watch(_)
             | Self::Lock(_)
             | Self::Elect(_)
+            | Self::Events(_)
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
@@ -436,26 +462,6 @@ impl Command {
             | Self::Snapshot(_)
             | Self::Top(_) => true,
             _ => false,
-        }
-    }
-
-    /// The format that the command itself asks for.
-    fn format(&self) -> Option<Format> {
-        match self {
-            Self::Bench(bench) if bench.json => Some(Format::Json),
-            Self::Check(check) => check.format(),
-            // Its lines are the file.
-            Self::Export(export) if export.is_stdout() => Some(Format::Ndjson),
-            // A line for each of its own.
-            Self::Batch(_) => Some(Format::Ndjson),
-            Self::Snapshot(snapshot) if snapshot.is_stdout() => Some(Format::Plain),
-            // It is JSON in every format.
-            Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
-            Self::Context(context) if context.is_file() => Some(Format::Plain),
-            // Files of another grammar, whatever is wanted of results.
-            Self::Completion(_) | Self::Generate(_) => Some(Format::Plain),
-            Self::Man(man) if man.dir.is_none() => Some(Format::Plain),
-            _ => None,
         }
     }
 

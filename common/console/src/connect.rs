@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use client::{Client, Settings};
 
 use crate::{
-    context::{Connection, Places, Resolved, resolve},
+    context::{Connection, Credentials, Places, Resolved, resolve},
     error::Failure,
 };
 
@@ -61,8 +61,11 @@ impl Session {
     pub fn is_same(&self, other: &Self) -> bool {
         let (own, other) = (&self.resolved, &other.resolved);
         let files = own.path == other.path && own.endpoints == other.endpoints;
-        let texts = [(&own.ca, &other.ca), (&own.cert, &other.cert), (&own.key, &other.key)];
-        files && texts.iter().all(|(own, other)| own.text == other.text)
+        let texts = |resolved: &Resolved| {
+            let credentials = resolved.credentials.clone();
+            credentials.map(|Credentials { ca, cert, key }| [ca.text, cert.text, key.text])
+        };
+        files && texts(own) == texts(other)
     }
 
     /// The client of the session.

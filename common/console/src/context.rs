@@ -30,6 +30,8 @@ pub mod shelf;
 
 /// Asked where nothing else is said.
 const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
+/// What the address of a node's socket on this machine begins with.
+const SOCKET: &str = "unix:";
 
 /// The flags that choose a cluster, and their variables.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub struct Connection {
         hide_env_values = true
     )]
     pub context: Option<String>,
-    /// Nodes to ask, separated by commas
+    /// Nodes to ask, separated by commas; unix:PATH is a node's socket on this machine
     #[arg(
         short,
         long,
@@ -87,6 +89,8 @@ pub struct Places {
     pub config: Option<PathBuf>,
     /// `/etc/kv/config.toml`.
     pub system: PathBuf,
+    /// `/run/kv/kvd.sock`, where a node that runs as a service on this machine can be asked without certificates.
+    pub socket: PathBuf,
     /// From where `.kv/context` is looked for, upwards; `None` where that is not known.
     pub here: Option<PathBuf>,
 }
@@ -98,6 +102,7 @@ impl Places {
         Self {
             config: chosen.or_else(|| base("XDG_CONFIG_HOME", ".config")),
             system: PathBuf::from("/etc/kv/config.toml"),
+            socket: PathBuf::from("/run/kv/kvd.sock"),
             here: std::env::current_dir().ok(),
         }
     }
@@ -151,20 +156,36 @@ pub struct Resolved {
     pub path: Option<PathBuf>,
     /// Whether changes need a confirmation.
     pub protected: bool,
-    /// `host:port`, at least one.
+    /// `host:port` or `unix:PATH`, at least one.
     pub endpoints: Vec<String>,
-    /// PEM.
+    /// `None` where all of them are sockets of this machine and nothing else was given.
+    pub credentials: Option<Credentials>,
+}
+
+/// Who asks, and whom to trust, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The CA's certificate.
     pub ca: Pem,
-    /// PEM.
+    /// The client's certificate.
     pub cert: Pem,
-    /// PEM.
+    /// The client's key.
     pub key: Pem,
+}
+
+impl Effective {
+    /// Whether nobody can be asked without certificates; where somebody can, those that were given are to be whole.
+    pub(crate) fn needs_credentials(&self) -> bool {
+        let given = [&self.ca, &self.cert, &self.key].into_iter().any(Option::is_some);
+        given || !are_sockets(&self.endpoints.value)
+    }
 }
 
 impl Resolved {
     /// The certificates, ready for use.
-    pub fn identity(&self) -> Result<Identity, Failure> {
-        file::identity([&self.ca, &self.cert, &self.key])
+    pub fn identity(&self) -> Result<Option<Identity>, Failure> {
+        let credentials = self.credentials.as_ref();
+        credentials.map(|Credentials { ca, cert, key }| file::identity([ca, cert, key])).transpose()
     }
 }
 
@@ -184,25 +205,21 @@ pub fn effective(flags: &Connection, places: &Places) -> Result<Effective, Failu
         (&system.endpoints, system_origin.clone()),
     ];
     let endpoints = lists.into_iter().find(|(list, _)| !list.is_empty());
-    let endpoints = endpoints.map_or_else(
-        || Found { value: vec![DEFAULT_ENDPOINT.to_owned()], origin: Origin::Default },
-        |(list, origin)| Found { value: list.clone(), origin },
-    );
-    endpoints.value.iter().try_for_each(|endpoint| check_endpoint(endpoint, &endpoints.origin))?;
+    let endpoints = endpoints.map(|(list, origin)| Found { value: list.clone(), origin });
     let pem = |flag: &Option<PathBuf>, context: Option<Pem>, system: Option<Pem>| -> Result<_, Failure> {
         let flag =
             flag.as_deref().map(|path| file::read_pem(path).map(Found::at(Origin::Line))).transpose()?;
         let context = || context.map(Found::at(context_origin.clone()));
         Ok(flag.or_else(context).or_else(|| system.map(Found::at(system_origin.clone()))))
     };
-    Ok(Effective {
-        endpoints,
-        ca: pem(&flags.ca, context.ca, system.ca)?,
-        cert: pem(&flags.cert, context.cert, system.cert)?,
-        key: pem(&flags.key, context.key, system.key)?,
-        protected: context.protected,
-        context: chosen,
-    })
+    let ca = pem(&flags.ca, context.ca, system.ca)?;
+    let cert = pem(&flags.cert, context.cert, system.cert)?;
+    let key = pem(&flags.key, context.key, system.key)?;
+    let is_bare = chosen.is_none() && ca.is_none() && cert.is_none() && key.is_none();
+    let endpoints = endpoints
+        .unwrap_or_else(|| Found { value: vec![default_endpoint(is_bare, places)], origin: Origin::Default });
+    endpoints.value.iter().try_for_each(|endpoint| check_endpoint(endpoint, &endpoints.origin))?;
+    Ok(Effective { endpoints, ca, cert, key, protected: context.protected, context: chosen })
 }
 
 /// The context that these flags mean, whatever it says.
@@ -217,10 +234,17 @@ pub fn resolve(flags: &Connection, places: &Places) -> Result<Resolved, Failure>
     let need = |what: &str, pem: Option<Found<Pem>>| {
         pem.map(|found| found.value).ok_or_else(|| missing(what, chosen))
     };
+    let credentials = if effective.needs_credentials() {
+        Some(Credentials {
+            ca: need("ca", effective.ca)?,
+            cert: need("cert", effective.cert)?,
+            key: need("key", effective.key)?,
+        })
+    } else {
+        None
+    };
     Ok(Resolved {
-        ca: need("ca", effective.ca)?,
-        cert: need("cert", effective.cert)?,
-        key: need("key", effective.key)?,
+        credentials,
         endpoints: effective.endpoints.value,
         protected: effective.protected,
         name: chosen.map_or_else(String::new, |chosen| chosen.name.clone()),
@@ -228,9 +252,24 @@ pub fn resolve(flags: &Connection, places: &Places) -> Result<Resolved, Failure>
     })
 }
 
-/// Whether they leave nothing to say.
+/// Whether they leave nothing to say: also where they name sockets of this machine alone, for a context of another cluster
+/// has nothing to do with those.
 fn is_complete(flags: &Connection) -> bool {
-    !flags.endpoints.is_empty() && flags.ca.is_some() && flags.cert.is_some() && flags.key.is_some()
+    let certified = flags.ca.is_some() && flags.cert.is_some() && flags.key.is_some();
+    !flags.endpoints.is_empty() && (certified || are_sockets(&flags.endpoints))
+}
+
+fn are_sockets(endpoints: &[String]) -> bool {
+    endpoints.iter().all(|endpoint| endpoint.starts_with(SOCKET))
+}
+
+/// Whoever has nothing to show may still be known to the node on this machine.
+fn default_endpoint(is_bare: bool, places: &Places) -> String {
+    // Whoever may not go there is told so, and not that there is nothing.
+    if is_bare && fs::symlink_metadata(&places.socket).is_ok() {
+        return format!("{SOCKET}{}", places.socket.display());
+    }
+    DEFAULT_ENDPOINT.to_owned()
 }
 
 fn missing(what: &str, chosen: Option<&Chosen>) -> Failure {
@@ -239,7 +278,10 @@ fn missing(what: &str, chosen: Option<&Chosen>) -> Failure {
         None => format!("no context is selected and there is no --{what}: nothing says who asks"),
     };
     Failure::new(Exit::Usage, "KV-0204", "no_context", message)
-        .hint("`kvd dev` starts a cluster and selects its context; for another, -C NAME or -C admin.kvctx")
+        .hint(
+            "`kvd dev` starts a cluster and selects its context; for another, -C NAME or -C admin.kvctx; on a node, \
+             -e unix:PATH of its kvd.sock",
+        )
 }
 
 fn check_endpoint(endpoint: &str, origin: &Origin) -> Result<(), Failure> {
@@ -248,10 +290,14 @@ fn check_endpoint(endpoint: &str, origin: &Origin) -> Result<(), Failure> {
     }
     let place = origin.path().map_or_else(String::new, |path| format!("{}: ", path.display()));
     let message = format!("{place}endpoint `{endpoint}` is not HOST:PORT with a port of 1 to 65535");
-    Err(Failure::usage(message).hint("such as 127.0.0.1:7400, n1.example.org:7400 or [::1]:7400"))
+    Err(Failure::usage(message)
+        .hint("such as 127.0.0.1:7400, n1.example.org:7400, [::1]:7400 or unix:/run/kv/kvd.sock"))
 }
 
 pub(crate) fn is_endpoint(endpoint: &str) -> bool {
+    if let Some(path) = endpoint.strip_prefix(SOCKET) {
+        return !path.is_empty();
+    }
     let host = endpoint.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     matches!(host.map(|(_, port)| port.parse::<u16>()), Some(Ok(1..)))
 }

@@ -4,7 +4,7 @@
 
 use std::{io, path::Path};
 
-use client::EndpointFailure;
+use client::{EndpointError, EndpointFailure};
 use protocol::{Refused, RequestId, limits};
 use serde_json::{Value, json};
 
@@ -161,12 +161,19 @@ impl From<client::Error> for Failure {
                     None => failure.hint("nothing was shown; run it again"),
                 }
             }
-            Error::Denied { endpoints } => Self::new(Exit::Denied, "KV-0701", "denied", message)
-                .hint("is this the context of that cluster, and are its certificates still valid?")
-                .at(&endpoints),
+            Error::Denied { endpoints } => {
+                Self::new(Exit::Denied, "KV-0701", "denied", message).hint(denied(&endpoints)).at(&endpoints)
+            }
             Error::Refused(refused) => refused.into(),
         }
     }
+}
+
+fn denied(endpoints: &[EndpointFailure]) -> &'static str {
+    if endpoints.iter().any(|failure| matches!(failure.error, EndpointError::Forbidden { .. })) {
+        return "run it with sudo, or with -C and a context that has certificates";
+    }
+    "is this the context of that cluster, and are its certificates still valid?"
 }
 
 impl From<Refused> for Failure {
@@ -199,7 +206,7 @@ impl From<Refused> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use client::{EndpointError, Error};
+    use client::Error;
     use protocol::ClusterId;
 
     use super::*;

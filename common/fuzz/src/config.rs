@@ -99,11 +99,11 @@ fn again(config: &Config) -> Config {
         put(format!("[tls]\nca = {ca}\ncert = {cert}\nkey = {key}\n"));
     }
     for server in &config.servers {
-        let Server { id, name, advertise, listen, log_dir, state_dir, metrics, joins: _ } = server;
+        let Server { id, name, advertise, listen, data_dir, log_dir, state_dir, metrics, joins } = server;
         let [name, address, listen] = [name, advertise, listen].map(|value| quoted(value));
-        let [log, state] = [log_dir, state_dir].map(|path| quoted(&path.display()));
+        let [data, log, state] = [data_dir, log_dir, state_dir].map(|path| quoted(&path.display()));
         put(format!("[[server]]\nid = {id}\nname = {name}\naddress = {address}\nlisten = {listen}\n"));
-        put(format!("log_dir = {log}\nstate_dir = {state}\n"));
+        put(format!("data_dir = {data}\nlog_dir = {log}\nstate_dir = {state}\njoins = {joins}\n"));
         if let Some(metrics) = metrics {
             put(format!("metrics_listen = {}\n", quoted(metrics)));
         }

@@ -40,7 +40,8 @@ fn agree(context: &Context) {
         assert_eq!(resolved.endpoints, context.endpoints);
     }
     assert_eq!(resolved.protected, context.protected);
-    let pairs = [(&context.ca, &resolved.ca), (&context.cert, &resolved.cert), (&context.key, &resolved.key)];
+    let found = resolved.credentials.expect("a context that has certificates is read with them");
+    let pairs = [(&context.ca, &found.ca), (&context.cert, &found.cert), (&context.key, &found.key)];
     for (written, found) in pairs {
         assert_eq!(written.trim(), found.text.trim());
     }
@@ -88,6 +89,7 @@ fn places() -> Places {
     FOLDER.with(|folder| Places {
         config: Some(folder.path().to_owned()),
         system: folder.path().join("absent.toml"),
+        socket: folder.path().join("absent.sock"),
         here: None,
     })
 }

@@ -8,7 +8,9 @@
 //! | [`command`], [`operation`] | what is inside a log entry, and what it does |
 //! | [`request`], [`response`] | client frames |
 //! | [`lease`] | how long keys are there, and what holds them |
+//! | [`events`] | what a node remembers of what happened to it |
 //! | [`history`] | how much of the past is kept, and what is shown of it |
+//! | [`local`] | how a stream begins on the socket of a node's own machine |
 //! | [`scan`] | many rows of one revision, on a stream of their own |
 //! | [`snapshot`] | a whole state as bytes, sent to a follower or saved as a backup |
 //! | [`stored`] | what stands in rows and changes, and the hashes of it |
@@ -32,11 +34,13 @@
 
 pub mod command;
 pub mod error;
+pub mod events;
 pub mod frame;
 pub mod history;
 pub mod identity;
 pub mod lease;
 pub mod limits;
+pub mod local;
 pub mod member;
 pub mod operation;
 pub mod peer;

@@ -74,6 +74,12 @@ pub const SNAPSHOT_BLOCK_BYTES: usize = 1024 * 1024;
 pub const SAVE_FRAME_BYTES: usize = SNAPSHOT_BLOCK_BYTES + 16;
 /// Most unary requests one client connection may have unanswered.
 pub const REQUESTS_PER_CONNECTION: usize = 1024;
+/// Most events that a node remembers and tells.
+pub const EVENTS: usize = 1000;
+/// Longest text of one.
+pub const EVENT_BYTES: usize = 300;
+/// Longest word for what it is.
+pub const EVENT_KIND_BYTES: usize = 24;
 /// Longest server name.
 pub const NAME_BYTES: usize = 64;
 /// Longest address of a server: a DNS name and a port.

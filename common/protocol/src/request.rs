@@ -89,6 +89,12 @@ pub enum Request {
     /// Change who is in the cluster, which only a leader can; the answer, once that is done, is
     /// [`Response::MembersChanged`](crate::Response::MembersChanged).
     ChangeMembers(MemberChange),
+    /// What happened to this node; answered without a quorum and whatever the node does. The answer is
+    /// [`Response::Events`](crate::Response::Events).
+    Events {
+        /// From this moment on, in milliseconds since 1970 by the node's clock.
+        since_ms: u64,
+    },
 }
 
 /// How fresh a read must be.
@@ -154,6 +160,7 @@ impl RequestFrame {
             Request::Transfer { to } => Kind::Transfer(TransferWire { to }),
             Request::Drain { undo } => Kind::Drain(DrainWire { undo }),
             Request::ChangeMembers(change) => Kind::ChangeMembers(change.into()),
+            Request::Events { since_ms } => Kind::Events(AskEventsWire { since_ms }),
         };
         RequestWire { id: self.id, deadline_ms: self.deadline_ms, kind: Some(kind) }.encode_to_vec()
     }
@@ -184,6 +191,7 @@ impl RequestFrame {
             Kind::Transfer(TransferWire { to }) => Request::Transfer { to },
             Kind::Drain(DrainWire { undo }) => Request::Drain { undo },
             Kind::ChangeMembers(change) => Request::ChangeMembers(change.try_into()?),
+            Kind::Events(AskEventsWire { since_ms }) => Request::Events { since_ms },
         };
         Ok(Self { id: wire.id, deadline_ms: wire.deadline_ms, request })
     }
@@ -195,7 +203,7 @@ struct RequestWire {
     id: u64,
     #[prost(uint32, tag = "2")]
     deadline_ms: u32,
-    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22, 23, 24, 30, 31")]
+    #[prost(oneof = "Kind", tags = "3, 4, 5, 6, 7, 20, 21, 22, 23, 24, 30, 31, 32")]
     kind: Option<Kind>,
 }
 
@@ -225,6 +233,8 @@ enum Kind {
     Leases(LeasesWire),
     #[prost(message, tag = "31")]
     Lease(LeaseWire),
+    #[prost(message, tag = "32")]
+    Events(AskEventsWire),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -280,6 +290,12 @@ struct TransferWire {
 struct DrainWire {
     #[prost(bool, tag = "1")]
     undo: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct AskEventsWire {
+    #[prost(uint64, tag = "1")]
+    since_ms: u64,
 }
 
 #[cfg(test)]

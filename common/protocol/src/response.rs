@@ -7,6 +7,7 @@ use prost::Message as _;
 use self::wire::{ResponseWire, WelcomeWire};
 use crate::{
     ClusterId, DecodeError, Refused, Verdict,
+    events::Event,
     history::Kept,
     lease::{Held, LeaseKeys, Leases},
 };
@@ -91,6 +92,8 @@ pub enum Response {
         /// Where the last entry of the change stands in the log.
         revision: u64,
     },
+    /// What happened to the node, in the order of the events' numbers.
+    Events(Vec<Event>),
 }
 
 /// What became of a write that is more than a set or a delete.
@@ -219,6 +222,13 @@ pub struct NodeStatus {
     pub trouble: String,
     /// What it keeps of the past, equal on all nodes with an equal `applied`.
     pub kept: Kept,
+    /// Its clock, in milliseconds since 1970; zero where it does not say.
+    pub wall_ms: u64,
+    /// Bytes that are free for it on the fuller of the file systems of log and state, and the size of that one; zero where it
+    /// does not say.
+    pub disk_free: u64,
+    /// See `disk_free`.
+    pub disk_size: u64,
 }
 
 impl Welcome {

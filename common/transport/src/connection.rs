@@ -1,4 +1,5 @@
-//! One connection and the framed streams in it. A frame is a big-endian `u32` length and that many bytes.
+//! One connection and the framed streams in it. A frame is a big-endian `u32` length and that many bytes. A stream is one of
+//! QUIC, or all of a connection to a socket of this machine ([`local`](crate::local)).
 #![cfg_attr(
     not(test),
     deny(
@@ -10,16 +11,19 @@
     )
 )]
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use quinn::VarInt;
+use tokio::net::UnixStream;
 
 use crate::{Subject, TransportError};
 
 /// Frames up to this size are copied together before they are handed to QUIC; larger ones go as they are.
 const COALESCED: usize = 2 * 1024;
 const LENGTH_BYTES: usize = 4;
+/// Most bytes that are read from a socket of this machine at once.
+const READ_BYTES: usize = 64 * 1024;
 
 /// Why a connection is closed, as a number both ends know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,24 +65,24 @@ impl Connection {
 
     /// Opens a stream that only we write. The far end learns of it with the first frame.
     pub async fn open_uni(&self) -> Result<FrameWriter, TransportError> {
-        Ok(FrameWriter { stream: self.quic.open_uni().await? })
+        Ok(FrameWriter::quic(self.quic.open_uni().await?))
     }
 
     /// Opens a stream that both write.
     pub async fn open_bi(&self) -> Result<(FrameWriter, FrameReader), TransportError> {
         let (send, recv) = self.quic.open_bi().await?;
-        Ok((FrameWriter { stream: send }, FrameReader::new(recv)))
+        Ok((FrameWriter::quic(send), FrameReader::quic(recv)))
     }
 
     /// Takes the next stream that only the far end writes.
     pub async fn accept_uni(&self) -> Result<FrameReader, TransportError> {
-        Ok(FrameReader::new(self.quic.accept_uni().await?))
+        Ok(FrameReader::quic(self.quic.accept_uni().await?))
     }
 
     /// Takes the next stream that both write.
     pub async fn accept_bi(&self) -> Result<(FrameWriter, FrameReader), TransportError> {
         let (send, recv) = self.quic.accept_bi().await?;
-        Ok((FrameWriter { stream: send }, FrameReader::new(recv)))
+        Ok((FrameWriter::quic(send), FrameReader::quic(recv)))
     }
 
     /// Ends everything on the connection at once, at both ends. What was written but not yet sent is lost.
@@ -109,39 +113,100 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
 /// The writing end of a stream.
 #[derive(Debug)]
 pub struct FrameWriter {
-    stream: quinn::SendStream,
+    stream: Outgoing,
+}
+
+#[derive(Debug)]
+enum Outgoing {
+    Quic(quinn::SendStream),
+    Local(Arc<UnixStream>),
 }
 
 impl FrameWriter {
+    fn quic(stream: quinn::SendStream) -> Self {
+        Self { stream: Outgoing::Quic(stream) }
+    }
+
+    pub(crate) fn local(stream: Arc<UnixStream>) -> Self {
+        Self { stream: Outgoing::Local(stream) }
+    }
+
     /// Writes frames, together in as few packets as they fit. Waits while the far end has no room. Not cancel-safe:
     /// when the future is dropped half-way, the stream can no longer be used.
     pub async fn write(&mut self, frames: &[Bytes]) -> Result<(), TransportError> {
         let mut chunks = chunks(frames)?;
-        Ok(self.stream.write_all_chunks(&mut chunks).await?)
+        match &mut self.stream {
+            Outgoing::Quic(stream) => Ok(stream.write_all_chunks(&mut chunks).await?),
+            Outgoing::Local(stream) => {
+                for chunk in &chunks {
+                    write_all(stream, chunk).await.map_err(gone)?;
+                }
+                Ok(())
+            }
+        }
     }
 
-    /// Says that nothing follows. The frames written so far still arrive.
+    /// Says that nothing follows. The frames written so far still arrive. A local stream says it by its end.
     pub fn finish(&mut self) {
-        // It can only fail when the stream is closed already, which is what is wanted.
-        let _ = self.stream.finish();
+        if let Outgoing::Quic(stream) = &mut self.stream {
+            // It can only fail when the stream is closed already, which is what is wanted.
+            let _ = stream.finish();
+        }
     }
 
-    /// Waits until the far end wants no more of it, or the connection is gone.
+    /// Waits until the far end wants no more of it, or the connection is gone. Of a local stream, whose far end must have
+    /// nothing more to say, until that is gone.
     pub async fn stopped(&self) {
-        // Either way nothing that is written arrives any more.
-        let _ = self.stream.stopped().await;
+        match &self.stream {
+            Outgoing::Quic(stream) => {
+                // Either way nothing that is written arrives any more.
+                let _ = stream.stopped().await;
+            }
+            // It is gone, or says more than was agreed; that it was readable before means neither.
+            Outgoing::Local(stream) => while is_silent(stream).await {},
+        }
     }
 
-    /// Gives the stream up: what was not sent is dropped, and the far end learns the code.
+    /// Gives the stream up: what was not sent is dropped, and the far end learns the code. A local one ends in the middle
+    /// of a frame when both of its halves are dropped.
     pub fn reset(&mut self, code: CloseCode) {
-        // It can only fail when the stream is closed already, which is what is wanted.
-        let _ = self.stream.reset(code.into());
+        if let Outgoing::Quic(stream) = &mut self.stream {
+            // It can only fail when the stream is closed already, which is what is wanted.
+            let _ = stream.reset(code.into());
+        }
     }
 
     /// Sets which of our streams goes first when the network is the bottleneck; higher goes first, 0 is normal.
     pub fn set_priority(&self, priority: i32) {
-        let _ = self.stream.set_priority(priority);
+        if let Outgoing::Quic(stream) = &self.stream {
+            let _ = stream.set_priority(priority);
+        }
     }
+}
+
+/// Waits until the far end may have said something or gone; true where it has done neither.
+async fn is_silent(stream: &UnixStream) -> bool {
+    let ready = stream.readable().await;
+    let read = ready.and_then(|()| stream.try_read(&mut [0]));
+    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+async fn write_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What a socket of this machine says when its far end is no longer there.
+#[allow(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]
+fn gone(error: io::Error) -> TransportError {
+    TransportError::Lost(error.to_string())
 }
 
 /// Lengths and frames as pieces: small frames copied together, large ones by reference.
@@ -171,13 +236,23 @@ fn chunks(frames: &[Bytes]) -> Result<Vec<Bytes>, TransportError> {
 /// The reading end of a stream.
 #[derive(Debug)]
 pub struct FrameReader {
-    stream: quinn::RecvStream,
+    stream: Incoming,
     buffer: BytesMut,
 }
 
+#[derive(Debug)]
+enum Incoming {
+    Quic(quinn::RecvStream),
+    Local(Arc<UnixStream>),
+}
+
 impl FrameReader {
-    fn new(stream: quinn::RecvStream) -> Self {
-        Self { stream, buffer: BytesMut::new() }
+    fn quic(stream: quinn::RecvStream) -> Self {
+        Self { stream: Incoming::Quic(stream), buffer: BytesMut::new() }
+    }
+
+    pub(crate) fn local(stream: Arc<UnixStream>) -> Self {
+        Self { stream: Incoming::Local(stream), buffer: BytesMut::new() }
     }
 
     /// The next frame, or `None` at the end of the stream. Cancel-safe: what has arrived stays for the next call.
@@ -189,11 +264,40 @@ impl FrameReader {
             if let Some(frame) = take_frame(&mut self.buffer, limit)? {
                 return Ok(Some(frame));
             }
-            match self.stream.read_chunk(usize::MAX, true).await? {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
-                None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(TransportError::Cut("it ended in the middle of a frame".into())),
+            if self.more().await? {
+                continue;
             }
+            if self.buffer.is_empty() {
+                return Ok(None);
+            }
+            return Err(TransportError::Cut("it ended in the middle of a frame".into()));
+        }
+    }
+
+    /// Whether its end is that of the whole connection, so that whoever was asked has nobody left to answer.
+    pub fn is_local(&self) -> bool {
+        matches!(self.stream, Incoming::Local(_))
+    }
+
+    /// Takes what has arrived; false at the end.
+    async fn more(&mut self) -> Result<bool, TransportError> {
+        match &mut self.stream {
+            Incoming::Quic(stream) => {
+                let chunk = stream.read_chunk(usize::MAX, true).await?;
+                if let Some(chunk) = &chunk {
+                    self.buffer.extend_from_slice(&chunk.bytes);
+                }
+                Ok(chunk.is_some())
+            }
+            Incoming::Local(stream) => loop {
+                stream.readable().await.map_err(gone)?;
+                self.buffer.reserve(READ_BYTES);
+                match stream.try_read_buf(&mut (&mut self.buffer).limit(READ_BYTES)) {
+                    Ok(read) => return Ok(read > 0),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(gone(error)),
+                }
+            },
         }
     }
 }
@@ -215,7 +319,10 @@ fn take_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Tran
 #[cfg(test)]
 impl FrameWriter {
     pub(crate) async fn write_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
+        match &mut self.stream {
+            Outgoing::Quic(stream) => stream.write_all(bytes).await.unwrap(),
+            Outgoing::Local(stream) => write_all(stream, bytes).await.unwrap(),
+        }
     }
 }
 

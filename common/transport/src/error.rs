@@ -44,6 +44,9 @@ pub enum TransportError {
         /// The reader's.
         limit: usize,
     },
+    /// A socket of this machine that this user may not open. Become the superuser, or the user that runs the node.
+    #[error("{}: it is open to the superuser and to the user that runs the node only", .0.display())]
+    Forbidden(PathBuf),
     /// The operating system refused, mostly at start: an address in use, no permission.
     #[error(transparent)]
     Io(io::Error),

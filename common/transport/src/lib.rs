@@ -6,10 +6,11 @@
 //! | [`issue`] | makes a CA and the certificates under it |
 //! | [`endpoint`] | one UDP socket: accepts and dials, peers and clients on the same port |
 //! | [`connection`] | one connection and the framed streams in it |
+//! | [`local`] | a socket of this machine, for who administers a node |
 //! | [`settings`] | every bound and timer, with the values that measured well |
 //! | [`error`] | what can go wrong, told apart by what the caller can do |
 //!
-//! Invariants: nothing crosses a connection before both ends have proven, with TLS 1.3, a certificate of the same
+//! Invariants: nothing crosses a QUIC connection before both ends have proven, with TLS 1.3, a certificate of the same
 //! CA; a client's certificate never gets past [`Accepting::finish`](endpoint::Accepting::finish) on the peer
 //! protocol; no frame larger than the reader's limit is ever buffered; no certificate, resumption ticket or early
 //! data from an earlier connection is ever trusted in a later one. There are no 0-RTT data (they can be
@@ -21,6 +22,7 @@ pub mod endpoint;
 pub mod error;
 pub mod identity;
 pub mod issue;
+pub mod local;
 mod probe;
 pub mod settings;
 #[cfg(test)]
@@ -31,4 +33,5 @@ pub use endpoint::{Accepted, Accepting, Endpoint, Kind};
 pub use error::{TlsFault, TlsReason, TransportError, Whose};
 pub use identity::{Identity, Subject};
 pub use issue::{Authority, Issued};
+pub use local::{LocalListener, Visitor, dial_local};
 pub use settings::Settings;

@@ -116,6 +116,15 @@ impl Golden<'_> {
             self.seen.borrow_mut().insert(name.to_owned());
         }
     }
+
+    /// What an operator looks with.
+    fn operating(&self, flags: &[&str]) {
+        self.holds("events", &[&["events"], flags].concat());
+        self.lines(&[&["events"], flags].concat());
+        self.holds("doctor", &["doctor"]);
+        let file = self.trial.home().join(format!("{}.tar", flags.len()));
+        self.holds("bundle", &["debug", "bundle", "-f", file.to_str().unwrap()]);
+    }
 }
 
 #[test]
@@ -211,6 +220,7 @@ fn every_document_is_as_its_schema_says() {
     golden.holds("top", &["top", "--every", "100ms"]);
     golden.holds("ping", &["ping"]);
     golden.holds("verify", &["verify", "--deep"]);
+    golden.operating(&[]);
     golden.holds("check", &["check", "all"]);
 }
 
@@ -223,6 +233,7 @@ fn hold_clusters(golden: &Golden<'_>) {
     golden.holds("version", &["version"]);
     golden.holds("bench", &["bench", "--for", "50ms", "--keys", "4", "--clients", "2"]);
     golden.holds("ping", &["ping"]);
+    golden.operating(&["--since", "1h"]);
     golden.holds("verify", &["verify"]);
     golden.holds("compact_log", &["compact", "log"]);
     golden.holds("transfer", &["leader", "transfer"]);

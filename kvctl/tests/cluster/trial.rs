@@ -54,6 +54,13 @@ impl Trial {
         self.kvctl_with(words, &[])
     }
 
+    /// With no context.
+    pub(crate) fn kvctl_bare(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+        command.env_clear().current_dir(self.home());
+        self.run_with(command, words, &[])
+    }
+
     /// With these bytes on standard input.
     pub(crate) fn kvctl_with(&self, words: &[&str], input: &[u8]) -> Ran {
         self.run(PathBuf::from(env!("CARGO_BIN_EXE_kvctl")), words, input)

@@ -18,7 +18,7 @@ use crate::{
 /// A connection to a node, welcomed.
 async fn connect(cluster: &Cluster, id: usize) -> (Endpoint, Connection) {
     let identity = settings(cluster, cluster.addresses()).await.identity;
-    let endpoint = Endpoint::client(&identity, &transport::Settings::client()).unwrap();
+    let endpoint = Endpoint::client(identity.as_ref().unwrap(), &transport::Settings::client()).unwrap();
     let connection = endpoint.dial_client(cluster.address(id).parse().unwrap()).await.unwrap();
     let mut welcome = connection.accept_uni().await.unwrap();
     welcome.next(CLIENT_FRAME_BYTES).await.unwrap().unwrap();

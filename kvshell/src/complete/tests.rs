@@ -12,7 +12,8 @@ fn completer(answers: &[(Question, &[&str])]) -> Completer {
         fs::write(home.path().join("contexts").join(format!("{name}.kvctx")), "").unwrap();
     }
     let (config, system) = (Some(home.keep()), "/nonexistent".into());
-    let mut completer = Completer::new(Places { config, system, here: None }, true);
+    let mut completer =
+        Completer::new(Places { config, system, socket: "/nowhere".into(), here: None }, true);
     completer.follow(Some(Arc::new(live::tests::known(answers))));
     completer
 }

@@ -433,8 +433,7 @@ pub(super) fn nobody(views: &[NodeView]) -> Failure {
         Some(EndpointFailure { address: view.address.clone(), error })
     });
     let endpoints: Vec<EndpointFailure> = failures.collect();
-    let denied = !endpoints.is_empty()
-        && endpoints.iter().all(|failure| matches!(failure.error, EndpointError::Tls { .. }));
+    let denied = !endpoints.is_empty() && endpoints.iter().all(|failure| failure.error.is_denied());
     if denied {
         client::Error::Denied { endpoints }.into()
     } else {

@@ -298,6 +298,25 @@ impl Check {
     }
 }
 
+/// All that can be checked, with the bounds that hold where nobody says others; for those who gather everything.
+pub(super) async fn everything(session: &Session) -> Result<Report, Failure> {
+    let check = Check {
+        what: What::All,
+        key: None,
+        warning: Vec::new(),
+        critical: Vec::new(),
+        format: Some(Style::Json),
+        textfile: None,
+        quiet_ok: false,
+        consecutive: 1,
+        splay: None,
+        value: None,
+        absent: false,
+        identity: String::new(),
+    };
+    check.run(session).await
+}
+
 /// The answer to a line that does not parse: a plugin has only one way to say it.
 pub(crate) fn unparsable(why: &str) -> Report {
     let verdict = Verdict::unknown("check", why);

@@ -128,6 +128,7 @@ mod tests {
             address: address.clone(),
             name: Some(format!("n{id}")),
             id: Some(id),
+            skew_ms: None,
             rtt: Duration::ZERO,
             status,
         };

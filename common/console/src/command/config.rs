@@ -51,6 +51,12 @@ struct Setting {
 }
 
 impl Config {
+    /// What `config view --origin` shows, where it shows anything.
+    pub(super) fn seen(line: &Line, places: &Places) -> Option<Document> {
+        let view = Self { what: What::View(View { origin: true }) };
+        view.report(line, places).ok().map(|report| report.document)
+    }
+
     pub(super) fn report(&self, line: &Line, places: &Places) -> Result<Report, Failure> {
         let What::View(view) = &self.what;
         let effective = effective(&line.connection, places)?;
@@ -145,6 +151,9 @@ fn settings(line: &Line, effective: &Effective) -> Vec<Setting> {
 }
 
 fn findings(effective: &Effective) -> Vec<String> {
+    if !effective.needs_credentials() {
+        return Vec::new();
+    }
     let parts = [("ca", &effective.ca), ("cert", &effective.cert), ("key", &effective.key)];
     let missing: Vec<&str> = parts.iter().filter(|(_, pem)| pem.is_none()).map(|(name, _)| *name).collect();
     if missing.is_empty() {

@@ -4,7 +4,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    codes::{CODES, Code},
+    codes::{
+        CODES, Code,
+        findings::{FINDINGS, Finding},
+    },
     error::Failure,
     exit::Exit,
     report::{Body, Document, Report, Table},
@@ -15,7 +18,7 @@ use crate::{
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = "Examples:\n  kvctl explain KV-0401\n  kvctl explain no_leader\n  kvctl explain")]
 pub struct Explain {
-    /// A code or its name; all of them where none is given
+    /// A code or its name, also of a finding; all of them where none is given
     pub code: Option<String>,
 }
 
@@ -27,13 +30,19 @@ impl Explain {
             .iter()
             .filter(|code| plain.trim_start_matches("KV-") == number(code) || *asked == code.name)
             .collect();
-        if found.is_empty() {
+        let is_meant = |finding: &&&Finding| {
+            plain.trim_start_matches("KV-") == finding.code.trim_start_matches("KV-")
+                || *asked == finding.name
+        };
+        let findings: Vec<&Finding> = FINDINGS.iter().filter(is_meant).copied().collect();
+        if found.is_empty() && findings.is_empty() {
             let failure =
                 Failure::new(Exit::Usage, "KV-0207", "unknown_code", format!("there is no code `{asked}`"));
             return Err(failure.hint("`kvctl explain` lists them all"));
         }
-        let text: Vec<String> = found.iter().map(|code| told(code)).collect();
-        Ok(Report::new(document(&found), Body::Text(text.join("\n"))))
+        let of_findings = findings.iter().map(|finding| told_finding(finding));
+        let text: Vec<String> = found.iter().map(|code| told(code)).chain(of_findings).collect();
+        Ok(Report::new(document(&found, &findings), Body::Text(text.join("\n"))))
     }
 }
 
@@ -58,21 +67,28 @@ fn told(code: &Code) -> String {
     )
 }
 
+fn told_finding(finding: &Finding) -> String {
+    let Finding { code, name, meaning, next } = finding;
+    format!("{code} {name}   a finding of `doctor`\n  {meaning}\n  Next: {next}\n")
+}
+
 fn list() -> Report {
     let cells = |code: &Code| {
         let retry = if code.exit.is_retryable() { "yes" } else { "no" };
         let (exit, applied) = (code.exit.code().to_string(), applied(code).to_owned());
         vec![code.code.to_owned(), code.name.to_owned(), exit, retry.to_owned(), applied]
     };
+    let finding =
+        |finding: &&Finding| [finding.code, finding.name, "-", "-", "-"].map(str::to_owned).to_vec();
     let table = Table {
         columns: vec!["CODE", "NAME", "EXIT", "RETRY", "APPLIED"],
-        rows: CODES.iter().map(cells).collect(),
+        rows: CODES.iter().map(cells).chain(FINDINGS.iter().map(finding)).collect(),
         ..Table::default()
     };
-    Report::new(document(&CODES.iter().collect::<Vec<_>>()), Body::Table(table))
+    Report::new(document(&CODES.iter().collect::<Vec<_>>(), FINDINGS), Body::Table(table))
 }
 
-fn document(codes: &[&Code]) -> Document {
+fn document(codes: &[&Code], findings: &[&Finding]) -> Document {
     let code = |code: &&Code| {
         json!({
             "code": code.code,
@@ -84,7 +100,10 @@ fn document(codes: &[&Code]) -> Document {
             "next": code.next,
         })
     };
-    Document::new("explain").with("codes", codes.iter().map(code).collect::<Vec<Value>>())
+    let finding = |finding: &&Finding| json!({"code": finding.code, "name": finding.name, "meaning": finding.meaning, "next": finding.next});
+    Document::new("explain")
+        .with("codes", codes.iter().map(code).collect::<Vec<Value>>())
+        .with("findings", findings.iter().map(finding).collect::<Vec<Value>>())
 }
 
 /// Arguments of `schema`.

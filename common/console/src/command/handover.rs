@@ -190,6 +190,7 @@ mod tests {
             address: format!("h:{id}"),
             name: Some(format!("n{id}")),
             id: Some(id),
+            skew_ms: None,
             rtt: Duration::ZERO,
             status: Ok(status),
         }

@@ -4,8 +4,29 @@
 use std::path::Path;
 
 use super::Command;
+use crate::render::Format;
 
 impl Command {
+    /// The format that the command itself asks for.
+    pub(super) fn format(&self) -> Option<Format> {
+        match self {
+            Self::Bench(bench) if bench.json => Some(Format::Json),
+            Self::Check(check) => check.format(),
+            // Its lines are the file.
+            Self::Export(export) if export.is_stdout() => Some(Format::Ndjson),
+            // A line for each of its own.
+            Self::Batch(_) => Some(Format::Ndjson),
+            Self::Snapshot(snapshot) if snapshot.is_stdout() => Some(Format::Plain),
+            // It is JSON in every format.
+            Self::Schema(schema) if schema.name.is_some() => Some(Format::Plain),
+            Self::Context(context) if context.is_file() => Some(Format::Plain),
+            // Files of another grammar, whatever is wanted of results.
+            Self::Completion(_) | Self::Generate(_) => Some(Format::Plain),
+            Self::Man(man) if man.dir.is_none() => Some(Format::Plain),
+            _ => None,
+        }
+    }
+
     /// Whether another context may be meant after it, or another cluster by the same context.
     pub fn touches_contexts(&self) -> bool {
         matches!(self, Self::Context(_))
@@ -16,6 +37,7 @@ impl Command {
         match self {
             Self::Status(status) => status.watch.is_some(),
             Self::Elect(elect) => elect.observe,
+            Self::Events(events) => events.follow,
             _ => matches!(self, Self::Watch(_) | Self::Top(_)),
         }
     }

@@ -120,6 +120,7 @@ mod tests {
             address: format!("h:{id}"),
             name: Some(format!("n{id}")),
             id: Some(id + 10),
+            skew_ms: None,
             rtt: std::time::Duration::from_micros(400),
             status: error.map_or_else(|| Ok(NodeStatus::default()), Err),
         }

@@ -19,6 +19,7 @@ impl Home {
         let places = Places {
             config: Some(dir.path().join("kv")),
             system: dir.path().join("system.toml"),
+            socket: dir.path().join("kvd.sock"),
             here: Some(dir.path().join("work/deep")),
         };
         fs::create_dir_all(dir.path().join("work/deep")).unwrap();
@@ -57,15 +58,27 @@ fn a_flag_goes_before_the_context_and_that_before_the_system() {
     let home = Home::new();
     home.file("system.toml", &kvctx("system"), 0o600);
     let system = home.resolve(&Connection::default()).unwrap();
-    assert_eq!((system.endpoints[0].as_str(), system.ca.text.as_str()), ("system:1", "system-ca"));
+    assert_eq!(
+        (system.endpoints[0].as_str(), system.credentials.as_ref().unwrap().ca.text.as_str()),
+        ("system:1", "system-ca")
+    );
     home.context("dev");
     let context = home.resolve(&named("dev")).unwrap();
-    assert_eq!((context.endpoints[0].as_str(), context.key.text.as_str()), ("dev:1", "dev-key"));
+    assert_eq!(
+        (context.endpoints[0].as_str(), context.credentials.as_ref().unwrap().key.text.as_str()),
+        ("dev:1", "dev-key")
+    );
     let ca = home.file("ca.pem", "flag-ca", 0o644);
     let flags = Connection { ca: Some(ca), endpoints: vec!["flag:1".into()], ..named("dev") };
     let flag = home.resolve(&flags).unwrap();
-    assert_eq!((flag.endpoints[0].as_str(), flag.ca.text.as_str()), ("flag:1", "flag-ca"));
-    assert_eq!((flag.cert.text.as_str(), flag.name.as_str()), ("dev-cert", "dev"));
+    assert_eq!(
+        (flag.endpoints[0].as_str(), flag.credentials.as_ref().unwrap().ca.text.as_str()),
+        ("flag:1", "flag-ca")
+    );
+    assert_eq!(
+        (flag.credentials.as_ref().unwrap().cert.text.as_str(), flag.name.as_str()),
+        ("dev-cert", "dev")
+    );
 }
 
 #[test]
@@ -75,6 +88,51 @@ fn a_part_missing_in_the_context_comes_from_the_system_and_at_last_by_default() 
     assert_eq!(home.resolve(&named("part")).unwrap().endpoints, [DEFAULT_ENDPOINT]);
     home.file("system.toml", "endpoints = [\"system:1\"]\n", 0o644);
     assert_eq!(home.resolve(&named("part")).unwrap().endpoints, ["system:1"]);
+}
+
+#[test]
+fn who_has_nothing_asks_the_node_of_this_machine_where_there_is_one() {
+    let home = Home::new();
+    let bare = Connection::default();
+    assert_eq!(home.resolve(&bare).unwrap_err().code, "KV-0204");
+    let socket = home.file("kvd.sock", "", 0o600);
+    let found = home.resolve(&bare).unwrap();
+    assert_eq!((found.endpoints, found.credentials), (vec![format!("unix:{}", socket.display())], None));
+    assert_eq!(effective(&bare, &home.places).unwrap().endpoints.origin, Origin::Default);
+    home.file("system.toml", &kvctx("system"), 0o600);
+    assert_eq!(home.resolve(&bare).unwrap().endpoints, ["system:1"], "what is configured goes before it");
+    home.context("dev");
+    assert_eq!(home.resolve(&named("dev")).unwrap().endpoints, ["dev:1"]);
+}
+
+#[test]
+fn a_line_that_names_a_socket_needs_no_certificates_and_takes_those_it_names() {
+    let home = Home::new();
+    home.context("dev");
+    home.file("kv/config.toml", "current = \"dev\"\n", 0o644);
+    let socket = |context| Connection { endpoints: vec!["unix:/run/kv/kvd.sock".into()], ..context };
+    let found = home.resolve(&socket(Connection::default())).unwrap();
+    assert_eq!(
+        (found.name.as_str(), found.credentials),
+        ("", None),
+        "the selected context is another cluster's"
+    );
+    let found = home.resolve(&socket(named("dev"))).unwrap();
+    assert_eq!((found.name.as_str(), found.credentials.unwrap().ca.text.as_str()), ("dev", "dev-ca"));
+    let ca = home.file("ca.pem", "flag-ca", 0o644);
+    let part = Connection { ca: Some(ca), ..socket(Connection::default()) };
+    assert_eq!(home.resolve(&part).unwrap_err().code, "KV-0204", "a part of them is no use");
+    let mixed = vec!["unix:/run/kv/kvd.sock".into(), "n1:7400".into()];
+    let mixed = Connection { endpoints: mixed, ..Connection::default() };
+    assert_eq!(
+        home.resolve(&mixed).unwrap().name,
+        "dev",
+        "who is asked over the network is shown a certificate"
+    );
+    for bad in ["unix:", "n1", ":7400", "n1:0"] {
+        let flags = Connection { endpoints: vec![bad.into()], ..named("dev") };
+        assert_eq!(home.resolve(&flags).unwrap_err().code, "KV-0201", "{bad}");
+    }
 }
 
 #[test]
@@ -92,7 +150,10 @@ fn a_path_is_as_good_as_a_name() {
     let home = Home::new();
     let path = home.file("admin.kvctx", &kvctx("admin"), 0o600);
     let resolved = home.resolve(&named(path.to_str().unwrap())).unwrap();
-    assert_eq!((resolved.name.as_str(), resolved.ca.text.as_str()), ("admin", "admin-ca"));
+    assert_eq!(
+        (resolved.name.as_str(), resolved.credentials.as_ref().unwrap().ca.text.as_str()),
+        ("admin", "admin-ca")
+    );
 }
 
 #[test]

@@ -40,7 +40,14 @@ fn status() -> NodeStatus {
         changing: true,
         matched: vec![(2, 3)],
         kept: Kept { oldest: 5, changes: 6, bytes: 7, window: Window { changes: 1, age_ms: 2, bytes: 3 } },
+        wall_ms: 11,
+        disk_free: 12,
+        disk_size: 13,
     }
+}
+
+fn event() -> Event {
+    Event { number: 1, wall_ms: 2, kind: "k".into(), term: 3, took_ms: Some(4), what: "w".into() }
 }
 
 /// Every kind of result of an action.
@@ -105,12 +112,14 @@ fn golden() -> Vec<(Result<Response, Refused>, &'static str)> {
         (decided(Verdict::NoLease, 0, None), "5206080910062001"),
         (
             Ok(Response::Status(Box::new(status()))),
-            "22630a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
+            "226c0a10cccccccccccccccccccccccccccccccc10011a0161200228033001380440054806500758086011\
              6a0130710a000000000000007a0a08021201621a03683a3182010174880101a2010e0805100618072206080110021803\
-             c00101ca010408021003",
+             c00101ca010408021003f0010bf8010c80020d",
         ),
         (Ok(Response::Compacted { discarded: 5, freed: 6, bytes: 7 }), "a20106080510061807"),
         (Ok(Response::Leads { leader: Some(2), term: 3 }), "aa010408021003"),
+        (Ok(Response::Events(vec![event()])), "8202100a0e080110021a016b20032804320177"),
+        (Ok(Response::Events(Vec::new())), "820200"),
         (Err(Refused::NotLeader { leader: Some(2), address: Some("h:1".into()) }), "2a090a0708021203683a31"),
         (Err(Refused::NotLeader { leader: None, address: None }), "2a020a00"),
         (Err(Refused::Busy { what: "q".into() }), "2a03120171"),

@@ -4,6 +4,7 @@
 use super::{Found, NodeStatus, Response, ResponseFrame, Role, Welcome};
 use crate::{
     ClusterId, DecodeError, Refused,
+    events::EventsWire,
     history::KeptWire,
     lease::{HeldWire, LeaseKeysWire, LeasesWire},
     member::MemberWire,
@@ -14,7 +15,7 @@ mod decided;
 use decided::DecidedWire;
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct WelcomeWire {
+pub(crate) struct WelcomeWire {
     #[prost(bytes = "vec", tag = "1")]
     cluster: Vec<u8>,
     #[prost(uint64, tag = "2")]
@@ -33,7 +34,7 @@ pub(super) struct WelcomeWire {
 pub(super) struct ResponseWire {
     #[prost(uint64, tag = "1")]
     id: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21, 24, 30, 31")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 10, 20, 21, 24, 30, 31, 32")]
     kind: Option<Kind>,
 }
 
@@ -59,6 +60,8 @@ enum Kind {
     Leases(LeasesWire),
     #[prost(message, tag = "31")]
     Lease(LeaseKeysWire),
+    #[prost(message, tag = "32")]
+    Events(EventsWire),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -155,6 +158,12 @@ struct StatusWire {
     changing: bool,
     #[prost(message, repeated, tag = "25")]
     matched: Vec<MatchedWire>,
+    #[prost(uint64, tag = "30")]
+    wall_ms: u64,
+    #[prost(uint64, tag = "31")]
+    disk_free: u64,
+    #[prost(uint64, tag = "32")]
+    disk_size: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -270,6 +279,7 @@ impl From<ResponseFrame> for ResponseWire {
             Ok(Response::Lease(lease)) => Kind::Lease(lease.into()),
             Ok(Response::Leads { leader, term }) => Kind::Leads(LeadsWire { leader, term }),
             Ok(Response::MembersChanged { revision }) => Kind::MembersChanged(revision),
+            Ok(Response::Events(events)) => Kind::Events(events.into()),
             Err(refused) => Kind::Refused(refused.into()),
         };
         Self { id: frame.id, kind: Some(kind) }
@@ -296,6 +306,7 @@ impl TryFrom<ResponseWire> for ResponseFrame {
             Kind::Lease(lease) => Ok(Response::Lease(lease.into())),
             Kind::Leads(LeadsWire { leader, term }) => Ok(Response::Leads { leader, term }),
             Kind::MembersChanged(revision) => Ok(Response::MembersChanged { revision }),
+            Kind::Events(events) => Ok(Response::Events(events.try_into()?)),
             Kind::Refused(refused) => Err(refused.try_into()?),
         };
         Ok(Self { id: wire.id, result })
@@ -342,6 +353,9 @@ impl From<NodeStatus> for StatusWire {
             trouble: status.trouble,
             drained: status.drained,
             kept: Some(status.kept.into()),
+            wall_ms: status.wall_ms,
+            disk_free: status.disk_free,
+            disk_size: status.disk_size,
         }
     }
 }
@@ -376,6 +390,9 @@ impl TryFrom<StatusWire> for NodeStatus {
             trouble: wire.trouble,
             drained: wire.drained,
             kept: wire.kept.map(Into::into).unwrap_or_default(),
+            wall_ms: wire.wall_ms,
+            disk_free: wire.disk_free,
+            disk_size: wire.disk_size,
         })
     }
 }

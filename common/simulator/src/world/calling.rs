@@ -387,7 +387,8 @@ impl World {
                 | Response::Leases(_)
                 | Response::Lease(_)
                 | Response::Compacted { .. }
-                | Response::Leads { .. },
+                | Response::Leads { .. }
+                | Response::Events(_),
             )
             | Err(_) => {}
         }

@@ -32,6 +32,7 @@ fn node(id: u64, term: u64, leader: Option<u64>) -> NodeView {
         address: format!("h:{id}"),
         name: Some(format!("n{id}")),
         id: Some(id),
+        skew_ms: None,
         rtt: Duration::from_micros(400),
         status: Ok(status),
     }
@@ -42,6 +43,7 @@ fn dead(id: u64) -> NodeView {
         address: format!("h:{id}"),
         name: None,
         id: None,
+        skew_ms: None,
         rtt: Duration::ZERO,
         status: Err(EndpointError::Refused),
     }

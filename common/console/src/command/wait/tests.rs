@@ -14,7 +14,14 @@ fn node(id: u64, change: impl FnOnce(&mut NodeStatus)) -> NodeView {
     let mut status =
         NodeStatus { id, name, role, leader, committed: 9, applied, members, ..NodeStatus::default() };
     change(&mut status);
-    NodeView { address: format!("h:{id}"), name: None, id: Some(id), rtt: Duration::ZERO, status: Ok(status) }
+    NodeView {
+        address: format!("h:{id}"),
+        name: None,
+        id: Some(id),
+        skew_ms: None,
+        rtt: Duration::ZERO,
+        status: Ok(status),
+    }
 }
 
 fn two(change: impl FnOnce(&mut NodeStatus)) -> Assessment {

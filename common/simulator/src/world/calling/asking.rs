@@ -292,7 +292,8 @@ pub(super) fn outcome_of(response: Response) -> Outcome {
         | Response::Leases(_)
         | Response::Lease(_)
         | Response::Compacted { .. }
-        | Response::Leads { .. } => Outcome::NotApplied,
+        | Response::Leads { .. }
+        | Response::Events(_) => Outcome::NotApplied,
     }
 }
 
@@ -323,6 +324,7 @@ pub(super) fn told(request: &Request) -> String {
         Request::CompactLog => "compact log".to_owned(),
         Request::Transfer { to } => format!("transfer to {to:?}"),
         Request::Drain { undo } => format!("drain, undo {undo}"),
+        Request::Events { since_ms } => format!("events since {since_ms}"),
     }
 }
 

@@ -34,6 +34,7 @@ impl World {
                 | Request::Leases { .. }
                 | Request::Lease { .. }
                 | Request::Status
+                | Request::Events { .. }
                 | Request::CompactLog => return,
             };
             self.watch.answered(me, &asked, response);

@@ -24,7 +24,14 @@ fn node(id: u64, change: impl FnOnce(&mut NodeStatus)) -> NodeView {
     };
     change(&mut status);
     let (address, name) = (format!("h:{id}"), Some(format!("n{id}")));
-    NodeView { address, name, id: Some(id), rtt: Duration::from_micros(400), status: Ok(status) }
+    NodeView {
+        address,
+        name,
+        id: Some(id),
+        skew_ms: None,
+        rtt: Duration::from_micros(400),
+        status: Ok(status),
+    }
 }
 
 fn gone(id: u64, error: EndpointError) -> NodeView {

@@ -13,7 +13,7 @@ fn roll() -> Roll {
 
 fn view(status: Result<(u64, &str), EndpointError>) -> NodeView {
     let status = status.map(|(id, name)| NodeStatus { id, name: name.to_owned(), ..NodeStatus::default() });
-    NodeView { address: "h:5".into(), name: None, id: None, rtt: Duration::ZERO, status }
+    NodeView { address: "h:5".into(), name: None, id: None, rtt: Duration::ZERO, skew_ms: None, status }
 }
 
 fn code(name: &str, address: &str, id: Option<u64>, view: &NodeView) -> &'static str {

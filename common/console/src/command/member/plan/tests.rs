@@ -109,7 +109,14 @@ fn view(id: u64, change: impl FnOnce(&mut NodeStatus)) -> NodeView {
         ..NodeStatus::default()
     };
     change(&mut status);
-    NodeView { address: format!("h:{id}"), name: None, id: Some(id), rtt: Duration::ZERO, status: Ok(status) }
+    NodeView {
+        address: format!("h:{id}"),
+        name: None,
+        id: Some(id),
+        rtt: Duration::ZERO,
+        skew_ms: None,
+        status: Ok(status),
+    }
 }
 
 #[test]
