@@ -101,7 +101,7 @@ pub fn prepare(
 ) -> Result<Launch, StartError> {
     let mut me = config.select(node)?.clone();
     if let Some((log, state)) = directories {
-        (me.log_dir, me.state_dir) = (log, state);
+        (me.log_dir, me.state_dir, me.data_dir) = (log, state.clone(), state);
     }
     let Site { paths, identity, places, wanted } = site(&config, &me)?;
     // Whoever joins says so once: a cluster must never take an empty server for one of its own by a slip.

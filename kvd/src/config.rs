@@ -396,6 +396,10 @@ impl Draft {
             (None, Some(common)) => folder.join(common).join(&name),
             (None, None) => data.join(leaf),
         };
+        let state_dir = place(&draft.state_dir, &self.state_dir, "state");
+        // Where only the directories of log and state are named, no other is made.
+        let named = draft.data_dir.is_some() || self.data_dir.is_some();
+        let elsewhere = !named && !state_dir.starts_with(&data);
         let own = (&*key("metrics_listen"), draft.metrics_listen.as_ref());
         let metrics = self.metrics.check((draft.id, &name), own)?;
         Ok(Server {
@@ -405,8 +409,8 @@ impl Draft {
             advertise: advertise.to_string(),
             listen: listen.to_string(),
             log_dir: place(&draft.log_dir, &self.log_dir, "log"),
-            state_dir: place(&draft.state_dir, &self.state_dir, "state"),
-            data_dir: data.clone(),
+            data_dir: if elsewhere { state_dir.clone() } else { data.clone() },
+            state_dir,
             name,
         })
     }

@@ -36,7 +36,7 @@ fn ghost(line: &str) -> Option<(String, bool)> {
 fn commands_come_first() {
     assert_eq!(completed("exi"), (0, vec!["exists".into(), "exit".into()]));
     assert_eq!(completed("get a; st"), (7, vec!["status".into()]));
-    assert_eq!(completed("help lea"), (5, vec!["leader".into()]));
+    assert_eq!(completed("help lea"), (5, vec!["lease".into(), "leader".into()]));
     assert!(completed("").1.contains(&"put".to_owned()));
     assert_eq!(completed("-C prod statu").1, ["status"]);
     assert!(completed("get a | wc -").1.is_empty() && completed("!ls ").1.is_empty());
