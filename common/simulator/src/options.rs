@@ -57,12 +57,6 @@ fn one_of(rng: &mut Rng, from: &[u64]) -> u64 {
 options! {
     /// Servers.
     servers: |rng| one_of(rng, &[3, 3, 3, 3, 5, 5, 5, 4, 2, 1]);
-    /// Mean time between two wishes to change the members, in milliseconds.
-    changes: |rng| seldom(rng, 200, 4000);
-    /// Servers beyond the founders, where members change.
-    spares: |rng| rng.between(0, 2);
-    /// How many entries a server may lack that is made a voter.
-    caught_up: |rng| one_of(rng, &[0, 3, 50]);
     /// Seconds of faults.
     seconds: |rng| rng.between(60, 150);
     /// Whether the healed cluster is then watched idle for a thousand election timeouts.
@@ -226,6 +220,12 @@ options! {
     transfers: |rng| half(rng, 300, 8000);
     /// Mean time between two wishes that a server should leave leading to others, in milliseconds.
     drains: |rng| seldom(rng, 1000, 10_000);
+    /// Mean time between two wishes to change the members, in milliseconds.
+    changes: |rng| seldom(rng, 200, 4000);
+    /// Servers beyond the founders, where members change.
+    spares: |rng| rng.between(0, 2);
+    /// How many entries a server may lack that is made a voter.
+    caught_up: |rng| one_of(rng, &[0, 3, 50]);
     /// Most followers that are sent the state at one time.
     snapshots: |rng| one_of(rng, &[1, 2, 2]);
     /// Longest time that a block of a state takes, and making it current, in microseconds.
