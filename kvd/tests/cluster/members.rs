@@ -1,7 +1,7 @@
 //! Servers that come and go while the cluster serves: real processes, real kills, and a writer that knows what it was
 //! promised.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::Client;
 use protocol::{Intent, MemberEdit, MemberRecord, NodeStatus, Part, Role, Verdict};
@@ -100,6 +100,11 @@ fn what_would_stop_the_cluster_is_refused_unless_somebody_insists() {
         let first = eventually(Duration::from_secs(5), "leader", async || leader(&client).await).await;
         let others: Vec<_> = (1..=3).filter(|id| *id != first).collect();
         cluster.kill(others[0]);
+        // Until its leader cannot but have noticed.
+        let killed = Instant::now();
+        while killed.elapsed() < Duration::from_secs(1) {
+            writer.write(1).await;
+        }
         let refused = eventually(Duration::from_secs(20), "refusal", async || {
             client.change_members(&[MemberEdit::Demote(others[1] as u64)], false).await.err()
         })
