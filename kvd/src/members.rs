@@ -3,8 +3,8 @@
 //! Who votes and who learns is the core's to say. Names and addresses are those that were recorded when a server was added
 //! (`state/book.rs`), and else those of the configuration, which lists the founders.
 
-use protocol::{ClusterId, Member, MemberRecord, Part};
-use raft::{MemberRole, Membership, NodeId};
+use protocol::{ClusterId, Command, Member, MemberRecord, Part};
+use raft::{Entry, MemberRole, Membership, NodeId, Payload};
 
 /// Most servers of which something is kept that the log records and that is not applied.
 const MOST_ANNOUNCED: usize = 64;
@@ -70,8 +70,21 @@ impl Members {
         self.list = list.collect();
     }
 
+    /// The log has these entries: what they record of servers is known before it is applied. Says whether there was any.
+    pub(crate) fn look_at(&mut self, entries: &[Entry]) -> bool {
+        let command = |entry: &Entry| match &entry.payload {
+            Payload::Command(bytes) => Command::member(bytes),
+            Payload::Noop | Payload::Membership(_) => None,
+        };
+        let records: Vec<_> = entries.iter().filter_map(command).collect();
+        for record in &records {
+            self.announce(record);
+        }
+        !records.is_empty()
+    }
+
     /// The log records this, and may still lose it.
-    pub(crate) fn announce(&mut self, record: &MemberRecord) {
+    fn announce(&mut self, record: &MemberRecord) {
         self.announced.retain(|known| known.id != record.id);
         if self.announced.len() >= MOST_ANNOUNCED {
             self.announced.remove(0);

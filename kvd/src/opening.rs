@@ -5,8 +5,8 @@
 
 use std::{path::Path, sync::Arc};
 
-use protocol::{ClusterId, Command};
-use raft::{ConfigError, Payload, Raft, Restored};
+use protocol::ClusterId;
+use raft::{ConfigError, Raft, Restored};
 
 use crate::{
     disk::Disk,
@@ -71,13 +71,7 @@ impl Opened {
     pub fn into_node(self, config: raft::Config, mut members: Members) -> Result<(Node, Log), OpenError> {
         let Self { state, log, recovered } = self;
         let stamp_ms = newest_stamp(&recovered.entries).unwrap_or(0).max(state.stamp_ms());
-        for entry in &recovered.entries {
-            if let Payload::Command(bytes) = &entry.payload
-                && let Some(record) = Command::member(bytes)
-            {
-                members.announce(&record);
-            }
-        }
+        members.look_at(&recovered.entries);
         let restored = Restored {
             hard: recovered.hard,
             applied: state.applied(),

@@ -145,34 +145,30 @@ fn mark_refusal(refusal: &ChangeRefusal) {
 impl Membership {
     /// The members after these edits, once the change under way is done.
     pub fn edited(&self, edits: &[Edit]) -> Result<Self, ChangeRefusal> {
-        edited(&self.finished(), edits)
-    }
-}
-
-fn edited(now: &Membership, edits: &[Edit]) -> Result<Membership, ChangeRefusal> {
-    let (mut voters, mut learners) = (now.voters().to_vec(), now.learners().to_vec());
-    for &edit in edits {
-        let (Edit::Add(node) | Edit::Promote(node) | Edit::Demote(node) | Edit::Remove(node)) = edit;
-        let known = voters.contains(&node) || learners.contains(&node);
-        let adds = matches!(edit, Edit::Add(_));
-        if node == NodeId(0) || !known && !adds {
-            return Err(ChangeRefusal::NoSuchMember { node });
+        let (mut voters, mut learners) = (self.voters().to_vec(), self.learners().to_vec());
+        for &edit in edits {
+            let (Edit::Add(node) | Edit::Promote(node) | Edit::Demote(node) | Edit::Remove(node)) = edit;
+            let known = voters.contains(&node) || learners.contains(&node);
+            let adds = matches!(edit, Edit::Add(_));
+            if node == NodeId(0) || !known && !adds {
+                return Err(ChangeRefusal::NoSuchMember { node });
+            }
+            if known && adds {
+                continue;
+            }
+            voters.retain(|&voter| voter != node);
+            learners.retain(|&learner| learner != node);
+            match edit {
+                Edit::Add(_) | Edit::Demote(_) => learners.push(node),
+                Edit::Promote(_) => voters.push(node),
+                Edit::Remove(_) => {}
+            }
         }
-        if known && adds {
-            continue;
+        if voters.is_empty() {
+            return Err(ChangeRefusal::NoVoter);
         }
-        voters.retain(|&voter| voter != node);
-        learners.retain(|&learner| learner != node);
-        match edit {
-            Edit::Add(_) | Edit::Demote(_) => learners.push(node),
-            Edit::Promote(_) => voters.push(node),
-            Edit::Remove(_) => {}
-        }
+        Self::new(&voters, &learners).map_err(|_| ChangeRefusal::TooMany)
     }
-    if voters.is_empty() {
-        return Err(ChangeRefusal::NoVoter);
-    }
-    Membership::new(&voters, &learners).map_err(|_| ChangeRefusal::TooMany)
 }
 
 impl Leader {
@@ -189,7 +185,7 @@ impl Leader {
             return Err(ChangeRefusal::NotReady);
         }
         let now = core.membership().finished();
-        let target = edited(&now, edits)?;
+        let target = now.edited(edits)?;
         if target == now {
             return Err(ChangeRefusal::NothingChanges);
         }
@@ -303,7 +299,7 @@ mod tests {
     }
 
     fn after(edits: &[Edit]) -> Result<Membership, ChangeRefusal> {
-        edited(&Membership::new(&nodes(&[1, 2, 3]), &nodes(&[4])).expect("a membership"), edits)
+        Membership::new(&nodes(&[1, 2, 3]), &nodes(&[4])).expect("a membership").edited(edits)
     }
 
     #[test]

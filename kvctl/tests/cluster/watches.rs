@@ -32,7 +32,9 @@ impl Running {
     }
 
     fn spawn(trial: &Trial, words: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+        // Whoever runs the tests in the background may have had SIGINT ignored, which programs inherit.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_kvctl")]);
         command.env_clear().env("HOME", trial.home()).env("KVCTL_CONTEXT", trial.cluster.context());
         command.args(["-o", "ndjson", "watch"]).args(words).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

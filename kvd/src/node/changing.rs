@@ -9,10 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Command, Intent, MemberChange, MemberEdit, Refused, Response};
-use raft::{
-    ChangeRefusal, Edit, Entry, Index, Membership, NodeId, Payload, Position, Refusal, RoleName, Status,
-};
+use protocol::{Intent, MemberChange, MemberEdit, Refused, Response};
+use raft::{ChangeRefusal, Edit, Entry, Index, Membership, NodeId, Position, Refusal, RoleName, Status};
 
 use super::{Node, refused};
 use crate::{
@@ -253,13 +251,8 @@ impl Node {
 
     /// The log takes entries: what they record of servers counts before they are applied.
     pub(super) fn look_for_members(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            if let Payload::Command(bytes) = &entry.payload
-                && let Some(record) = Command::member(bytes)
-            {
-                self.members.announce(&record);
-                self.changing.known = None;
-            }
+        if self.members.look_at(entries) {
+            self.changing.known = None;
         }
     }
 
