@@ -42,14 +42,14 @@ impl Drop for Open {
 }
 
 impl Links {
-    /// None yet.
+    /// None yet. This node is reached at `address` by its own configuration, whatever was recorded of it before it moved.
     pub(crate) fn new(
         endpoint: Arc<Endpoint>,
         members: &Members,
+        address: String,
         reports: mpsc::UnboundedSender<Input>,
         meters: Arc<Meters>,
     ) -> Self {
-        let address = members.address(members.me()).unwrap_or_default().to_owned();
         let hello = PeerHello { cluster: members.cluster(), from: members.me(), address };
         Self { endpoint, hello, reports, meters, open: BTreeMap::new() }
     }

@@ -96,8 +96,8 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     note_start(&meters, &launch, node.standing());
     let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
-    let mut links =
-        Links::new(Arc::clone(&endpoint), node.members(), done_sender.clone(), Arc::clone(&meters));
+    let (own, reports) = (launch.me.advertise.clone(), done_sender.clone());
+    let mut links = Links::new(Arc::clone(&endpoint), node.members(), own, reports, Arc::clone(&meters));
     links.follow(&node.reached());
     let (current_identity, identity) = watch::channel(launch.identity.clone());
     let (for_states, rate) = (Arc::clone(&endpoint), launch.config.log.snapshot_rate);
