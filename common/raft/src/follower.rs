@@ -74,7 +74,8 @@ impl Follower {
         self.timeout = core.rng.timeout(core.config.election_ticks);
     }
 
-    /// Time passes; too long a silence ends in a campaign. Alone, there is nobody to wait for.
+    /// Time passes; too long a silence ends in a campaign, or where this server does not vote in that it knows of no leader any
+    /// more. Alone, there is nobody to wait for.
     pub(crate) fn tick(&mut self, core: &mut Core) -> Next {
         // Who never stands may wait for longer than there are numbers.
         self.elapsed = self.elapsed.saturating_add(1);
@@ -82,6 +83,9 @@ impl Follower {
         let due = self.elapsed >= patience || core.membership().is_alone(core.config.id);
         if due && !core.may_stand() {
             mark(Mark::StaysWithoutVote);
+            if self.leader.is_some() {
+                return Next::Follow(None);
+            }
         } else if due && !core.installing {
             let spends = mutant(Mutant::SpendsTermsAtOnce);
             return Next::Campaign(if spends { Ballot::Vote } else { Ballot::PreVote });
