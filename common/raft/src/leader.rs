@@ -100,12 +100,17 @@ impl Leader {
         position
     }
 
-    /// Appends a command, unless too much is not committed yet.
-    pub(crate) fn propose(&mut self, core: &mut Core, payload: Payload) -> Result<Position, Refusal> {
+    /// Appends a command, unless too much is not committed yet; `urgent` for one for which there is room in a full queue.
+    pub(crate) fn propose(
+        &mut self,
+        core: &mut Core,
+        payload: Payload,
+        urgent: bool,
+    ) -> Result<Position, Refusal> {
         let waiting = usize::try_from(core.log.last().index.0 - core.commit.0).unwrap_or(usize::MAX);
-        let full = if waiting >= core.config.max_uncommitted_entries {
+        let full = if !urgent && waiting >= core.config.max_uncommitted_entries {
             Mark::ProposalBusyByEntries
-        } else if self.uncommitted >= core.config.max_uncommitted_bytes {
+        } else if !urgent && self.uncommitted >= core.config.max_uncommitted_bytes {
             Mark::ProposalBusyByBytes
         } else if core.is_full() {
             Mark::ProposalBusyByApplying

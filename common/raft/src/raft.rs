@@ -191,8 +191,18 @@ impl Raft {
     /// Appends a command to the log of a leader. It is committed when it comes back in `apply` at this position;
     /// if another term's entry comes at this index instead, it was not.
     pub fn propose(&mut self, command: Arc<[u8]>) -> Result<Position, Refusal> {
+        self.offer(command, false)
+    }
+
+    /// The same for a command of the caller's own that must not wait behind those of clients: it is taken beyond the bounds
+    /// on what is not committed. The caller keeps the bound: one such small command at a time.
+    pub fn propose_urgent(&mut self, command: Arc<[u8]>) -> Result<Position, Refusal> {
+        self.offer(command, true)
+    }
+
+    fn offer(&mut self, command: Arc<[u8]>, urgent: bool) -> Result<Position, Refusal> {
         self.observed(|raft| match &mut raft.role {
-            Role::Leader(leader) => leader.propose(&mut raft.core, Payload::Command(command)),
+            Role::Leader(leader) => leader.propose(&mut raft.core, Payload::Command(command), urgent),
             Role::Follower(follower) => {
                 mark(Mark::ProposalAtFollower);
                 Err(Refusal::NotLeader { hint: follower.leader() })

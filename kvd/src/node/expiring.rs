@@ -2,8 +2,8 @@
 //!
 //! The stamp of that entry decides, where it is applied, on every node alike (`state/leasing.rs`): a leader that is none any
 //! more, or has not heard of a renewal, harms nobody. One such entry is under way at a time, and it ends a bounded number;
-//! the next follows when it was applied. It is proposed where something has just been applied, before clients get what room
-//! that made in the queue of proposals: so leases end in time under any load.
+//! the next follows when it was applied. It is taken where the queue of proposals is full of what clients want: so leases end
+//! in time under any load.
 //!
 //! **The clock must not stand still while nobody writes.** A server that has just been started knows of the time only what the
 //! newest stamp in its log says; were it elected after an hour of silence, every lease would have that hour again. So as
@@ -51,8 +51,8 @@ impl Node {
         let operation = Operation::Expire { leases };
         let command = Command { request, stamp_ms: clock_ms, wall_ms: self.now.wall_ms, operation };
         // Refused, it is tried again with the next tick, or as soon as something was applied.
-        if let Ok(position) = self.raft.propose(Arc::from(command.encode())) {
-            self.clock.gave(clock_ms, self.now);
+        if let Ok(position) = self.raft.propose_urgent(Arc::from(command.encode())) {
+            self.clock.gave(clock_ms, position.term, self.now);
             self.expiring = Some(position);
         }
     }

@@ -137,6 +137,23 @@ fn under_a_full_queue_of_writes_leases_end_all_the_same() {
     assert!(!nodes.has(leader));
 }
 
+/// What clients have in the queue does not go before: they take each place as it becomes free.
+#[test]
+fn the_end_of_leases_is_proposed_beyond_the_bound_and_once() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    nodes.ask(leader, held(1, b"k", 100));
+    assert!(nodes.answer().is_ok());
+    nodes.cut.extend((0..3).filter(|at| *at != leader));
+    for token in 10..20 {
+        nodes.ask(leader, set_other(token));
+    }
+    assert!(matches!(nodes.answer(), Err(Refused::Busy { .. })), "the queue is full");
+    let last = nodes.list[leader].status().last;
+    nodes.tick(15);
+    assert_eq!(nodes.list[leader].status().last, last + 1);
+}
+
 fn set_other(token: u8) -> Request {
     let request = RequestId { token: [token; 16], learned: 0, cluster: CLUSTER };
     Request::Write { request, operation: Operation::Set { key: b"o".to_vec(), value: vec![token] } }
