@@ -25,7 +25,7 @@ use protocol::{
     Command, Consistency, NodeStatus, Operation, Refused, Request, RequestFrame, RequestId, Response,
     ResponseFrame, Role, command::check_key,
 };
-use raft::{Entry, NodeId, Payload, Raft, Refusal, RoleName};
+use raft::{Entry, NodeId, Payload, Raft, Refusal, RoleName, Term};
 
 use crate::{
     event::{Action, Caller, Event, Standing, Time},
@@ -87,7 +87,7 @@ impl Node {
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
-                given: None,
+                given_in: None,
             },
             standing,
             now: Time::default(),
@@ -332,7 +332,7 @@ impl Node {
         match self.raft.propose(Arc::from(command.encode())) {
             Ok(position) => {
                 self.proposals += 1;
-                self.clock.gave(stamp_ms, self.now);
+                self.clock.gave(stamp_ms, position.term, self.now);
                 if mutant(Mutant::NodeBusyTooLate) && self.waiting.writes() >= 4 {
                     return self.refuse(caller, Refusal::Busy, "the queue of writes");
                 }
@@ -373,8 +373,8 @@ impl Node {
 
     /// Follows the stamp of the newest command that is appended here.
     fn follow_clock(&mut self, entries: &[Entry]) {
-        if let Some(stamp_ms) = newest_stamp(entries).filter(|_| !mutant(Mutant::NodeStampsLocally)) {
-            self.clock.follow(stamp_ms, self.now);
+        if let Some((stamp_ms, term)) = newest_stamp(entries).filter(|_| !mutant(Mutant::NodeStampsLocally)) {
+            self.clock.follow(stamp_ms, term, self.now);
         }
     }
 
@@ -432,12 +432,11 @@ impl Node {
 }
 
 /// The stamp of the last command among `entries`, which is the newest: stamps do not go back.
-pub(crate) fn newest_stamp(entries: &[Entry]) -> Option<u64> {
-    let command = entries.iter().rev().find_map(|entry| match &entry.payload {
-        Payload::Command(bytes) => Command::decode(bytes).ok(),
+pub(crate) fn newest_stamp(entries: &[Entry]) -> Option<(u64, Term)> {
+    entries.iter().rev().find_map(|entry| match &entry.payload {
+        Payload::Command(bytes) => Some((Command::decode(bytes).ok()?.stamp_ms, entry.position.term)),
         Payload::Noop | Payload::Membership(_) => None,
-    })?;
-    Some(command.stamp_ms)
+    })
 }
 
 fn written(applied: Applied) -> Result<Response, Refused> {

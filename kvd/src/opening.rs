@@ -70,7 +70,8 @@ impl Opened {
     /// The node over it, and its log.
     pub fn into_node(self, config: raft::Config, mut members: Members) -> Result<(Node, Log), OpenError> {
         let Self { state, log, recovered } = self;
-        let stamp_ms = newest_stamp(&recovered.entries).unwrap_or(0).max(state.stamp_ms());
+        let stamp_ms =
+            newest_stamp(&recovered.entries).map_or(0, |(stamp_ms, _)| stamp_ms).max(state.stamp_ms());
         members.look_at(&recovered.entries);
         let restored = Restored {
             hard: recovered.hard,

@@ -164,8 +164,9 @@ impl Node {
         let at = installed.position();
         let old = std::mem::replace(&mut self.state, installed.into_state());
         self.actions.push(Action::Retire(Box::new(old)));
-        self.clock.saw(self.state.stamp_ms(), self.now);
         self.raft.snapshot_installed(at, self.state.membership().cloned());
+        let is_last = self.raft.status().last == at;
+        self.clock.install(self.state.stamp_ms(), is_last, self.now);
         if let Some(Incoming { transfer, .. }) = self.forgetting.incoming.take() {
             self.actions.push(Action::AnswerSnapshot { transfer, installed: true });
         }

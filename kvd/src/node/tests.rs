@@ -399,7 +399,7 @@ fn a_node_goes_on_from_the_newest_stamp_that_it_finds() {
         Payload::Command(Command { request, stamp_ms, wall_ms: 0, operation }.encode().into())
     };
     let found = [entry(1, command(700)), entry(2, command(900)), entry(3, Payload::Noop)];
-    assert_eq!((newest_stamp(&found), newest_stamp(&found[2..])), (Some(900), None));
+    assert_eq!((newest_stamp(&found), newest_stamp(&found[2..])), (Some((900, Term(1))), None));
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(Arc::new(RealDisk), folder.path(), CLUSTER, StateLimits::default()).unwrap();
     let raft = Raft::new(core_config(1, 1), Restored::default()).unwrap();
@@ -409,19 +409,39 @@ fn a_node_goes_on_from_the_newest_stamp_that_it_finds() {
 }
 
 #[test]
-fn stamps_never_go_back_and_follow_the_newest_entry() {
+fn the_clock_follows_the_newest_entry_of_others_and_not_its_own() {
     let at = |monotonic_ms| Time { monotonic_ms, wall_ms: 0 };
     let mut clock = ReplicatedClock::default();
     assert_eq!(clock.at(at(5)), 5);
-    clock.saw(1000, at(5));
+    clock.follow(1000, Term(1), at(5));
     assert_eq!(clock.at(at(7)), 1002, "time passes from the newest stamp on");
-    clock.saw(900, at(8));
-    assert_eq!(clock.at(at(8)), 1003, "an older stamp changes nothing");
-    clock.gave(1010, at(15));
-    clock.follow(1010, at(20));
+    clock.gave(1010, Term(2), at(15));
+    clock.follow(1010, Term(2), at(20));
     assert_eq!(clock.at(at(25)), 1020, "its own entries do not hold a leader's clock up");
-    clock.follow(1015, at(30));
+    clock.follow(1015, Term(3), at(30));
     assert_eq!(clock.at(at(30)), 1015, "another's do");
+    clock.follow(1020, Term(2), at(31));
+    assert_eq!(clock.at(at(31)), 1020, "and what it gave itself, when it comes back from another");
+}
+
+/// Else a lease that was renewed by a slower clock is over before its time, and its lock has two holders.
+#[test]
+fn the_clock_forgets_the_stamps_of_what_was_lost() {
+    let at = |monotonic_ms| Time { monotonic_ms, wall_ms: 0 };
+    let lonely = || {
+        let mut clock = ReplicatedClock::default();
+        clock.follow(1000, Term(1), at(0));
+        clock.gave(61_000, Term(1), at(60_000));
+        clock
+    };
+    let mut clock = lonely();
+    clock.follow(1250, Term(2), at(60_100));
+    assert_eq!(clock.at(at(60_110)), 1260, "another leader's entry took the place of its own");
+    let mut clock = lonely();
+    clock.install(1250, false, at(60_100));
+    assert_eq!(clock.at(at(60_110)), 61_110, "its own log goes on behind the state");
+    clock.install(1250, true, at(60_110));
+    assert_eq!(clock.at(at(60_120)), 1260, "nothing is left of its own");
 }
 
 fn scan(consistency: Consistency) -> Request {
