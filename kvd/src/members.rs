@@ -4,7 +4,7 @@
 //! (`state/book.rs`), and else those of the configuration, which lists the founders.
 
 use protocol::{ClusterId, Command, Member, MemberRecord, Part};
-use raft::{Entry, MemberRole, Membership, NodeId, Payload};
+use raft::{Entry, Index, MemberRole, Membership, NodeId, Payload};
 
 /// Most servers of which something is kept that the log records and that is not applied.
 const MOST_ANNOUNCED: usize = 64;
@@ -22,9 +22,9 @@ pub struct Members {
     configured: Vec<Member>,
     /// What was recorded since.
     recorded: Vec<Member>,
-    /// What the log records that is not applied yet, the latest last: who votes is in effect before that, and has to be
-    /// reached for it.
-    announced: Vec<Member>,
+    /// What the log records that is not applied yet, and where, in the log's order: who votes is in effect before that, and has
+    /// to be reached for it.
+    announced: Vec<(Index, Member)>,
     /// Those of the membership in effect.
     list: Vec<Member>,
 }
@@ -70,26 +70,39 @@ impl Members {
         self.list = list.collect();
     }
 
-    /// The log has these entries: what they record of servers is known before it is applied. Says whether there was any.
+    /// The log takes these entries, in the place of whatever it had there: what they record of servers is known before it is
+    /// applied. Says whether anything is known otherwise than before.
     pub(crate) fn look_at(&mut self, entries: &[Entry]) -> bool {
-        let command = |entry: &Entry| match &entry.payload {
-            Payload::Command(bytes) => Command::member(bytes),
-            Payload::Noop | Payload::Membership(_) => None,
-        };
-        let records: Vec<_> = entries.iter().filter_map(command).collect();
-        for record in &records {
-            self.announce(record);
+        let Some(first) = entries.first() else { return false };
+        let known = self.announced.len();
+        self.announced.retain(|(at, _)| *at < first.position.index);
+        let lost = self.announced.len() < known;
+        let mut found = false;
+        for entry in entries {
+            if let Payload::Command(bytes) = &entry.payload
+                && let Some(record) = Command::member(bytes)
+            {
+                self.announce(entry.position.index, &record);
+                found = true;
+            }
         }
-        !records.is_empty()
+        lost || found
     }
 
     /// The log records this, and may still lose it.
-    fn announce(&mut self, record: &MemberRecord) {
-        self.announced.retain(|known| known.id != record.id);
+    fn announce(&mut self, at: Index, record: &MemberRecord) {
         if self.announced.len() >= MOST_ANNOUNCED {
             self.announced.remove(0);
         }
-        self.announced.push(member(record));
+        self.announced.push((at, member(record)));
+    }
+
+    /// Everything up to here is applied: what was recorded counts, and what was refused does not. Says whether anything was
+    /// awaited.
+    pub(crate) fn applied(&mut self, to: Index) -> bool {
+        let known = self.announced.len();
+        self.announced.retain(|(at, _)| *at > to);
+        self.announced.len() < known
     }
 
     /// The cluster's id.
@@ -132,13 +145,14 @@ impl Members {
 
     /// What is known of a server.
     pub(crate) fn get(&self, id: NodeId) -> Option<&Member> {
-        self.recorded.iter().chain(&self.announced).chain(&self.configured).find(|member| member.id == id.0)
+        let announced = self.announced.iter().rev().map(|(_, member)| member);
+        announced.chain(&self.recorded).chain(&self.configured).find(|member| member.id == id.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use protocol::Intent;
+    use protocol::{Intent, Operation, RequestId};
 
     use super::*;
 
@@ -177,15 +191,34 @@ mod tests {
     fn what_is_not_applied_yet_is_known_until_it_is() {
         let mut members = following(1, &[1, 2, 4], &[], &[]);
         assert_eq!(members.address(NodeId(4)), None);
-        members.announce(&record(4));
+        members.announce(Index(7), &record(4));
         assert_eq!(members.address(NodeId(4)), Some("r4:1"));
-        for id in 5..5 + MOST_ANNOUNCED as u64 {
-            members.announce(&record(id));
+        assert!(!members.applied(Index(6)));
+        assert!(members.applied(Index(7)));
+        assert_eq!(members.address(NodeId(4)), None, "it was refused");
+        for id in 4..5 + MOST_ANNOUNCED as u64 {
+            members.announce(Index(id), &record(id));
         }
         assert_eq!(members.address(NodeId(4)), None, "the oldest gives way");
-        let applied = MemberRecord { address: "new:1".into(), ..record(5) };
-        members.follow(&Membership::new(&[NodeId(1)], &[]).unwrap(), [&applied].into_iter());
-        assert_eq!(members.address(NodeId(5)), Some("new:1"));
+        let earlier = MemberRecord { address: "old:1".into(), ..record(5) };
+        members.follow(&Membership::new(&[NodeId(1)], &[]).unwrap(), [&earlier].into_iter());
+        assert_eq!(members.address(NodeId(5)), Some("r5:1"), "where it is now is what counts");
+    }
+
+    #[test]
+    fn what_the_log_loses_is_known_no_more() {
+        let entry = |index, payload| Entry { position: raft::Position::new(index, 1), payload };
+        let command = |id| {
+            let request = RequestId { token: [1; 16], learned: 0, cluster: ClusterId([1; 16]) };
+            let operation = Operation::SetMember(record(id));
+            Payload::Command(Command { request, stamp_ms: 0, wall_ms: 0, operation }.encode().into())
+        };
+        let mut members = following(1, &[1, 2, 3], &[], &[]);
+        assert!(members.look_at(&[entry(5, command(2)), entry(6, command(3))]));
+        assert_eq!((members.address(NodeId(2)), members.address(NodeId(3))), (Some("r2:1"), Some("r3:1")));
+        assert!(members.look_at(&[entry(6, Payload::Noop)]), "another leader's entry takes its place");
+        assert_eq!((members.address(NodeId(2)), members.address(NodeId(3))), (Some("r2:1"), Some("h3:1")));
+        assert!(!members.look_at(&[entry(7, Payload::Noop)]));
     }
 
     #[test]

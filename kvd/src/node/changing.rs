@@ -7,7 +7,7 @@
 //!
 //! All of it can be asked again: what is so already is done.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use protocol::{Intent, MemberChange, MemberEdit, Refused, Response};
 use raft::{ChangeRefusal, Edit, Entry, Index, Membership, NodeId, Position, Refusal, RoleName, Status};
@@ -22,8 +22,8 @@ use crate::{
 const CAUGHT_UP: u64 = 1024;
 /// Most clients that wait for a change.
 const MOST_ASKING: usize = 64;
-/// For so many election timeouts a change waits that is unsafe: somebody may just be starting.
-const PATIENCE: u32 = 3;
+/// For so many times as long a change waits that is unsafe: somebody may just be starting.
+const PATIENCE: u32 = 2;
 
 /// See the module.
 pub(super) struct Changing {
@@ -46,7 +46,7 @@ impl Default for Changing {
     }
 }
 
-/// A change that is to be begun once it has been safe for an election timeout: who died just before it was asked for is
+/// A change that is to be begun once it has been safe for two election timeouts: who died just before it was asked for is
 /// silent by then.
 struct Wish {
     caller: Caller,
@@ -64,8 +64,8 @@ struct Asking {
     deadline_ms: u64,
 }
 
-/// The membership's place, how often the book was changed, and how many servers the core sends something.
-type Known = (Index, u64, usize);
+/// The membership, how often the book was changed, and how many servers the core sends something.
+type Known = (Arc<Membership>, u64, usize);
 
 impl Node {
     /// A client wants the members changed.
@@ -126,7 +126,8 @@ impl Node {
             return;
         }
         let status = self.raft.status();
-        let patience = self.raft.election_ticks();
+        // Twice the time after which a server counts as silent: what it sent before it died may come after the wish.
+        let patience = 2 * self.raft.election_ticks();
         for mut wish in std::mem::take(&mut self.changing.wishes) {
             let target = status.membership.edited(&open(&status.membership, &wish.edits)).ok();
             let same = target.as_ref().is_none_or(|target| *target == *status.membership);
@@ -139,7 +140,7 @@ impl Node {
                 self.reply(wish.caller, Err(Refused::Unsafe(why)));
             } else if wish.deadline_ms <= self.now.monotonic_ms {
                 mark(Mark::MembersChangeRefused);
-                self.reply(wish.caller, Err(Refused::NoQuorum));
+                self.reply(wish.caller, Err(too_short()));
             } else {
                 self.changing.wishes.push(wish);
             }
@@ -198,11 +199,16 @@ impl Node {
 
     /// The list of members follows the membership in effect and what is recorded.
     pub(super) fn follow_members(&mut self, status: &Status) {
+        if self.members.applied(self.state.applied().index) {
+            self.changing.known = None;
+        }
         let book = self.state.book();
-        let known: Known = (status.membership_at, book.changes(), status.progress.len());
-        if self.changing.known.replace(known) == Some(known) {
+        let now = (book.changes(), status.progress.len());
+        let known = self.changing.known.as_ref();
+        if known.is_some_and(|known| known.0 == status.membership && (known.1, known.2) == now) {
             return;
         }
+        self.changing.known = Some((status.membership.clone(), now.0, now.1));
         let before = (self.members.clone(), self.peers(status));
         self.members.follow(&status.membership, book.records());
         let peers = self.peers(status);
@@ -299,6 +305,12 @@ impl Node {
             mark(if edits.len() > 1 { Mark::LearnerReplaces } else { Mark::LearnerPromoted });
         }
     }
+}
+
+/// Its time was over before it was known whether it is safe.
+fn too_short() -> Refused {
+    let why = "a change is begun after it has been safe for two election timeouts, which this request had no time for";
+    Refused::Unavailable(format!("{why}: give it more (--timeout), or insist (--force)"))
 }
 
 /// What is left to be done of these: who has gone already need not be removed.

@@ -1,5 +1,7 @@
 //! What a node tells of leadership that is to be handed over.
 
+use protocol::{MemberChange, MemberEdit};
+
 use super::*;
 
 fn drain(undo: bool) -> Request {
@@ -80,4 +82,16 @@ fn a_write_that_comes_meanwhile_is_sent_on_to_the_successor() {
             .iter()
             .any(|result| matches!(result, Err(Refused::NotLeader { leader, .. }) if *leader == successor))
     );
+}
+
+/// Who gives a change less time than it takes to see whether it is safe is told so, and not that there is no majority.
+#[test]
+fn a_change_of_members_says_where_it_had_no_time() {
+    let mut nodes = Nodes::new(3);
+    let leader = nodes.leader();
+    let change = MemberChange { edits: vec![MemberEdit::Remove((leader as u64 + 1) % 3 + 1)], force: false };
+    nodes.ask_within(leader, Request::ChangeMembers(change), 50);
+    nodes.tick(10);
+    let Err(Refused::Unavailable(why)) = nodes.answer() else { panic!("it is refused") };
+    assert!(why.contains("--timeout") && why.contains("--force"), "{why}");
 }
