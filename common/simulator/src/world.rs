@@ -177,8 +177,8 @@ pub struct World {
     late_answers: BTreeSet<(usize, usize)>,
     /// What is withheld of them.
     withheld: BTreeMap<(usize, usize), Withheld>,
-    /// Servers to which a state was cut off since faults ended.
-    severed: BTreeSet<usize>,
+    /// How often a state was cut off on its way to a server since faults ended.
+    severed: BTreeMap<usize, u64>,
     /// Servers, and those for whom a read of theirs has failed since then.
     starved: BTreeSet<(usize, u64)>,
     /// Whether a write of the healed cluster was acknowledged, and how many reads of the end are not answered.
@@ -221,7 +221,7 @@ impl World {
             parted: 0,
             late_answers: BTreeSet::new(),
             withheld: BTreeMap::new(),
-            severed: BTreeSet::new(),
+            severed: BTreeMap::new(),
             starved: BTreeSet::new(),
             probed: false,
             reads_due: 0,

@@ -41,6 +41,9 @@ impl Watch {
     pub(super) fn tells(&mut self, me: usize, envelope: &Envelope) {
         let leader = &self.servers[me];
         assert!(leader.leads && leader.term == envelope.term.0, "VIOLATION s{me} hands over what it has not");
+        let latest = leader.handed.last().and_then(|place| place.members.as_deref());
+        let votes = self.members.votes(latest, envelope.to.0);
+        assert!(votes, "VIOLATION s{me} hands over to server {}, which does not vote", envelope.to);
         let to = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
         let last = leader.handed.len() as u64;
         let theirs = place(&self.servers[to].durable, last).map(|place| place.chain);

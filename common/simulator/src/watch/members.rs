@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use raft::{Entry, Membership, Payload};
+use raft::{Entry, Membership, Payload, RoleName, Status};
 
 use super::{Place, Watch, place};
+use crate::server::ELECTION_TICKS;
 
 /// See the module.
 pub(super) struct Members {
@@ -33,6 +34,14 @@ impl Members {
             |members| most(&ids(members.voters())) && (!members.is_joint() || most(&ids(members.outgoing()))),
         )
     }
+
+    /// Whether this server's voice counts.
+    pub(super) fn votes(&self, members: Option<&Membership>, id: u64) -> bool {
+        members.map_or_else(
+            || self.founders.contains(&id),
+            |members| members.voters().iter().chain(members.outgoing()).any(|voter| voter.0 == id),
+        )
+    }
 }
 
 /// The membership after an entry.
@@ -44,6 +53,39 @@ pub(super) fn after(before: Option<&Arc<Membership>>, entry: &Entry) -> Option<A
 }
 
 impl Watch {
+    /// Whether `me` may ask for votes: it has one itself, or had before what it does not know as committed.
+    fn may_stand(&self, me: usize) -> bool {
+        let seen = &self.servers[me];
+        let known = usize::try_from(seen.commit).unwrap_or(usize::MAX).saturating_sub(1);
+        let id = me as u64 + 1;
+        let since = seen.handed.get(known..).unwrap_or_default();
+        seen.commit == 0 && self.members.votes(None, id)
+            || since.iter().any(|place| self.members.votes(place.members.as_deref(), id))
+    }
+
+    /// Server `me` shows itself after `ticks` of its clock: who stands may. A leader, where it does not vote, and that is committed, it leads no longer
+    /// than handing over takes.
+    ///
+    /// # Panics
+    /// When it leads on, or stands and never had a vote.
+    pub fn goes(&mut self, me: usize, status: &Status, ticks: u64) {
+        let stands = matches!(status.role, RoleName::PreCandidate | RoleName::Candidate);
+        assert!(
+            !stands || self.may_stand(me),
+            "VIOLATION s{me} stands in term {} and never had a vote",
+            status.term
+        );
+        let votes = self.members.votes(Some(&status.membership), me as u64 + 1);
+        let gone = status.role == RoleName::Leader && status.membership_committed && !votes;
+        let since = &mut self.servers[me].gone;
+        *since = gone.then(|| since.unwrap_or(ticks));
+        let long = since.map_or(0, |since| ticks - since);
+        assert!(
+            long <= 2 * u64::from(ELECTION_TICKS),
+            "VIOLATION s{me} does not vote and leads on for {long} ticks"
+        );
+    }
+
     /// Whether a majority holds an entry: of one of the memberships that were the latest in the log of `me` since the entry
     /// came into it.
     pub(super) fn is_held(&self, me: usize, index: u64, own: &Place) -> bool {
@@ -68,15 +110,11 @@ impl Watch {
     /// Leader `me` appends an entry: whoever comes to vote by it has caught up.
     pub(super) fn promotes(&self, me: usize, before: Option<&Membership>, entry: &Entry) {
         let Payload::Membership(after) = &entry.payload else { return };
-        let voted = |id: u64| match before {
-            Some(before) => before.voters().iter().chain(before.outgoing()).any(|voter| voter.0 == id),
-            None => self.members.founders.contains(&id),
-        };
         let leader = &self.servers[me];
         if !leader.leads || leader.term != entry.position.term.0 {
             return;
         }
-        for voter in after.voters().iter().filter(|voter| !voted(voter.0)) {
+        for voter in after.voters().iter().filter(|voter| !self.members.votes(before, voter.0)) {
             let held = self.held(usize::try_from(voter.0 - 1).unwrap_or(usize::MAX));
             assert!(
                 held + self.members.caught_up >= leader.commit,

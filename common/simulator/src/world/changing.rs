@@ -30,7 +30,7 @@ impl World {
             (1..=self.servers.len() as u64).filter(|id| !members.contains(id)).collect();
         let (voter, learner) = (self.rng.pick(&voters).copied(), self.rng.pick(&learners).copied());
         let (member, outsider) = (self.rng.pick(&members).copied(), self.rng.pick(&outsiders).copied());
-        let kind = self.rng.below(8);
+        let kind = self.rng.below(9);
         let edits = match (kind, voter, learner, outsider) {
             (0 | 1, _, _, Some(new)) => {
                 self.record(new, voter);
@@ -42,6 +42,7 @@ impl World {
                 vec![MemberEdit::Promote(learner), MemberEdit::Remove(voter)]
             }
             (6, ..) => self.nonsense(&voters, &members),
+            (8, ..) => self.many_for_many(&voters, &learners),
             (_, Some(voter), ..) => vec![MemberEdit::Demote(voter)],
             _ => return,
         };
@@ -49,6 +50,15 @@ impl World {
         if kind == 7 && member.is_some() {
             self.wish_change(member.map(MemberEdit::Remove).into_iter().collect());
         }
+    }
+
+    /// All learners are to vote, and as many voters go: majorities before and after may have nobody in common.
+    fn many_for_many(&mut self, voters: &[u64], learners: &[u64]) -> Vec<MemberEdit> {
+        let mut going = voters.to_vec();
+        self.rng.shuffle(&mut going);
+        going.truncate(learners.len());
+        let come = learners.iter().copied().map(MemberEdit::Promote);
+        come.chain(going.into_iter().map(MemberEdit::Demote)).collect()
     }
 
     fn nonsense(&mut self, voters: &[u64], members: &[u64]) -> Vec<MemberEdit> {

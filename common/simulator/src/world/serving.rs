@@ -301,6 +301,7 @@ impl World {
             let state = process.node.state_hash() ^ process.node.state_stamp_ms().rotate_right(20);
             self.watch.seen(target.server, &status, state);
             self.watch.hands_over(target.server, &status, process.ticks);
+            self.watch.goes(target.server, &status, process.ticks);
         }
     }
 }

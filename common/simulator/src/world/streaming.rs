@@ -18,6 +18,9 @@ const NOTICED: u64 = 50_000;
 /// A stream on which nothing moves is given up after so long.
 pub(super) const PATIENCE: u64 = 10_000_000;
 
+/// How often streams to one server are cut once faults have ended.
+const MOST_CUTS: u64 = 5;
+
 /// A state on its way.
 pub(super) struct Stream {
     from: Target,
@@ -95,7 +98,7 @@ impl World {
         };
         let reaches = self.network.reaches(from, to) && self.network.reaches(to, from);
         let open = !matches!(stream.stage, Stage::Ended);
-        let cut = open && (self.rng.chance(self.mood.stream_cuts) || self.cuts_the_first(to));
+        let cut = open && self.cuts(to);
         if cut && reaches {
             self.counts.add("stream: cut");
         }
@@ -114,9 +117,19 @@ impl World {
         self.move_on(number, stream);
     }
 
-    /// Whether a state is cut off because it is the first to come to `to` since faults ended: it must be sent again.
-    fn cuts_the_first(&mut self, to: usize) -> bool {
-        self.calm && self.mood.stream_cuts > 0 && self.severed.insert(to)
+    /// Whether a stream to `to` is cut. Once faults have ended the first is, so that it must be sent again, and a few more
+    /// may be: a state of many blocks would else never be whole.
+    fn cuts(&mut self, to: usize) -> bool {
+        if !self.calm {
+            return self.rng.chance(self.mood.stream_cuts);
+        }
+        let severed = self.severed.get(&to).copied().unwrap_or(0);
+        let cut = severed < MOST_CUTS && (self.rng.chance(self.mood.stream_cuts) || severed == 0);
+        let cut = cut && self.mood.stream_cuts > 0;
+        if cut {
+            self.severed.insert(to, severed + 1);
+        }
+        cut
     }
 
     fn move_on(&mut self, number: u64, mut stream: Stream) {
