@@ -2,9 +2,8 @@
 //!
 //! A connection greets with [`Welcome`] on a stream of its own, then serves the client's streams of requests, at most
 //! [`STREAMS`] and those of watches; a stream that begins with a scan is that scan's alone ([`scans`]), and so with a watch
-//! ([`watches`]) and a save ([`saves`]). Each other stream is bounded: [`REQUESTS_PER_CONNECTION`] unanswered requests, and
-//! [`UNSENT_BYTES`] of answers
-//! that the client has not taken yet. A connection to the socket of this machine is one such stream ([`socket`](crate::socket)).
+//! ([`watches`]) and a save ([`saves`]). Each other stream is one of requests, and bounded ([`requests`]). A connection to the
+//! socket of this machine is one such stream ([`socket`](crate::socket)).
 
 use std::{
     collections::HashMap,
@@ -12,21 +11,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use protocol::{
-    Refused, Request, RequestFrame, Response, ResponseFrame, Welcome,
-    limits::{CLIENT_FRAME_BYTES, REQUESTS_PER_CONNECTION, WATCHES_PER_CONNECTION},
+    Refused, Request, RequestFrame, Response, ResponseFrame, Welcome, limits::WATCHES_PER_CONNECTION,
 };
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use transport::{CloseCode, Connection, FrameReader, FrameWriter, TransportError};
 
 use crate::{
     directory::Directory,
     driver::Input,
-    event::Caller,
     metrics::Meters,
     node::Node,
     saves::{self, Saves},
@@ -34,12 +31,14 @@ use crate::{
     watches::{self, Watches},
 };
 
+pub(crate) mod requests;
+
 /// Most streams of one connection that are no watches.
 const STREAMS: usize = 16;
 /// Most bytes of answers waiting for one client; beyond it its requests are refused as busy.
 const UNSENT_BYTES: usize = 8 * 1024 * 1024;
-/// Most answers written at once.
-const WRITE_BATCH: usize = 256;
+/// How long a connection to the socket of this machine may take to ask the first time.
+pub(crate) const FIRST: Duration = Duration::from_secs(30);
 
 /// The places of one connection.
 #[derive(Clone)]
@@ -106,6 +105,8 @@ pub(crate) struct Replies {
 struct Load {
     requests: AtomicUsize,
     bytes: AtomicUsize,
+    /// Told whenever the client has taken answers.
+    taken: Notify,
 }
 
 impl Replies {
@@ -221,6 +222,25 @@ impl Far {
     }
 }
 
+impl Far {
+    /// The first request. Here a process that has said nothing within `patience` gives its place back; a connection over the
+    /// network bounds its own.
+    async fn first(
+        &self,
+        reader: &mut FrameReader,
+        patience: Duration,
+    ) -> Result<Option<RequestFrame>, TransportError> {
+        let first = requests::next(reader);
+        match self {
+            Self::Net(_) => first.await,
+            Self::Local => {
+                let first = tokio::time::timeout(patience, first).await;
+                first.unwrap_or(Err(TransportError::Silent))
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Far {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -249,7 +269,7 @@ impl Door {
 /// The first frame says what a stream is for.
 async fn serve_stream((writer, mut reader): (FrameWriter, FrameReader), door: Door, own: Own, far: Far) {
     let number = door.numbers.fetch_add(1, Relaxed);
-    let outcome = match next_request(&mut reader).await {
+    let outcome = match far.first(&mut reader, FIRST).await {
         Ok(Some(frame)) => serve_first(frame, (writer, reader), number, (&door, &own), &far).await,
         Ok(None) => return,
         Err(error) => Err(error),
@@ -286,94 +306,7 @@ async fn serve_first(
     if let Request::Save = &frame.request {
         return saves::serve(writer, frame, (number, &door.meters), &door.saves, &door.inputs).await;
     }
-    serve_requests(frame, (writer, reader), number, door).await
-}
-
-async fn next_request(reader: &mut FrameReader) -> Result<Option<RequestFrame>, TransportError> {
-    let Some(bytes) = reader.next(CLIENT_FRAME_BYTES).await? else { return Ok(None) };
-    let frame = RequestFrame::decode(&bytes);
-    frame.map(Some).map_err(|error| TransportError::Malformed(error.to_string()))
-}
-
-/// Serves unary requests until the stream ends.
-async fn serve_requests(
-    first: RequestFrame,
-    (writer, reader): (FrameWriter, FrameReader),
-    number: u64,
-    door: &Door,
-) -> Result<(), TransportError> {
-    let (replies, unsent) = Replies::pair();
-    if door.inputs.send(Input::Connected(number, replies.clone())).await.is_err() {
-        return Ok(());
-    }
-    let load = Arc::clone(&replies.load);
-    tokio::select! {
-        read = read_requests(first, reader, number, &replies, door) => read,
-        written = write_answers(writer, unsent, &load) => written,
-    }
-}
-
-async fn read_requests(
-    first: RequestFrame,
-    mut reader: FrameReader,
-    number: u64,
-    replies: &Replies,
-    door: &Door,
-) -> Result<(), TransportError> {
-    let mut next = Some(first);
-    while let Some(frame) = next.take() {
-        let id = frame.id;
-        replies.load.requests.fetch_add(1, Relaxed);
-        if matches!(frame.request, Request::Scan(_) | Request::Watch(_) | Request::Save) {
-            let why = "a scan, a watch or a save needs a stream of its own";
-            replies.refuse(id, Refused::Invalid(why.into()));
-            next = next_request(&mut reader).await?;
-            continue;
-        }
-        if let Request::Events { since_ms } = frame.request {
-            door.meters.asked(&frame.request);
-            let events = door.meters.journal.since(since_ms);
-            replies.answer(&ResponseFrame { id, result: Ok(Response::Events(events)) });
-            next = next_request(&mut reader).await?;
-            continue;
-        }
-        let caller = Caller { connection: number, request: id };
-        let input = Input::Asked { caller, frame, at: Instant::now() };
-        let full = if replies.load.requests.load(Relaxed) > REQUESTS_PER_CONNECTION {
-            Some("this connection's queue of requests")
-        } else if replies.load.bytes.load(Relaxed) > UNSENT_BYTES {
-            Some("this connection's queue of answers")
-        } else if door.inputs.try_send(input).is_err() {
-            Some("the queue of requests")
-        } else {
-            None
-        };
-        if let Some(what) = full {
-            door.meters.refused(&Refused::Busy { what: String::new() });
-            replies.busy(id, what);
-        }
-        next = next_request(&mut reader).await?;
-    }
-    if reader.is_local() {
-        return Ok(());
-    }
-    // The client has no more to ask; what it asked is still answered until it closes the connection.
-    std::future::pending().await
-}
-
-async fn write_answers(
-    mut writer: FrameWriter,
-    mut unsent: mpsc::UnboundedReceiver<Bytes>,
-    load: &Load,
-) -> Result<(), TransportError> {
-    let mut frames = Vec::with_capacity(WRITE_BATCH);
-    while unsent.recv_many(&mut frames, WRITE_BATCH).await > 0 {
-        writer.write(&frames).await?;
-        load.requests.fetch_sub(frames.len(), Relaxed);
-        load.bytes.fetch_sub(frames.iter().map(Bytes::len).sum(), Relaxed);
-        frames.clear();
-    }
-    Ok(())
+    requests::serve(frame, (writer, reader), number, (&door.inputs, &door.meters), requests::IDLE).await
 }
 
 #[cfg(test)]
