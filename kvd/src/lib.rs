@@ -8,6 +8,7 @@ mod directory;
 pub mod disk;
 mod driver;
 pub mod event;
+mod footprint;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

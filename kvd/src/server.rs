@@ -19,6 +19,7 @@ use crate::{
     disk::{Disk, RealDisk},
     driver::{self, Driver, DriverError, Input, Outputs, Queues},
     event::Standing,
+    footprint::{Footprint, Taken},
     journal::elections::{Elections, Note},
     links::Links,
     log::{self, Log},
@@ -113,7 +114,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
         meters: Arc::clone(&meters),
         changed: Box::new(announce(directory.clone(), supervisor.clone(), Arc::clone(&meters))),
         watchdog: supervisor.watchdog(),
-        finish_status: Box::new(finish_status(&launch, identity.clone())),
+        finish_status: Box::new(finish_status(&launch, identity.clone())?),
         welcome: greeting_sender,
     };
     let door = Door {
@@ -366,33 +367,17 @@ fn announce(directory: Directory, supervisor: Supervisor, meters: Arc<Meters>) -
 fn finish_status(
     launch: &Launch,
     identity: watch::Receiver<Identity>,
-) -> impl Fn(&mut protocol::NodeStatus) + Send + 'static {
-    let directories = [launch.log_dir.clone(), launch.state_dir.clone()];
-    move |status| {
-        status.disk_bytes = directories.iter().map(|directory| used(directory)).sum();
+) -> Result<impl Fn(&mut protocol::NodeStatus) + Send + 'static, ServeError> {
+    let footprint = Footprint::of(vec![launch.log_dir.clone(), launch.state_dir.clone()]);
+    let footprint = footprint.map_err(|error| ServeError::System("cannot start a thread", error))?;
+    Ok(move |status: &mut protocol::NodeStatus| {
+        let Taken { used, free, size } = footprint.last();
+        (status.disk_bytes, status.disk_free, status.disk_size) = (used, free, size);
         status.certificate_days = identity.borrow().days_left();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         status.wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        (status.disk_free, status.disk_size) = room(&directories);
         env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
-    }
-}
-
-/// What is free for the node on the fuller of the file systems of these directories, and the size of that one; zeros where
-/// the operating system does not say.
-fn room(directories: &[std::path::PathBuf]) -> (u64, u64) {
-    let rooms = directories.iter().filter_map(|directory| {
-        let found = rustix::fs::statvfs(directory).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Some((bytes(found.f_bavail), bytes(found.f_blocks)))
-    });
-    rooms.min_by_key(|(free, _)| *free).unwrap_or_default()
-}
-
-/// Bytes of the files directly in a directory.
-pub(crate) fn used(directory: &std::path::Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    })
 }
 
 async fn reload(

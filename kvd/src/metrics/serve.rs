@@ -38,7 +38,7 @@ use super::{
     page,
 };
 use crate::{
-    clients::Replies, directory::Directory, driver::Input, event::Caller, node::Figures, server::used,
+    clients::Replies, directory::Directory, driver::Input, event::Caller, footprint::used, node::Figures,
 };
 
 /// How much others may have of this.
