@@ -83,7 +83,7 @@ pub(crate) enum Input {
 /// the store report is bounded by what they were asked.
 pub(crate) struct Queues {
     pub(crate) done: mpsc::UnboundedReceiver<Input>,
-    pub(crate) peers: mpsc::Receiver<Envelope>,
+    pub(crate) peers: mpsc::Receiver<Input>,
     pub(crate) clients: mpsc::Receiver<Input>,
 }
 
@@ -168,8 +168,8 @@ impl Driver {
             if !peers.is_empty() || !clients.is_empty() {
                 self.node.handle(Event::Time(self.now()))?;
             }
-            for envelope in peers.drain(..) {
-                self.node.handle(Event::Peer(envelope))?;
+            for input in peers.drain(..) {
+                self.take(input)?;
             }
             for input in clients.drain(..) {
                 self.take(input)?;

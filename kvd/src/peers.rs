@@ -185,7 +185,7 @@ pub(crate) async fn serve(
     connection: Connection,
     from: NodeId,
     directory: Directory,
-    inbox: mpsc::Sender<Envelope>,
+    inbox: mpsc::Sender<Input>,
     gate: Gate,
 ) {
     let mut streams = tokio::task::JoinSet::new();
@@ -206,9 +206,8 @@ pub(crate) async fn serve(
             return;
         }
         let (members, inbox, connection) = (directory.now(), inbox.clone(), connection.clone());
-        let reports = gate.reports.clone();
         streams.spawn(async move {
-            if let Err(error) = receive(reader, from, &members, &inbox, &reports).await {
+            if let Err(error) = receive(reader, from, &members, &inbox).await {
                 tracing::debug!(peer = members.name(from), %error, "peer stream ended");
                 connection.close(error.code(), &error.to_string());
             }
@@ -220,18 +219,20 @@ async fn receive(
     mut reader: FrameReader,
     from: NodeId,
     members: &Members,
-    inbox: &mpsc::Sender<Envelope>,
-    reports: &mpsc::UnboundedSender<Input>,
+    inbox: &mpsc::Sender<Input>,
 ) -> Result<(), Unfit> {
     let Some(first) = reader.next(PEER_FRAME_BYTES).await? else { return Ok(()) };
     let hello = PeerHello::decode(&first)?;
     if (hello.cluster, hello.from) != (members.cluster(), from) {
         return Err(Unfit::Misdirected("another cluster, or another node"));
     }
-    let _ = reports.send(Input::Heard { from, address: hello.address });
+    // Said once for the stream and repeated by nobody, so that it waits for room. It comes before what follows on the stream.
+    if inbox.send(Input::Heard { from, address: hello.address }).await.is_err() {
+        return Ok(());
+    }
     while let Some(bytes) = reader.next(PEER_FRAME_BYTES).await? {
         // A full inbox loses the message; Raft repeats it.
-        let _ = inbox.try_send(admit(&bytes, from, members)?);
+        let _ = inbox.try_send(Input::Event(Event::Peer(admit(&bytes, from, members)?)));
     }
     Ok(())
 }
@@ -273,6 +274,7 @@ impl Unfit {
 mod tests {
     use protocol::ClusterId;
     use raft::{Message, Position, Term};
+    use transport::{LocalListener, Visitor, dial_local};
 
     use super::*;
 
@@ -284,6 +286,34 @@ mod tests {
         let envelope = Envelope { from: NodeId(from), to: NodeId(to), term: Term(1), message };
         let frame = PeerFrame { cluster: ClusterId([cluster; 16]), group, envelope };
         admit(&frame.encode(), NodeId(2), &members).map_err(|unfit| unfit.code())
+    }
+
+    /// Node 2 greets on a stream of its own, and ends it.
+    async fn greet(inbox: &mpsc::Sender<Input>) -> Result<(), Unfit> {
+        let members =
+            Members::new(ClusterId([1; 16]), NodeId(1), vec![Member { id: 1, ..Member::default() }]);
+        let home = tempfile::tempdir().unwrap();
+        let listener = LocalListener::bind(&home.path().join("s")).unwrap();
+        let mut client = dial_local(listener.path()).await.unwrap();
+        let Visitor::Welcome(server) = listener.accept().await.unwrap() else { panic!("it is our own user") };
+        let hello = PeerHello { cluster: ClusterId([1; 16]), from: NodeId(2), address: "b:1".into() };
+        client.0.write(&[Bytes::from(hello.encode())]).await.unwrap();
+        drop(client);
+        receive(server.1, NodeId(2), &members, inbox).await
+    }
+
+    #[tokio::test]
+    async fn who_greets_again_and_again_waits_for_the_loop_and_is_heard() {
+        let (inbox, mut queue) = mpsc::channel(2);
+        for _ in 0..2 {
+            greet(&inbox).await.unwrap();
+        }
+        let mut third = std::pin::pin!(greet(&inbox));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut third).await;
+        assert!(early.is_err() && queue.len() == 2, "there is no room for it");
+        assert!(matches!(queue.recv().await, Some(Input::Heard { from: NodeId(2), .. })));
+        tokio::time::timeout(Duration::from_secs(20), third).await.unwrap().unwrap();
+        assert_eq!(queue.len(), 2, "it is not lost");
     }
 
     #[test]

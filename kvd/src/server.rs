@@ -411,13 +411,13 @@ async fn reload(
 /// Where what peers say goes.
 #[derive(Clone)]
 struct PeerDoor {
-    inbox: mpsc::Sender<raft::Envelope>,
+    inbox: mpsc::Sender<Input>,
     gate: Gate,
     places: Arc<tokio::sync::Semaphore>,
 }
 
 impl PeerDoor {
-    fn new(inbox: mpsc::Sender<raft::Envelope>, gate: Gate) -> Self {
+    fn new(inbox: mpsc::Sender<Input>, gate: Gate) -> Self {
         Self { inbox, gate, places: Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS)) }
     }
 }
