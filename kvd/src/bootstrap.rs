@@ -110,6 +110,7 @@ pub fn prepare(
         (Purpose::Run, true) if !places.mark.exists() => return Err(StartError::NotJoined(me.name)),
         _ => {}
     }
+    claim::unshared(&me.data_dir)?;
     let (record, locks) = claim::claim(&places, &wanted, &mut Steps::all())?;
     let reloader = Reloader { paths, node: me.id, ca_fingerprint: identity.ca_fingerprint() };
     Ok(Launch {

@@ -424,6 +424,7 @@ impl Draft {
                 (self.words.address, server.advertise.clone(), "give every server its own host or port"),
                 ("log_dir", server.log_dir.display().to_string(), "give every server its own directory"),
                 ("state_dir", server.state_dir.display().to_string(), "give every server its own directory"),
+                ("data_dir", server.data_dir.display().to_string(), "give every server its own directory"),
             ];
             // Servers of one host share its ports.
             let metrics = server.metrics.iter().map(|metrics| {

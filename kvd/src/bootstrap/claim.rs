@@ -239,6 +239,18 @@ fn private(dir: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Where nobody else can put a file in the place of the node's: the admin socket lies there, and the superuser talks to
+/// whoever listens at it. Others may look; what is theirs to know not is in log and state. Where there is none yet it is
+/// made for this user alone.
+pub(super) fn unshared(data: &Path) -> Result<(), StartError> {
+    match files::is_writable_by_others(data) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StartError::WritableByOthers(data.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StartError::disk(data, &error)),
+    }
+}
+
 /// One directory cannot be both, nor lie in the other.
 pub(super) fn apart(places: &Places) -> Result<(), StartError> {
     if places.log.starts_with(&places.state) || places.state.starts_with(&places.log) {

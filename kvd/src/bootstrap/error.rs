@@ -125,6 +125,9 @@ pub enum StartError {
     /// Others may read it.
     #[error("{path}: others than its owner may use it\n  try: chmod go-rwx {path}", path = .0.display())]
     OpenToOthers(PathBuf),
+    /// Others may put something there.
+    #[error("{path}: others than its owner may write there, and could put their own admin socket in the place of the node's\n  try: chmod go-w {path}", path = .0.display())]
+    WritableByOthers(PathBuf),
     /// A record that cannot be understood.
     #[error("{}: {why}\n  try: restore it from the other directory of this node if that one is whole", file.display())]
     Damaged {

@@ -70,6 +70,11 @@ pub(crate) fn is_open_to_others(path: &Path) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.mode() & 0o077 != 0)
 }
 
+/// Whether others than the owner may make files there, or put theirs in the place of what is there.
+pub(crate) fn is_writable_by_others(dir: &Path) -> io::Result<bool> {
+    Ok(std::fs::metadata(dir)?.mode() & 0o022 != 0)
+}
+
 /// Takes a directory away from everybody else.
 pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
     std::fs::set_permissions(dir, Permissions::from_mode(0o700))

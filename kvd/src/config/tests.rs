@@ -215,6 +215,11 @@ fn names_and_directories_are_distinct_and_plain() {
     assert!(named(&"x".repeat(64)).is_ok());
     let same = THREE.replace("log_dir = \"/fast/log\"", "log_dir = \"/x\"\nstate_dir = \"/x\"");
     refused(toml(&same), "server[2].state_dir", "/x", "own directory");
+    // The file of events and the admin socket lie there, wherever log and state do.
+    let own = |id| format!("data_dir = \"/x\"\nlog_dir = \"/log{id}\"\nstate_dir = \"/state{id}\"");
+    let shared =
+        THREE.replace("data_dir = \"elsewhere\"", &own(2)).replace("log_dir = \"/fast/log\"", &own(3));
+    refused(toml(&shared), "server[2].data_dir", "/x", "own directory");
 }
 
 #[test]

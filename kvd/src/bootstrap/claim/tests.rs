@@ -157,3 +157,21 @@ fn damage_and_lax_modes_are_named() {
     assert_eq!(error.exit(), crate::cli::Exit::Integrity);
     assert!(error.to_string().contains("restore it"), "{error}");
 }
+
+#[test]
+fn nobody_else_can_put_a_socket_in_the_data_directory() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    assert!(unshared(&data).is_ok(), "it is made for this user alone");
+    fs::create_dir(&data).unwrap();
+    for (mode, fits) in [(0o700, true), (0o755, true), (0o770, false), (0o702, false), (0o1777, false)] {
+        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
+        let outcome = unshared(&data);
+        assert_eq!(outcome.is_ok(), fits, "{mode:o}: {outcome:?}");
+        let Err(error) = outcome else { continue };
+        assert_eq!(error.exit(), crate::cli::Exit::Usage);
+        assert!(error.to_string().ends_with(&format!("chmod go-w {}", data.display())), "{error}");
+    }
+}
