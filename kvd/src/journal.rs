@@ -79,7 +79,7 @@ impl Journal {
         let thread = driver::spawn("events", move || {
             for event in queue {
                 if let Err(error) = file.append(event) {
-                    tracing::warn!(%error, "an event is kept in memory only");
+                    tracing::warn!(%error, "an event is in memory only, until the file can be written again");
                 }
             }
         });

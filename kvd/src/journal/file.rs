@@ -36,27 +36,28 @@ struct Line {
 /// The file, and what should be in it.
 pub(super) struct Lines {
     path: PathBuf,
-    file: File,
+    /// `None` while what is in it is not what should be.
+    file: Option<File>,
     /// How many lines it has.
     count: usize,
     recent: VecDeque<Event>,
 }
 
 impl Lines {
-    /// Reads what is there, and makes the file where there is none.
+    /// Reads what is there. The file is made by the first event.
     pub(super) fn open(data: &Path) -> io::Result<Self> {
         let path = data.join(NAME);
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).append(true).create(true).mode(0o600).open(&path)?;
         let mut bytes = Vec::new();
-        (&mut file).take(FILE_BYTES).read_to_end(&mut bytes)?;
+        match File::open(&path) {
+            Ok(file) => _ = file.take(FILE_BYTES).read_to_end(&mut bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let lines = bytes.split(|byte| *byte == b'\n');
         let mut recent: VecDeque<Event> = lines.filter_map(read).collect();
         recent.drain(..recent.len().saturating_sub(EVENTS));
-        let mut lines = Self { path, file, count: 0, recent };
-        // Half a line, or too many: either way it is as it should be from here on.
-        lines.anew()?;
-        Ok(lines)
+        // Half a line, or too many: either way it is made anew before a line is added.
+        Ok(Self { path, file: None, count: 0, recent })
     }
 
     /// The events that were there.
@@ -64,17 +65,17 @@ impl Lines {
         self.recent.clone()
     }
 
-    /// Adds one, and makes the file anew once half of it is of no use.
+    /// Adds one, and makes the file anew once half of it is of no use. A write that failed may have left part of a line, so
+    /// the next event makes it anew as well; until that succeeds the file stays as it was, and nothing of the ring is lost.
     pub(super) fn append(&mut self, event: Event) -> io::Result<()> {
         if self.recent.len() >= EVENTS {
             self.recent.pop_front();
         }
         self.recent.push_back(event.clone());
-        if self.count >= 2 * EVENTS {
-            return self.anew();
-        }
-        self.file.write_all(&line(event))?;
+        let Some(mut file) = self.file.take_if(|_| self.count < 2 * EVENTS) else { return self.anew() };
+        file.write_all(&line(event))?;
         self.count = self.count.saturating_add(1);
+        self.file = Some(file);
         Ok(())
     }
 
@@ -85,7 +86,7 @@ impl Lines {
         let bytes: Vec<u8> = self.recent.iter().cloned().flat_map(line).collect();
         file.write_all(&bytes)?;
         std::fs::rename(&beside, &self.path)?;
-        (self.file, self.count) = (file, self.recent.len());
+        (self.file, self.count) = (Some(file), self.recent.len());
         Ok(())
     }
 }
@@ -123,11 +124,44 @@ mod tests {
         lines.append(event(1)).unwrap();
         let mut half = line(event(2));
         half.truncate(9);
-        lines.file.write_all(&half).unwrap();
+        lines.file.as_mut().unwrap().write_all(&half).unwrap();
         let mut lines = Lines::open(home.path()).unwrap();
         lines.append(event(3)).unwrap();
         assert_eq!(read_back(home.path()), [1, 3]);
         assert_eq!(lines.take_read()[1], event(3));
+    }
+
+    #[test]
+    fn a_full_disk_costs_no_event_that_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let mut lines = Lines::open(home.path()).unwrap();
+        lines.append(event(1)).unwrap();
+        lines.append(event(2)).unwrap();
+        // It cannot be made anew, as where there is no room.
+        let beside = home.path().join(NAME).with_extension("tmp");
+        std::fs::create_dir(&beside).unwrap();
+        let mut lines = Lines::open(home.path()).unwrap();
+        assert_eq!(lines.take_read().len(), 2, "what was there is read all the same");
+        assert!(lines.append(event(3)).is_err());
+        assert_eq!(read_back(home.path()), [1, 2], "and stays there");
+        std::fs::remove_dir(&beside).unwrap();
+        lines.append(event(4)).unwrap();
+        assert_eq!(read_back(home.path()), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn after_a_write_that_failed_half_way_the_file_is_made_anew() {
+        let home = tempfile::tempdir().unwrap();
+        let mut lines = Lines::open(home.path()).unwrap();
+        lines.append(event(1)).unwrap();
+        let mut half = line(event(2));
+        half.truncate(9);
+        lines.file.as_mut().unwrap().write_all(&half).unwrap();
+        // What is open for reading only cannot be written.
+        lines.file = Some(File::open(home.path().join(NAME)).unwrap());
+        assert!(lines.append(event(2)).is_err());
+        lines.append(event(3)).unwrap();
+        assert_eq!(read_back(home.path()), [1, 2, 3]);
     }
 
     #[test]
