@@ -29,6 +29,8 @@ pub(crate) struct Links {
 }
 
 struct Open {
+    id: NodeId,
+    meters: Arc<Meters>,
     address: String,
     is_stranger: bool,
     sender: PeerSender,
@@ -38,6 +40,10 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.task.abort();
+        // The task does not come to say it any more.
+        if let Some(meter) = self.meters.peer(self.id) {
+            meter.connected.set(0);
+        }
     }
 }
 
@@ -80,7 +86,7 @@ impl Links {
     fn connect(&mut self, peer: Member, is_stranger: bool) {
         let (endpoint, reports, meters) = (&self.endpoint, &self.reports, &self.meters);
         self.open.entry(NodeId(peer.id)).or_insert_with(|| {
-            let address = peer.address.clone();
+            let (id, address) = (NodeId(peer.id), peer.address.clone());
             let (sender, task) = peers::connect(
                 Arc::clone(endpoint),
                 &self.hello,
@@ -89,12 +95,30 @@ impl Links {
                 reports.clone(),
                 Arc::clone(meters),
             );
-            Open { address, is_stranger, sender, task }
+            Open { id, meters: Arc::clone(meters), address, is_stranger, sender, task }
         });
     }
 
     /// Queues a message. `false` when there is no room; one to nobody known is lost as on a network.
     pub(crate) fn send(&self, envelope: Envelope) -> bool {
         self.open.get(&envelope.to).is_none_or(|open| open.sender.send(envelope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_let_go_is_not_connected() {
+        let (meters, id) = (Meters::new(), NodeId(2));
+        meters.follow(std::iter::once(id));
+        meters.peer(id).unwrap().connected.set(1);
+        let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let (sender, meters) = (PeerSender::nowhere(), Arc::clone(&meters));
+        let open =
+            Open { id, meters: Arc::clone(&meters), address: "b:1".into(), is_stranger: false, sender, task };
+        drop(open);
+        assert_eq!(meters.peer(id).unwrap().connected.get(), 0);
     }
 }

@@ -42,6 +42,15 @@ pub(crate) struct PeerSender {
     cluster: protocol::ClusterId,
 }
 
+#[cfg(test)]
+impl PeerSender {
+    /// To nobody.
+    pub(crate) fn nowhere() -> Self {
+        let cluster = protocol::ClusterId([0; 16]);
+        Self { frames: mpsc::channel(1).0, unsent: Arc::default(), cluster }
+    }
+}
+
 impl PeerSender {
     /// Queues a message; `false` when there is no room, and it is lost.
     pub(crate) fn send(&self, envelope: Envelope) -> bool {
