@@ -55,7 +55,7 @@ const REASONS: [&str; 9] = [
     "not_kept",
 ];
 /// Why connections are refused.
-const DOORS: [&str; 3] = ["handshake", "limit", "not_a_member"];
+const DOORS: [&str; 2] = ["handshake", "limit"];
 
 /// Everything that is counted as it happens.
 pub(crate) struct Meters {
@@ -108,12 +108,10 @@ impl Transfers {
 /// Why a connection was not let in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Door {
-    /// Its handshake failed: certificates, versions, silence.
+    /// Its handshake failed: certificates, roles, versions, silence.
     Handshake = 0,
     /// There are too many.
     Limit = 1,
-    /// It came as a peer and is none.
-    NotAMember = 2,
 }
 
 impl Meters {

@@ -9,7 +9,7 @@ use std::{
 use protocol::response::Member;
 use raft::{NodeId, RoleName};
 use tokio::sync::{mpsc, oneshot, watch};
-use transport::{Accepting, CloseCode, Endpoint, Identity, Kind, Subject, TransportError};
+use transport::{Accepting, CloseCode, Endpoint, Identity, Kind, TransportError};
 
 use crate::{
     bootstrap::Launch,
@@ -439,22 +439,17 @@ async fn admit(accepting: Accepting, door: Door, inside: PeerDoor, places: Arc<t
             return;
         }
     };
-    match (accepted.kind, accepted.subject) {
+    match accepted.kind {
         // A server may be added, and speak to this one, before this one hears of it: the certificate is what counts.
-        (Kind::Peer, Subject::Node { id }) => {
+        Kind::Peer { node } => {
             let Ok(_place) = inside.places.try_acquire_owned() else {
                 door.meters.turned_away(metrics::Door::Limit);
                 return accepted.connection.close(CloseCode::Limit, "busy: too many connections of servers");
             };
             let PeerDoor { inbox, gate, places: _ } = inside;
-            peers::serve(accepted.connection, NodeId(id), door.directory, inbox, gate).await;
+            peers::serve(accepted.connection, NodeId(node), door.directory, inbox, gate).await;
         }
-        (Kind::Peer, subject) => {
-            door.meters.turned_away(metrics::Door::NotAMember);
-            tracing::warn!(?subject, "not a member, refused as a peer");
-            accepted.connection.close(CloseCode::Misdirected, "not a member of this cluster");
-        }
-        (Kind::Client, _) => {
+        Kind::Client => {
             let Ok(_place) = places.try_acquire_owned() else {
                 door.meters.turned_away(metrics::Door::Limit);
                 return accepted.connection.close(CloseCode::Limit, "busy: too many client connections");

@@ -60,8 +60,11 @@ struct Dialing {
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Servers among themselves.
-    Peer,
+    /// Servers among themselves; this one dialled, as its certificate says.
+    Peer {
+        /// Its id.
+        node: u64,
+    },
     /// A client with a server.
     Client,
 }
@@ -71,7 +74,7 @@ pub enum Kind {
 pub struct Accepted {
     /// The connection.
     pub connection: Connection,
-    /// Whose certificate the far end has; always a node where `kind` is [`Kind::Peer`].
+    /// Whose certificate the far end has.
     pub subject: Subject,
     /// What it speaks.
     pub kind: Kind,
@@ -232,13 +235,17 @@ impl Accepting {
             .map_err(|_| TransportError::Silent)?
             .map_err(TransportError::while_dialing)?;
         drop(permit);
-        let kind = kind(&quic)?;
+        let is_peer = is_peer(&quic)?;
         let connection = proven(quic)?;
         let subject = connection.subject().clone();
-        if kind == Kind::Peer && !matches!(subject, Subject::Node { .. }) {
-            connection.close(CloseCode::Role, "a client certificate may not act as a peer");
-            return Err(TransportError::tls(Whose::Theirs, TlsFault::WrongRole));
-        }
+        let kind = match &subject {
+            _ if !is_peer => Kind::Client,
+            Subject::Node { id } => Kind::Peer { node: *id },
+            Subject::Client { .. } => {
+                connection.close(CloseCode::Role, "a client certificate may not act as a peer");
+                return Err(TransportError::tls(Whose::Theirs, TlsFault::WrongRole));
+            }
+        };
         Ok(Accepted { connection, subject, kind })
     }
 }
@@ -273,11 +280,12 @@ fn proven(quic: quinn::Connection) -> Result<Connection, TransportError> {
     Err(TransportError::tls(Whose::Theirs, TlsFault::WrongRole))
 }
 
-fn kind(quic: &quinn::Connection) -> Result<Kind, TransportError> {
+/// Which of the two protocols was agreed on.
+fn is_peer(quic: &quinn::Connection) -> Result<bool, TransportError> {
     let agreed = quic.handshake_data().and_then(|any| any.downcast::<HandshakeData>().ok());
     match agreed.and_then(|data| data.protocol).as_deref() {
-        Some(ALPN_PEER) => Ok(Kind::Peer),
-        Some(ALPN_CLIENT) => Ok(Kind::Client),
+        Some(ALPN_PEER) => Ok(true),
+        Some(ALPN_CLIENT) => Ok(false),
         _ => Err(TransportError::Version),
     }
 }

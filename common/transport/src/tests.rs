@@ -81,7 +81,7 @@ async fn peers_and_clients_share_a_port() {
     let two = server(&node(&ca, 2));
     let (accepted, dialed) = meet(&one, two.dial_peer(one.local_addr(), 1)).await;
     let accepted = accepted.unwrap();
-    assert_eq!((accepted.kind, accepted.subject), (Kind::Peer, Subject::Node { id: 2 }));
+    assert_eq!((accepted.kind, accepted.subject), (Kind::Peer { node: 2 }, Subject::Node { id: 2 }));
     assert_eq!(dialed.unwrap().remote_address(), one.local_addr());
 }
 
