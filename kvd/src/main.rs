@@ -101,6 +101,9 @@ fn recover_cluster(arguments: &cli::Recover) -> Result<ExitCode, Failure> {
                 rescued.replayed
             );
             println!("{}", at_risk(&plan));
+            if let Some(since) = since(&plan, &rescued.again) {
+                println!("{since}");
+            }
             println!("  try: kvd restore {} on each server of a new cluster", backup.display());
             Ok(Exit::Success.into())
         }
@@ -120,6 +123,17 @@ fn survivors(dirs: &[recover::Place]) -> (Looked, Exit) {
         _ => Exit::No,
     });
     (found, exit)
+}
+
+/// What the plan cannot know of, where nobody could look again.
+fn since(plan: &Plan, again: &recover::Again) -> Option<String> {
+    let gone = again.gone.join(", ");
+    let age = plan.age();
+    (!gone.is_empty()).then(|| {
+        format!(
+            "The plan is {age} old, and {gone} is not there to be looked at again: what its node acknowledged since is missing."
+        )
+    })
 }
 
 fn at_risk(plan: &Plan) -> &'static str {

@@ -22,12 +22,16 @@
 //! one of the survivors has it. Otherwise writes that only lost nodes
 //! acknowledged cannot be ruled out, and `apply` wants to be told that this is accepted.
 //!
+//! All of that is so at the time of the plan. Nodes that ran again since may have acknowledged more, so `apply` looks once more at
+//! every directory of the plan that is there, and refuses where one is not as it was.
+//!
 //! The log is replayed to its end, beyond what is known to be committed: what was acknowledged is in there, and what never was
 //! may be.
 
 use std::{
     io,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use protocol::ClusterId;
@@ -84,7 +88,7 @@ pub enum RecoverError {
         /// Whether that is damage.
         damaged: bool,
     },
-    /// The plan is none, or not of this directory.
+    /// The plan is none, or not of this directory, or of what another one was.
     #[error("{}: {why}\n  try: kvd recover plan, again", .file.display())]
     Plan {
         /// The plan.
@@ -94,14 +98,15 @@ pub enum RecoverError {
     },
     /// Writes may be lost, and nobody said that this is accepted.
     #[error(
-        "writes that only the lost nodes acknowledged may be missing: {looked} of {voters} nodes were looked at\n  \
-         try: add directories of other nodes to the plan, or accept it with --accept-loss"
+        "writes that only the lost nodes acknowledged may be missing: of the voters {} {} looked at\n  \
+         try: add directories of other nodes to the plan, or accept it with --accept-loss",
+        listed(.voters), looked_at(.voters, .survivors)
     )]
     Loss {
-        /// How many directories can be used.
-        looked: usize,
-        /// How many voters there were.
-        voters: usize,
+        /// Nodes of which a majority could acknowledge a write, at the end of a survivor's log or before.
+        voters: Vec<u64>,
+        /// The nodes whose directories can be used.
+        survivors: Vec<u64>,
     },
     /// A file could not be read or written.
     #[error("{}: {why}\n  try: check path, rights and room", .path.display())]
@@ -155,8 +160,49 @@ pub struct Plan {
     pub applied_index: u64,
     /// The nodes whose directories can be used.
     pub survivors: Vec<u64>,
+    /// The other directories that can be used.
+    others: Vec<Other>,
+    /// When this was planned, by the clock of the machine.
+    planned_wall_ms: u64,
     /// Whether writes may be missing that were acknowledged.
     pub may_lose_writes: bool,
+    /// The voters of which a majority may have acknowledged them, none of it looked at: of several such sets that of the
+    /// most nodes that were not.
+    doubted: Vec<u64>,
+}
+
+/// A directory that is not the best one, as it was when this was planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Other {
+    data_dir: String,
+    node: u64,
+    incarnation: String,
+    last_index: u64,
+    last_term: u64,
+    applied_index: u64,
+}
+
+/// What became of a plan's other directories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// They are as they were.
+    pub same: Vec<String>,
+    /// They are not there, so nobody knows.
+    pub gone: Vec<String>,
+}
+
+impl Other {
+    fn of(place: &Place, survivor: &Survivor) -> Result<Self, RecoverError> {
+        Ok(Self {
+            data_dir: place.absolute()?,
+            node: survivor.node,
+            incarnation: survivor.incarnation.clone(),
+            last_index: survivor.last.index.0,
+            last_term: survivor.last.term.0,
+            applied_index: survivor.applied.index.0,
+        })
+    }
 }
 
 impl Plan {
@@ -168,6 +214,9 @@ impl Plan {
         let (place, survivor) = best;
         let mut survivors: Vec<u64> = usable.iter().map(|(_, survivor)| survivor.node).collect();
         survivors.sort_unstable();
+        let doubted = doubted(&usable, &survivors);
+        let others = usable.iter().filter(|(_, other)| other.node != survivor.node);
+        let others = others.map(|(place, other)| Other::of(place, other)).collect::<Result<_, _>>()?;
         Ok(Self {
             schema: SCHEMA.to_owned(),
             cluster: survivor.cluster.to_string(),
@@ -178,9 +227,10 @@ impl Plan {
             last_index: survivor.last.index.0,
             last_term: survivor.last.term.0,
             applied_index: survivor.applied.index.0,
-            may_lose_writes: usable
-                .iter()
-                .any(|(_, survivor)| survivor.electorates.iter().any(|voters| may_lose(voters, &survivors))),
+            others,
+            planned_wall_ms: wall_ms(),
+            may_lose_writes: !doubted.is_empty(),
+            doubted,
             survivors,
         })
     }
@@ -207,17 +257,94 @@ impl Plan {
 
     /// Whether the directory is still as it was when this was planned.
     fn fits(&self, survivor: &Survivor) -> Result<(), String> {
-        let same = (self.node, &self.incarnation, &self.cluster)
-            == (survivor.node, &survivor.incarnation, &survivor.cluster.to_string());
-        if !same {
+        let found = (self.last_index, self.last_term, self.applied_index);
+        self.is_as_it_was((self.node, &self.incarnation), found, survivor)
+    }
+
+    fn is_as_it_was(
+        &self,
+        whose: (u64, &str),
+        found: (u64, u64, u64),
+        survivor: &Survivor,
+    ) -> Result<(), String> {
+        let cluster = survivor.cluster.to_string();
+        if (whose, &self.cluster) != ((survivor.node, &*survivor.incarnation), &cluster) {
             return Err("the plan is of another directory".to_owned());
         }
-        let (last, applied) = (survivor.last, survivor.applied.index.0);
-        if (self.last_index, self.last_term, self.applied_index) != (last.index.0, last.term.0, applied) {
-            return Err("the directory has changed since it was planned: the node ran again".to_owned());
+        if found != (survivor.last.index.0, survivor.last.term.0, survivor.applied.index.0) {
+            let age = self.age();
+            return Err(format!(
+                "the directory has changed since it was planned {age} ago: the node ran again"
+            ));
         }
         Ok(())
     }
+
+    /// Looks at the other directories again. One whose node has run since may have acknowledged writes that the best survivor
+    /// of then does not have; one that is not there any more, or not on this machine, says nothing.
+    pub fn look_again(&self, file: &Path) -> Result<Again, RecoverError> {
+        let bad = |dir: &str, why: String| RecoverError::Plan {
+            file: file.to_owned(),
+            why: format!("of {dir}: {why}"),
+        };
+        let mut again = Again::default();
+        for other in &self.others {
+            let dir = &other.data_dir;
+            let place = Place::parse(dir).map_err(|why| bad(dir, why))?;
+            if !place.log.exists() && !place.state.exists() {
+                again.gone.push(dir.clone());
+                continue;
+            }
+            let found = (other.last_index, other.last_term, other.applied_index);
+            self.is_as_it_was((other.node, &other.incarnation), found, &inspect(&place)?)
+                .map_err(|why| bad(dir, why))?;
+            again.same.push(dir.clone());
+        }
+        Ok(again)
+    }
+
+    /// How long ago this was planned, in one unit.
+    pub fn age(&self) -> String {
+        let seconds = wall_ms().saturating_sub(self.planned_wall_ms) / 1000;
+        match seconds {
+            0..120 => format!("{seconds} s"),
+            120..7_200 => format!("{} min", seconds / 60),
+            7_200..172_800 => format!("{} h", seconds / 3_600),
+            _ => format!("{} days", seconds / 86_400),
+        }
+    }
+
+    /// What `apply` wants to be told is accepted.
+    fn loss(&self) -> RecoverError {
+        RecoverError::Loss { voters: self.doubted.clone(), survivors: self.survivors.clone() }
+    }
+}
+
+fn wall_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn listed(nodes: &[u64]) -> String {
+    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn looked_at(voters: &[u64], survivors: &[u64]) -> String {
+    let looked: Vec<u64> = voters.iter().copied().filter(|voter| survivors.contains(voter)).collect();
+    match *looked {
+        [] => "none was".to_owned(),
+        [one] => format!("only {one} was"),
+        _ => format!("only {} were", listed(&looked)),
+    }
+}
+
+/// The voters of whom a majority may have acknowledged what none of these has; none where that cannot be.
+fn doubted(usable: &Found<'_>, survivors: &[u64]) -> Vec<u64> {
+    let all = usable.iter().flat_map(|(_, survivor)| &survivor.electorates);
+    let worst = all
+        .filter(|voters| may_lose(voters, survivors))
+        .max_by_key(|voters| voters.iter().filter(|voter| !survivors.contains(voter)).count());
+    worst.cloned().unwrap_or_default()
 }
 
 type Found<'a> = Vec<(&'a Place, &'a Survivor)>;

@@ -21,7 +21,7 @@ use std::{
 use protocol::snapshot::{Checker, Summary};
 
 use super::{
-    Plan, RecoverError,
+    Again, Plan, RecoverError,
     survivor::{self, Place, unusable},
 };
 use crate::{
@@ -38,6 +38,8 @@ pub struct Rescued {
     pub backup: Summary,
     /// How many entries of the log were replayed.
     pub replayed: u64,
+    /// What became of the plan's other directories.
+    pub again: Again,
 }
 
 /// Writes the backup that the plan promises.
@@ -48,8 +50,7 @@ pub fn rescue(
     accept_loss: bool,
 ) -> Result<Rescued, RecoverError> {
     if plan.may_lose_writes && !accept_loss {
-        let (looked, voters) = (plan.survivors.len(), plan.voters.len());
-        return Err(RecoverError::Loss { looked, voters });
+        return Err(plan.loss());
     }
     if backup.exists() {
         let there = io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of that name");
@@ -60,11 +61,12 @@ pub fn rescue(
     let found = survivor::survivor(place, &held.record, &opened)?;
     plan.fits(&found).map_err(|why| RecoverError::Plan { file: file.to_owned(), why })?;
     drop(opened);
+    let again = plan.look_again(file)?;
 
     let work = beside(backup, "recovering");
     remove_all(&work)?;
     let rescued = replay(place, held.record.cluster, &work)
-        .and_then(|(state, replayed)| Ok(Rescued { backup: save(place, &state, backup)?, replayed }));
+        .and_then(|(state, replayed)| Ok(Rescued { backup: save(place, &state, backup)?, replayed, again }));
     let removed = remove_all(&work);
     let rescued = rescued?;
     removed.map(|()| rescued)

@@ -44,6 +44,20 @@ impl Place {
         Ok(Self { shown: text.into(), log, state })
     }
 
+    /// As it could be said anywhere on this machine.
+    pub(super) fn absolute(&self) -> Result<String, RecoverError> {
+        let absolute = |part: &Path| {
+            let path = std::path::absolute(part).map_err(|error| RecoverError::disk(part, &error))?;
+            Ok(path.display().to_string())
+        };
+        let shown = self.shown.to_string_lossy();
+        let parts = match shown.split_once(',') {
+            Some((log, state)) => vec![absolute(Path::new(log))?, absolute(Path::new(state))?],
+            None => vec![absolute(&self.shown)?],
+        };
+        Ok(parts.join(","))
+    }
+
     /// As it was said.
     pub fn shown(&self) -> &Path {
         &self.shown

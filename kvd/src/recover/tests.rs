@@ -1,6 +1,16 @@
-use raft::Position;
+use std::{sync::Arc, time::Duration};
+
+use raft::{Entry, HardState, Payload, Persist, Position, Term, Ticket};
 
 use super::*;
+use crate::{
+    bootstrap::claim::{Locks, Places, Steps, Wanted, claim},
+    disk::{Disk, RealDisk},
+    log::{self, Log},
+    log_thread::{LogTask, run_log},
+    metrics::Meters,
+    state::{State, StateLimits},
+};
 
 fn survivor(node: u64, last: (u64, u64)) -> Survivor {
     let last = Position::new(last.1, last.0);
@@ -54,6 +64,96 @@ fn every_set_of_voters_that_a_survivor_knows_of_counts() {
     assert!(loses(&[survivor(1, (4, 90)), grown(2)]), "3, 4 and 5 may have acknowledged without them");
     assert!(!loses(&[survivor(1, (4, 90)), grown(2), grown(4)]));
     assert!(loses(&[grown(1), grown(4), grown(5)]), "so may 2 and 3 have before");
+    let said = |survivors: &[Survivor]| {
+        let plan = Plan::of(&found(survivors)).unwrap();
+        plan.loss().to_string().lines().next().unwrap().to_owned()
+    };
+    assert!(said(&[grown(1), grown(2)]).ends_with("of the voters 1, 2, 3, 4, 5 only 1, 2 were looked at"));
+    assert!(said(&[grown(1), grown(4), grown(5)]).ends_with("of the voters 1, 2, 3 only 1 was looked at"));
+    assert!(said(&[grown(8)]).ends_with("of the voters 1, 2, 3, 4, 5 none was looked at"));
+}
+
+/// The directories of a node that has started, and its locks.
+fn started(home: &Path, node: u64) -> (Place, Locks) {
+    let place = Place::parse(home.join(format!("n{node}")).to_str().unwrap()).unwrap();
+    let mark = home.join(format!("mark-{node}"));
+    let places = Places { log: place.log.clone(), state: place.state.clone(), mark };
+    let wanted = Wanted { cluster: ClusterId([7; 16]), node, voters: vec![1, 2, 3] };
+    let (_, locks) = claim(&places, &wanted, &mut Steps::all()).unwrap();
+    (place, locks)
+}
+
+fn entry(index: u64) -> Entry {
+    Entry { position: Position::new(index, 1), payload: Payload::Noop }
+}
+
+/// The node runs, and its log gets an entry.
+fn run(place: &Place, index: u64) {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let (log, _) = Log::open_with(disk, &place.log, Position::ZERO, log::Settings::production()).unwrap();
+    let (tasks, queue) = std::sync::mpsc::channel();
+    let (done, _reports) = tokio::sync::mpsc::unbounded_channel();
+    let hard = Some(HardState { term: Term(1), vote: None });
+    let persist = Persist { ticket: Ticket(index), hard, restart: None, entries: vec![entry(index)] };
+    tasks.send(LogTask::Persist(persist)).unwrap();
+    drop(tasks);
+    run_log(log, Duration::from_mins(1), &queue, &done, &Meters::new());
+}
+
+/// The directories of a node that has run and does not any more.
+fn directory(home: &Path, node: u64) -> Place {
+    let (place, _locks) = started(home, node);
+    run(&place, 1);
+    let (disk, limits): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), StateLimits::default());
+    let mut state = State::open(disk, &place.state, ClusterId([7; 16]), limits).unwrap();
+    state.apply(&entry(1)).unwrap();
+    if let Some(flush) = state.begin_flush(0) {
+        state.finish_flush(flush.run().unwrap());
+    }
+    place
+}
+
+#[test]
+fn a_plan_does_not_outlast_another_run_of_any_of_its_nodes() {
+    let home = tempfile::tempdir().unwrap();
+    let (one, two) = (directory(home.path(), 1), directory(home.path(), 2));
+    let looked = [&one, &two].map(|place| (place.clone(), Ok(inspect(place).unwrap())));
+    let plan = Plan::of(&looked).unwrap();
+    let file = home.path().join("plan.json");
+    plan.write(&file).unwrap();
+    let apply = |name: &str| {
+        let backup = home.path().join(name);
+        let applied = rescue(&one, (&Plan::read(&file).unwrap(), &file), &backup, false);
+        assert_eq!(applied.is_ok(), backup.exists());
+        applied
+    };
+    let shown = two.shown().display().to_string();
+    assert_eq!((plan.node, plan.may_lose_writes), (1, false));
+    assert_eq!(apply("a").unwrap().again, Again { same: vec![shown.clone()], gone: vec![] });
+
+    let (_, running) = started(home.path(), 2);
+    let error = apply("b").unwrap_err();
+    assert!(error.to_string().starts_with(&format!("{shown}: in use")), "{error}");
+    drop(running);
+    run(&two, 2);
+    let error = apply("c").unwrap_err();
+    assert_eq!(error.exit(), Exit::Usage);
+    assert!(error.to_string().contains(&format!("of {shown}: the directory has changed")), "{error}");
+    std::fs::remove_dir_all(two.shown()).unwrap();
+    assert_eq!(apply("d").unwrap().again, Again { same: vec![], gone: vec![shown] }, "nobody knows");
+}
+
+#[test]
+fn the_age_of_a_plan_has_one_unit() {
+    let mut plan = Plan::of(&found(&[survivor(1, (1, 1))])).unwrap();
+    for (seconds, age) in
+        [(119, "119 s"), (120, "2 min"), (7_199, "119 min"), (7_200, "2 h"), (172_800, "2 days")]
+    {
+        plan.planned_wall_ms = wall_ms() - seconds * 1000;
+        assert_eq!(plan.age(), age);
+    }
+    plan.planned_wall_ms = wall_ms() + 5_000;
+    assert_eq!(plan.age(), "0 s", "a clock that was set back");
 }
 
 #[test]
