@@ -4,9 +4,9 @@
 //! holder to holder. The lease is renewed while the command runs and revoked when it has ended. Who waits is told by a watch
 //! that the key is gone and then tries to write it; of several who do, one succeeds, whoever it is.
 //!
-//! **Never two holders** by the passing of time. The cluster ends a lease no sooner than its time after the entry that granted or renewed it, and that
-//! entry was made after the call for it had begun. So the time is counted here from before the call, by a clock that nobody
-//! sets, and before it is over the command is told to end, and then killed:
+//! **Never two holders** by the passing of time. The cluster ends a lease no sooner than its time after the entry that granted
+//! or renewed it, and that entry was made after the call for it had begun. So the time is counted here from before the call,
+//! by a clock that nobody sets, and before it is over the command is told to end, and then killed:
 //!
 //! ```text
 //! call begins                                          TERM        KILL      the lease may end
