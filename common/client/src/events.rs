@@ -20,11 +20,16 @@ pub struct Told {
     pub events: Result<Vec<Event>, EndpointError>,
 }
 
-/// Every node's events since then, in the order of the nodes. No node takes longer than twice the timeout.
-pub(crate) async fn events(nodes: &Arc<Nodes>, since_ms: u64, timeout: Duration) -> Vec<Told> {
+/// Every node's events since the time of its clock that is asked of it, in the order of the nodes. No node takes longer than
+/// twice the timeout.
+pub(crate) async fn events(
+    nodes: &Arc<Nodes>,
+    since_ms: impl Fn(Option<u64>) -> u64,
+    timeout: Duration,
+) -> Vec<Told> {
     let mut asking = JoinSet::new();
     for (place, view) in status(nodes, timeout).await.into_iter().enumerate() {
-        let nodes = Arc::clone(nodes);
+        let (nodes, since_ms) = (Arc::clone(nodes), since_ms(view.id));
         asking.spawn(async move { (place, ask(&nodes, view, since_ms, timeout).await) });
     }
     // A task that panics is a defect and has said so.

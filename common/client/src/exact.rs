@@ -83,8 +83,8 @@ impl NodeScan {
     }
 
     fn senseless(&self) -> Error {
-        let why = format!("{} sent what makes no sense", self.address);
-        Error::Refused(Refused::Unavailable(why))
+        let reason = "it sent what makes no sense".to_owned();
+        Error::at(&self.address, EndpointError::Dropped { reason })
     }
 }
 

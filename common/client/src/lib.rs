@@ -216,7 +216,7 @@ impl Client {
     }
 
     /// What happened since this moment (in milliseconds since 1970), as every node tells it of itself, asked in parallel.
-    pub async fn events(&self, since_ms: u64) -> Vec<events::Told> {
+    pub async fn events(&self, since_ms: impl Fn(Option<u64>) -> u64) -> Vec<events::Told> {
         events::events(&self.nodes, since_ms, self.connect_timeout).await
     }
 

@@ -233,3 +233,18 @@ fn nonsense_is_not_shown() {
         }
     });
 }
+
+#[test]
+fn a_node_that_answers_with_what_makes_no_sense_is_not_asked_again() {
+    run(async {
+        let pki = Pki::new();
+        let node = node(&pki, 1, vec![vec![page(7, &["a"])], vec![page(7, &["a"])]]);
+        let client = Client::new(settings(&pki, &[&node.address]));
+        let scan = Scan { want: Want::Hash, ..Scan::default() };
+        let digests = client.digests(std::slice::from_ref(&node.address), &scan).await;
+        let told = digests[0].as_ref().unwrap_err().to_string();
+        assert!(told.contains("it sent what makes no sense"), "{told}");
+        assert_eq!(node.scans().len(), 1);
+        client.close().await;
+    });
+}

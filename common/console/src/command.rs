@@ -26,6 +26,7 @@ mod data;
 mod debug;
 mod doctor;
 mod events;
+mod exec;
 mod explain;
 mod frames;
 mod generate;

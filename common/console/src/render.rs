@@ -93,6 +93,14 @@ impl Screen {
         Self { format, terminal, color: color.decide(io::stderr().is_terminal()), quiet }
     }
 
+    /// A word to whoever waits and looks, before there is a result.
+    pub(crate) fn tell(self, line: &str) {
+        if !self.quiet && !self.format.is_json() {
+            // Where stderr is gone nobody misses it.
+            let _ = writeln!(io::stderr(), "{}", text::printable(line));
+        }
+    }
+
     /// Shows a result on the streams of the process.
     pub fn show(self, result: &Result<Report, Failure>) -> Exit {
         self.show_on(result, &mut io::stdout().lock(), &mut io::stderr().lock())

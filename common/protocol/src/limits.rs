@@ -91,3 +91,6 @@ pub const ENTRY_BYTES: usize = 1024 * 1024;
 /// Largest term or index that is accepted from a wire or a disk. No log gets there, and what is below it can be
 /// added to without overflow.
 pub const NUMBER: u64 = u64::MAX / 4;
+/// A server whose log ends at most so many entries before what is committed has caught up: under load the newest are on their
+/// way.
+pub const CAUGHT_UP: u64 = 1024;

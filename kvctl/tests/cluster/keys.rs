@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use testkit::programs;
@@ -53,15 +53,23 @@ impl Terminal {
         Some(Self { script, keys, drawn, seen: String::new() })
     }
 
+    /// Reads until `words` were drawn after this place. All of it together takes no longer than anybody waits: what is drawn
+    /// again and again, without them, is no progress.
+    #[track_caller]
+    fn read_until(&mut self, at: usize, words: &str) {
+        let began = Instant::now();
+        while !self.seen[at..].contains(words) {
+            match self.drawn.recv_timeout(PATIENCE.saturating_sub(began.elapsed())) {
+                Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
+                Err(error) => panic!("no {words:?} ({error}) in {:?}", &self.seen[at..]),
+            }
+        }
+    }
+
     /// What was drawn since the last key until `words` were.
     #[track_caller]
     fn until(&mut self, words: &str) -> &str {
-        while !self.seen.contains(words) {
-            match self.drawn.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
-                Err(error) => panic!("no {words:?} ({error}) in {:?}", self.seen),
-            }
-        }
+        self.read_until(0, words);
         &self.seen
     }
 
@@ -71,10 +79,7 @@ impl Terminal {
     fn prompts_after(&mut self, words: &str) {
         self.until(words);
         let at = self.seen.find(words).unwrap();
-        while !self.seen[at..].contains("> ") {
-            let more = self.drawn.recv_timeout(PATIENCE).unwrap();
-            self.seen += &String::from_utf8_lossy(&more);
-        }
+        self.read_until(at, "> ");
     }
 
     fn press(&mut self, keys: &str) {
@@ -87,10 +92,7 @@ impl Terminal {
     fn modes(&mut self) -> String {
         self.until("modes ");
         let at = self.seen.find("modes ").unwrap();
-        while !self.seen[at..].contains('\n') {
-            let more = self.drawn.recv_timeout(PATIENCE).unwrap();
-            self.seen += &String::from_utf8_lossy(&more);
-        }
+        self.read_until(at, "\n");
         let line = self.seen[at..].lines().next().unwrap().to_owned();
         self.seen = self.seen[at + line.len()..].to_owned();
         line
@@ -102,7 +104,11 @@ impl Terminal {
         self.until(&format!("code {code}\r"));
         assert_eq!(self.modes(), before);
         drop(self.keys);
-        self.script.wait().unwrap();
+        let began = Instant::now();
+        while self.script.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < PATIENCE, "the terminal does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

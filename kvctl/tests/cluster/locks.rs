@@ -2,19 +2,47 @@
 //! it holds.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read},
     os::unix::process::ExitStatusExt as _,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
 
 use crate::trial::Trial;
 
+/// Longer than anything here is waited for, however busy the machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// A kvctl that runs, with a command whose standard streams are at hand.
 struct Running {
     child: Child,
     input: Option<ChildStdin>,
-    out: BufReader<ChildStdout>,
+    out: Receiver<String>,
+    err: Receiver<String>,
+}
+
+/// The lines of a stream as they come. It is closed when all who can write to it are gone.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// The next line; nothing where the stream is closed.
+#[track_caller]
+fn next(lines: &Receiver<String>) -> Option<String> {
+    match lines.recv_timeout(PATIENCE) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("nothing comes, and it is not closed"),
+    }
 }
 
 impl Running {
@@ -25,8 +53,8 @@ impl Running {
         command.args(words).args(["--", "sh", "-c", script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (input, out) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, out }
+        let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+        Self { input: child.stdin.take(), child, out, err }
     }
 
     /// One that says `held` and its fence, and ends when its input does.
@@ -34,12 +62,12 @@ impl Running {
         Self::start(trial, words, "echo held $KV_FENCE; cat > /dev/null")
     }
 
+    #[track_caller]
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        next(&self.out).unwrap_or_default()
     }
 
+    #[track_caller]
     fn fence(&mut self) -> u64 {
         let line = self.line();
         line.strip_prefix("held ").and_then(|fence| fence.parse().ok()).unwrap_or_else(|| panic!("{line:?}"))
@@ -51,12 +79,28 @@ impl Running {
     }
 
     /// With what it ends, and what it said on stderr.
+    #[track_caller]
     fn ended(mut self) -> (Option<i32>, String) {
         drop(self.input.take());
         let mut err = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-        let status = self.child.wait().unwrap();
-        (status.code().or(status.signal().map(|signal| -signal)), err)
+        while let Some(line) = next(&self.err) {
+            err = format!("{err}{line}\n");
+        }
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code().or(status.signal().map(|signal| -signal)), err);
+            }
+            assert!(began.elapsed() < PATIENCE, "it says nothing more and does not end: {err}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -190,14 +234,40 @@ fn signals_are_passed_on() {
     // Who waits ends by it.
     let mut holder = Running::hold(&trial, &["lock", "job"]);
     holder.fence();
-    let mut waiter = Running::hold(&trial, &["lock", "job"]);
-    let mut waiting = String::new();
-    let mut err = BufReader::new(waiter.child.stderr.take().unwrap());
-    err.read_line(&mut waiting).unwrap();
+    let waiter = Running::hold(&trial, &["lock", "job"]);
+    let waiting = next(&waiter.err).unwrap();
     assert!(waiting.starts_with("waiting: held by "), "{waiting}");
     waiter.signal("-TERM");
-    assert_eq!(waiter.child.wait().unwrap().code(), Some(143));
+    assert_eq!(waiter.ended().0, Some(143));
     assert_eq!(holder.ended().0, Some(0));
+}
+
+#[test]
+fn who_cannot_be_told_whether_it_is_held_ends_by_a_signal_too() {
+    let trial = Trial::start(3);
+    let followers = trial.followers();
+    trial.pause(&followers);
+    let waiter = Running::hold(&trial, &["lock", "job", "-t", "500ms", "--wait", "50s"]);
+    let waiting = next(&waiter.err).unwrap();
+    assert!(waiting.starts_with("waiting: outcome unknown"), "{waiting}");
+    let began = Instant::now();
+    waiter.signal("-TERM");
+    assert_eq!(waiter.ended().0, Some(143));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    trial.resume(&followers);
+}
+
+#[test]
+fn what_the_command_leaves_behind_is_ended_with_it() {
+    let trial = Trial::start(1);
+    let deaf = "trap '' TERM; echo deaf; n=0; while [ $n -lt 1200 ]; do sleep 0.1; n=$((n+1)); done";
+    let script = format!("sh -c \"{}\" & wait", deaf.replace('$', "\\$"));
+    let mut holder = Running::start(&trial, &["lock", "job", "--ttl", "4s"], &script);
+    assert_eq!(holder.line(), "deaf");
+    trial.kvctl(&["del", "job"]);
+    assert_eq!(holder.line(), "", "its output is closed: all who had it are gone");
+    let (code, err) = holder.ended();
+    assert!(code == Some(122) && err.contains("somebody else may hold it already"), "{code:?}: {err}");
 }
 
 #[test]

@@ -50,12 +50,15 @@ fn a_removal_that_would_stop_the_writes_is_refused_and_a_dead_member_goes() {
     said(&trial.kvctl(&["member", "demote", &alive]), 8, "KV-0850");
     said(&trial.kvctl(&["member", "remove", &alive, "--force"]), 11, "KV-1122");
     said(&trial.kvctl(&["member", "remove", &alive, "--force", "--confirm", "other"]), 11, "KV-1121");
-    said(&trial.kvctl(&["member", "remove", "n9"]), 2, "KV-0206");
+    said(&trial.kvctl(&["member", "remove", "n9"]), 1, "no member is named `n9`; there are: n1, n2, n3");
+    said(&trial.kvctl(&["member", "demote", "n9"]), 2, "KV-0206");
     assert_eq!(members(&trial).len(), 3, "nothing was done");
 
     let (code, gone) = trial.json(&["member", "remove", &dead]);
     assert_eq!((code, &gone["state"], &gone["part"]), (0, &"done".into(), &Value::Null), "{gone}");
     assert_eq!(members(&trial).len(), 2);
+    let (code, again) = trial.json(&["member", "remove", &dead]);
+    assert_eq!((code, &again["state"], &again["name"]), (1, &"absent".into(), &dead.as_str().into()));
     assert_eq!(trial.kvctl(&["set", "k", "v"]).code, Some(0));
     let (_, status) = trial.json(&["status"]);
     assert_eq!((&status["quorum"]["voters"], &status["quorum"]["up"]), (&2.into(), &2.into()), "{status}");
@@ -128,10 +131,11 @@ fn who_is_not_meant_is_not_added_and_who_does_not_run_yet_is_by_its_id() {
 
     let planned = add(&["n9", "--addr", "127.0.0.1:1", "--id", "9", "-n"]);
     assert!(planned.text().contains("voters 3→4, quorum 2→3, tolerates 1→1. An even count"), "{planned:?}");
-    let added = add(&["n9", "--addr", "127.0.0.1:1", "--id", "9"]);
-    said(&added, 0, "n9 is a learner");
+    let added = add(&["n9", "--addr", "127.0.0.1:1", "--id", "9", "-t", "3s"]);
+    said(&added, 10, "n9 does not answer at 127.0.0.1:1");
+    said(&added, 10, "n9 is a learner");
     assert!(members(&trial).contains(&("n9".into(), "learner".into(), false)));
-    assert_eq!(add(&["n9", "--addr", "127.0.0.1:1", "--id", "9"]).code, Some(0), "once more");
+    said(&add(&["n9", "--addr", "127.0.0.1:1", "--id", "9", "--no-wait"]), 0, "n9 is a learner");
     let (code, status) = trial.json(&["status"]);
     assert_eq!((code, &status["quorum"]["voters"]), (10, &3.into()), "{status}");
     assert_eq!(trial.kvctl(&["member", "remove", "n9"]).code, Some(0));
@@ -140,7 +144,7 @@ fn who_is_not_meant_is_not_added_and_who_does_not_run_yet_is_by_its_id() {
     let replace = |words: &[&str]| trial.kvctl(&[&["member", "replace"], words].concat());
     said(&replace(&["n1", "n1", "--addr", &first]), 8, "take the place of itself");
     said(&replace(&["n7", "n8", "--addr", "127.0.0.1:1", "--id", "8"]), 2, "KV-0206");
-    said(&replace(&["n1", "n8", "--addr", "127.0.0.1:1", "--id", "8"]), 0, "voters 3→3");
+    said(&replace(&["n1", "n8", "--addr", "127.0.0.1:1", "--id", "8", "--no-wait"]), 0, "voters 3→3");
     assert!(members(&trial).contains(&("n8".into(), "learner".into(), false)) && members(&trial).len() == 4);
     assert_eq!(trial.kvctl(&["member", "remove", "n8"]).code, Some(0));
 }
@@ -153,6 +157,11 @@ fn a_member_moves_where_it_answers() {
     said(&trial.kvctl(&["member", "move", &name, "--addr", "127.0.0.1:1"]), 8, "KV-0850");
     let other = trial.cluster.address(trial.leader());
     said(&trial.kvctl(&["member", "move", &name, "--addr", other]), 8, "KV-0851");
+    let silent = trial.followers()[1];
+    trial.pause(&[silent]);
+    let taken = trial.kvctl(&["member", "move", &name, "--addr", trial.cluster.address(silent)]);
+    said(&taken, 8, "is the address of");
+    trial.resume(&[silent]);
     let moved = trial.cluster.address(id).replace("127.0.0.1", "localhost");
     let ran = trial.kvctl(&["member", "move", &name, "--addr", &moved]);
     assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -242,11 +242,12 @@ fn hold_clusters(golden: &Golden<'_>) {
     golden.holds("drain", &["drain", "n1", "--undo"]);
     golden.holds("members", &["member", "ls"]);
     golden.holds("member", &["member", "remove", "n1", "-n"]);
-    golden.holds("member", &["member", "add", "n9", "--addr", "127.0.0.1:1", "--id", "9"]);
+    golden.holds("member", &["member", "add", "n9", "--addr", "127.0.0.1:1", "--id", "9", "--no-wait"]);
     golden.holds("members", &["member", "ls"]);
     golden.holds("status", &["status"]);
     golden.holds("member", &["member", "remove", "n9"]);
-    golden.holds("error", &["member", "remove", "n9"]);
+    golden.holds("member", &["member", "remove", "n9"]);
+    golden.holds("error", &["member", "demote", "n9"]);
     golden.holds("wait", &["wait", "healthy"]);
 }
 

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use protocol::{Intent, MemberChange, MemberEdit, Refused, Response};
+use protocol::{Intent, MemberChange, MemberEdit, Refused, Response, limits};
 use raft::{ChangeRefusal, Edit, Entry, Index, Membership, NodeId, Position, Refusal, RoleName, Status};
 
 use super::{Node, refused};
@@ -18,8 +18,6 @@ use crate::{
     instruments::{Mark, Mutant, mark, mutant},
 };
 
-/// A server whose log ends so many entries before what is committed has caught up: under load the newest are on their way.
-const CAUGHT_UP: u64 = 1024;
 /// Most clients that wait for a change.
 const MOST_ASKING: usize = 64;
 /// For so many times as long a change waits that is unsafe: somebody may just be starting.
@@ -42,7 +40,7 @@ pub(super) struct Changing {
 impl Default for Changing {
     fn default() -> Self {
         let (wishes, asking, steady) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { caught_up: CAUGHT_UP, wishes, asking, known: None, steady, referred: 0 }
+        Self { caught_up: limits::CAUGHT_UP, wishes, asking, known: None, steady, referred: 0 }
     }
 }
 

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// A certificate with fewer days than this is worth a finding.
-const CERTIFICATE_DAYS: i64 = 14;
+pub(super) const CERTIFICATE_DAYS: i64 = 14;
 /// A node this many entries behind the leader is called slow.
-const SLOW_ENTRIES: u64 = 1000;
+pub(super) const SLOW_ENTRIES: u64 = 1000;
 
 const COLUMNS: [&str; 10] = ["NODE", "ROLE", "STATE", "TERM", "APPLIED", "LAG", "RTT", "DISK", "CERT", "UP"];
 
@@ -432,7 +432,11 @@ pub(super) fn nobody(views: &[NodeView]) -> Failure {
         let error = view.status.as_ref().err()?.clone();
         Some(EndpointFailure { address: view.address.clone(), error })
     });
-    let endpoints: Vec<EndpointFailure> = failures.collect();
+    none_of(failures.collect())
+}
+
+/// The same of nodes that were asked for something else.
+pub(super) fn none_of(endpoints: Vec<EndpointFailure>) -> Failure {
     let denied = !endpoints.is_empty() && endpoints.iter().all(|failure| failure.error.is_denied());
     if denied {
         client::Error::Denied { endpoints }.into()

@@ -128,7 +128,11 @@ impl Bundle {
             ))
         });
         check_free(&file)?;
-        let bytes = write(&file, &parts, now).map_err(|error| Failure::file("write", &file, &error))?;
+        let bytes = write(&file, &parts, now).map_err(|error| match error.kind() {
+            // Somebody has put one there meanwhile.
+            io::ErrorKind::AlreadyExists => file_exists(&file),
+            _ => Failure::file("write", &file, &error),
+        })?;
         let missing: Vec<&str> =
             parts.iter().filter(|part| part.content.is_err()).map(|part| part.name).collect();
         let shown = file.display().to_string();
@@ -149,8 +153,12 @@ fn check_free(file: &Path) -> Result<(), Failure> {
     if std::fs::symlink_metadata(file).is_err() {
         return Ok(());
     }
+    Err(file_exists(file))
+}
+
+fn file_exists(file: &Path) -> Failure {
     let message = format!("{} is there already", file.display());
-    Err(Failure::new(Exit::File, "KV-1203", "file_exists", message).hint("name another file with -f"))
+    Failure::new(Exit::File, "KV-1203", "file_exists", message).hint("name another file with -f")
 }
 
 /// Which program this is and where it runs.
@@ -200,7 +208,7 @@ fn write(file: &Path, parts: &[Part], now: u64) -> io::Result<u64> {
         archive.append_data(&mut header, Path::new("kv-bundle").join(part.name), part.text().as_bytes())?;
     }
     let Counted { out, bytes } = archive.into_inner()?;
-    out.keep()?;
+    out.keep_new()?;
     Ok(bytes)
 }
 
@@ -218,5 +226,22 @@ impl<W: Write> Write for Counted<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_meanwhile_is_not_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("bundle.tar");
+        let parts = [Part { name: "a.json", content: Ok("{}".to_owned()) }];
+        assert!(write(&file, &parts, 1).unwrap() > 0);
+        std::fs::write(&file, "another's").unwrap();
+        assert_eq!(write(&file, &parts, 1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&file).unwrap(), b"another's");
+        assert_eq!(home.path().read_dir().unwrap().count(), 1, "nothing is left beside it");
     }
 }

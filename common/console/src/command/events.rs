@@ -9,11 +9,12 @@ use std::{
 };
 
 use clap::Args;
-use client::{EndpointError, EndpointFailure, events::Told};
+use client::{EndpointFailure, events::Told};
 use protocol::events::Event;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::assess::none_of;
 use crate::{
     connect::Session,
     error::Failure,
@@ -26,8 +27,10 @@ use crate::{
 
 /// How often `--follow` asks.
 const EVERY: Duration = Duration::from_secs(1);
-/// What is asked for again, since clocks of nodes differ and an event may be noted after a later one of another node.
+/// What is asked for again, since the clock of a node may be set back.
 const OVERLAP_MS: u64 = 60_000;
+/// What nodes tell alike is one event where it is not further apart than this by their clocks.
+const ALIKE_MS: u64 = 60_000;
 /// Most events that are remembered as shown: more than all nodes tell of that time.
 const SHOWN: usize = 16 * 1024;
 
@@ -59,22 +62,47 @@ struct Row {
     event: Event,
 }
 
+/// From when on each node is asked, by its own clock: that of another may be far from it.
+struct Since {
+    first: u64,
+    of: HashMap<u64, u64>,
+}
+
+impl Since {
+    fn from(first: u64) -> Self {
+        Self { first, of: HashMap::new() }
+    }
+
+    fn of(&self, id: Option<u64>) -> u64 {
+        id.and_then(|id| self.of.get(&id)).copied().unwrap_or(self.first)
+    }
+
+    fn heard(&mut self, told: &[Told]) {
+        for told in told {
+            let newest = told.events.iter().flatten().map(|event| event.wall_ms).max();
+            if let (Some(id), Some(newest)) = (told.id, newest) {
+                self.of.insert(id, newest.saturating_sub(OVERLAP_MS).max(self.first));
+            }
+        }
+    }
+}
+
 impl Events {
     pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = self.since.map_or(Duration::ZERO, |age| now.saturating_sub(age));
-        let mut since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let mut since = Since::from(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         let is_ndjson = out.screen.format == Format::Ndjson;
         let mut listing = Listing::new(out, KIND);
         let mut shown = Shown::default();
         loop {
-            let told = session.client().events(since_ms).await;
+            let told = session.client().events(|id| since.of(id)).await;
             let missing = missing(&told);
             if missing.len() == told.len() && !self.follow {
                 return Err(nobody(told));
             }
+            since.heard(&told);
             for row in shown.news(rows(told)) {
-                since_ms = since_ms.max(row.event.wall_ms.saturating_sub(OVERLAP_MS));
                 listing.typed(word(&row.event), || cells(&row), || document(&row));
             }
             listing.flush()?;
@@ -88,9 +116,9 @@ impl Events {
 
 /// All events that are known of the cluster, for those who gather everything.
 pub(super) async fn everything(session: &Session) -> Report {
-    let told = session.client().events(0).await;
+    let told = session.client().events(|_| 0).await;
     let missing = missing(&told);
-    let rows = rows(told);
+    let rows = Shown::default().news(rows(told));
     let rows = rows.iter().map(|row| {
         let document = Document::bare().with("type", word(&row.event)).followed_by(document(row));
         serde_json::to_value(document).unwrap_or_default()
@@ -131,20 +159,11 @@ fn missing(told: &[Told]) -> Vec<String> {
 }
 
 fn nobody(told: Vec<Told>) -> Failure {
-    let endpoints: Vec<EndpointFailure> = told
-        .into_iter()
-        .filter_map(|told| Some(EndpointFailure { address: told.address, error: told.events.err()? }))
-        .collect();
-    let denied =
-        !endpoints.is_empty() && endpoints.iter().all(|failure| EndpointError::is_denied(&failure.error));
-    if denied {
-        client::Error::Denied { endpoints }.into()
-    } else {
-        client::Error::Unreachable { endpoints }.into()
-    }
+    let failure = |told: Told| Some(EndpointFailure { address: told.address, error: told.events.err()? });
+    none_of(told.into_iter().filter_map(failure).collect())
 }
 
-/// What all nodes told in one order, each election once.
+/// What all nodes told in one order; of an election not what followers say where its winner tells it.
 fn rows(told: Vec<Told>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for told in told {
@@ -157,15 +176,8 @@ fn rows(told: Vec<Told>) -> Vec<Row> {
     rows.sort_by(|a, b| {
         (a.event.wall_ms, &a.node, a.event.number).cmp(&(b.event.wall_ms, &b.node, b.event.number))
     });
-    let mut changes: HashMap<String, u64> = HashMap::new();
-    rows.retain(|row| match row.event.kind.as_str() {
-        "leader" => !won.contains(&row.event.term) && followed.insert(row.event.term),
-        // Each node tells it when it hears of it.
-        "membership" => {
-            let told = changes.insert(row.event.what.clone(), row.event.wall_ms);
-            told.is_none_or(|before| row.event.wall_ms.saturating_sub(before) > OVERLAP_MS)
-        }
-        _ => true,
+    rows.retain(|row| {
+        row.event.kind != "leader" || !won.contains(&row.event.term) && followed.insert(row.event.term)
     });
     rows
 }
@@ -178,9 +190,18 @@ fn terms<'a>(rows: &'a [Row], kind: &'a str) -> impl Iterator<Item = u64> + 'a {
 #[derive(Default)]
 struct Shown {
     seen: HashSet<(String, u64, u64)>,
-    /// Of those that several nodes tell.
-    told: HashSet<String>,
+    /// Terms whose leader was told.
+    led: HashSet<u64>,
+    /// Changes of members by what is said of them.
+    changes: HashMap<String, Change>,
     count: usize,
+}
+
+/// A change of members that was shown.
+struct Change {
+    wall_ms: u64,
+    /// Those that have told it, each of which does so once: who says it again means another one.
+    tellers: HashSet<String>,
 }
 
 impl Shown {
@@ -189,25 +210,39 @@ impl Shown {
         if self.seen.len() > SHOWN {
             let recent: HashSet<_> = rows.iter().map(key).collect();
             self.seen.retain(|key| recent.contains(key));
-            let recent: HashSet<String> = rows.iter().filter_map(common).collect();
-            self.told.retain(|what| recent.contains(what));
+            let terms: HashSet<u64> = rows.iter().map(|row| row.event.term).collect();
+            self.led.retain(|term| terms.contains(term));
+            let words: HashSet<&str> = rows.iter().map(|row| row.event.what.as_str()).collect();
+            self.changes.retain(|what, _| words.contains(what.as_str()));
         }
-        let is_new =
-            |row: &Row| self.seen.insert(key(row)) && common(row).is_none_or(|what| self.told.insert(what));
-        let mut is_new = is_new;
-        let news: Vec<Row> = rows.into_iter().filter(|row| is_new(row)).collect();
+        let news: Vec<Row> = rows.into_iter().filter(|row| self.is_new(row)).collect();
         self.count = self.count.saturating_add(news.len());
         news
     }
-}
 
-/// What several nodes tell alike.
-fn common(row: &Row) -> Option<String> {
-    let Event { kind, term, what, .. } = &row.event;
-    match kind.as_str() {
-        "election" | "leader" => Some(format!("the leader of {term}")),
-        "membership" => Some(format!("{term} {what}")),
-        _ => None,
+    fn is_new(&mut self, row: &Row) -> bool {
+        if !self.seen.insert(key(row)) {
+            return false;
+        }
+        match row.event.kind.as_str() {
+            "election" | "leader" => self.led.insert(row.event.term),
+            "membership" => self.is_another(row),
+            _ => true,
+        }
+    }
+
+    /// Whether it is not what another node has told of the same change, each when it hears of it.
+    fn is_another(&mut self, row: &Row) -> bool {
+        let Row { node, event } = row;
+        if let Some(change) = self.changes.get_mut(&event.what)
+            && change.wall_ms.abs_diff(event.wall_ms) <= ALIKE_MS
+            && change.tellers.insert(node.clone())
+        {
+            return false;
+        }
+        let change = Change { wall_ms: event.wall_ms, tellers: HashSet::from([node.clone()]) };
+        self.changes.insert(event.what.clone(), change);
+        true
     }
 }
 
@@ -281,10 +316,28 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_members_is_told_once() {
+    fn a_change_of_members_is_told_once_and_the_same_change_later_again() {
         let change = |number, wall_ms| Event { what: "n4".into(), ..event(number, wall_ms, "membership", 5) };
-        let both = vec![told(1, vec![change(1, 1000), change(2, 900_000)]), told(2, vec![change(7, 1010)])];
-        assert_eq!(words(&rows(both)), pairs(&[("n1", 1), ("n1", 2)]));
+        let both = vec![
+            told(1, vec![change(1, 1000), change(2, 9000)]),
+            told(2, vec![change(7, 1010), change(8, 9010)]),
+        ];
+        let mut shown = Shown::default();
+        assert_eq!(words(&shown.news(rows(both.clone()))), pairs(&[("n1", 1), ("n1", 2)]));
+        assert_eq!(shown.news(rows(both)), []);
+        let heard_late = vec![told(3, vec![change(4, 9020)])];
+        assert_eq!(shown.news(rows(heard_late)), [], "of what was told it tells once more");
+        let again = vec![told(2, vec![change(9, 30_000)]), told(1, vec![change(3, 900_000)])];
+        assert_eq!(words(&shown.news(rows(again))), pairs(&[("n2", 9), ("n1", 3)]));
+    }
+
+    #[test]
+    fn each_node_is_asked_by_its_own_clock() {
+        let mut since = Since::from(500);
+        let ahead = |id| told(id, vec![event(1, 9_000_000, "start", 1)]);
+        since.heard(&[ahead(1), told(2, vec![event(1, 1000, "start", 1)]), told(3, Vec::new())]);
+        let asked = [Some(1), Some(2), Some(3), None].map(|id| since.of(id));
+        assert_eq!(asked, [9_000_000 - OVERLAP_MS, 500, 500, 500], "however far ahead another's is");
     }
 
     #[test]

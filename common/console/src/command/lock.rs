@@ -4,20 +4,23 @@
 //! holder to holder. The lease is renewed while the command runs and revoked when it has ended. Who waits is told by a watch
 //! that the key is gone and then tries to write it; of several who do, one succeeds, whoever it is.
 //!
-//! **Never two holders.** The cluster ends a lease no sooner than its time after the entry that granted or renewed it, and that
-//! entry was made after the call for it had begun. So the time is counted here from before the call, by a clock that nobody
-//! sets, and before it is over the command is told to end, and then killed:
+//! **Never two holders** by the passing of time. The cluster ends a lease no sooner than its time after the entry that granted
+//! or renewed it, and that entry was made after the call for it had begun. So the time is counted here from before the call,
+//! by a clock that nobody sets, and before it is over the command is told to end, and then killed:
 //!
 //! ```text
 //! call begins                                          TERM        KILL      the lease may end
 //! ├───── ttl/3 ─────┤ renew, and again, and again ─────┤── grace ──┤─ margin ─┤
 //! ```
 //!
+//! Where somebody else removes or writes the key, or ends the lease, another may hold it at once: the command is told to end
+//! when that is seen, and has its grace. Of that, and of what follows, only the fence protects.
+//!
 //! What no process can promise of another: if this one is killed, or stands still with its machine, its command may run on
 //! while somebody else holds the key. What the command writes elsewhere must therefore carry the fence, and be refused where
 //! a higher one was seen.
 
-use std::{ffi::OsString, io::Write as _, os::unix::ffi::OsStrExt as _, time::Duration};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt as _, time::Duration};
 
 use clap::Args;
 use client::Client;
@@ -37,6 +40,7 @@ use crate::{
     error::Failure,
     exit::Exit,
     listing::Out,
+    render::Screen,
     report::{Body, Document, Report},
     text,
 };
@@ -111,7 +115,7 @@ impl Lock {
             command: &self.command,
             times: Times::of(self.ttl),
             wait: self.wait,
-            quiet: out.screen.quiet || out.screen.format.is_json(),
+            screen: out.screen,
             won: "acquired",
         };
         holding.run(session.client()).await
@@ -136,7 +140,7 @@ impl Elect {
             command: &self.command,
             times: Times::of(self.ttl),
             wait: None,
-            quiet: out.screen.quiet || out.screen.format.is_json(),
+            screen: out.screen,
             won: "elected",
         };
         holding.run(session.client()).await
@@ -159,17 +163,21 @@ struct Holding<'a> {
     command: &'a [OsString],
     times: Times,
     wait: Option<Duration>,
-    quiet: bool,
+    screen: Screen,
     won: &'static str,
 }
 
 impl Holding<'_> {
     async fn run(&self, client: &Client) -> Result<Report, Failure> {
         let mut signals = Signals::listen()?;
-        let queue =
-            Queue { client, key: self.key.as_bytes(), times: self.times, say: &|text| self.say(text) };
+        let queue = Queue {
+            client,
+            key: self.key.as_bytes(),
+            times: self.times,
+            say: &|text| self.screen.tell(text),
+        };
         let held = queue.wait(self.wait, &mut signals).await?;
-        self.say(&format!("{}, fence {}", self.won, held.fence));
+        self.screen.tell(&format!("{}, fence {}", self.won, held.fence));
         let ran = self.keep(client, &held, &mut signals).await;
         // What was lost ends by itself, and whoever waits for this process is told at once.
         let is_lost = matches!(&ran, Err(failure) if failure.exit == Exit::Chosen(122));
@@ -177,7 +185,8 @@ impl Holding<'_> {
             && matches!(timeout(RELEASE_WITHIN, client.revoke(held.fence, None)).await, Err(_) | Ok(Err(_)))
         {
             let left = self.times.of_call(held.began()).ends.saturating_duration_since(Instant::now());
-            self.say(&format!("not released: no node answers; its lease ends within {}", text::age(left)));
+            self.screen
+                .tell(&format!("not released: no node answers; its lease ends within {}", text::age(left)));
         }
         Ok(Report::new(Document::bare(), Body::Hidden).exit(Exit::absent(ran?)))
     }
@@ -217,19 +226,9 @@ impl Holding<'_> {
             Lost::Gone => Instant::now().checked_add(self.times.grace).unwrap_or_else(Instant::now),
             Lost::Late => self.times.of_call(*began.borrow()).kill,
         };
-        self.say(&format!("lost: {lost}; the command is ended"));
+        self.screen.tell(&format!("lost: {lost}; the command is ended"));
         child.stop(kill, signals).await?;
         let message = format!("{} is no longer held: {lost}", text::key(self.key.as_bytes()));
-        Err(Failure::new(Exit::Chosen(122), "KV-1232", "lease_lost", message).hint(
-            "the command was ended before anybody else could have it; run it again when the cluster answers",
-        ))
-    }
-
-    /// A word for whoever waits and looks.
-    fn say(&self, text: &str) {
-        if !self.quiet {
-            // Where stderr is gone nobody misses it.
-            let _ = writeln!(std::io::stderr(), "{}", text::printable(text));
-        }
+        Err(Failure::new(Exit::Chosen(122), "KV-1232", "lease_lost", message).hint(lost.next()))
     }
 }

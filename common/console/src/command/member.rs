@@ -6,7 +6,7 @@
 //!
 //! All of it can be asked again: a change that is done already is done.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use client::{EndpointError, Error};
@@ -80,7 +80,8 @@ pub struct How {
 #[command(after_help = "Examples:\n  kvctl member remove n3\n  kvctl member remove n3 --dry-run\n  \
                         kvctl member remove n3 --force --confirm prod\n\n\
                         Done when those that stay have agreed on it. Then stop its process: a removed server does nothing\n\
-                        more. If it leads, it hands over by that. Ends with 6 when no node said what became of it.")]
+                        more. If it leads, it hands over by that. Ends with 1 when there is no such member, as when it was removed\n\
+                        before, and with 6 when no node said what became of it.")]
 pub struct Remove {
     /// Which: name, id or HOST:PORT
     #[arg(value_name = "NODE")]
@@ -246,7 +247,7 @@ impl How {
 impl Remove {
     async fn run(&self, session: &Session, screen: Screen) -> Result<Report, Failure> {
         let roll = led(session).await?;
-        let seat = roll.find(&self.node)?;
+        let Ok(seat) = roll.find(&self.node) else { return Ok(absent(&self.node, &roll)) };
         let change = Change {
             action: "remove",
             done: "removed",
@@ -293,6 +294,7 @@ impl Move {
     async fn run(&self, session: &Session, screen: Screen) -> Result<Report, Failure> {
         let roll = led(session).await?;
         let seat = roll.find(&self.node)?;
+        roll.check_address(seat.id, &self.addr)?;
         let view = session.client().status_at(&self.addr).await;
         match &view.status {
             Ok(status) if status.id != seat.id => {
@@ -322,6 +324,19 @@ impl Move {
         };
         make(&change, &self.how, &roll, session, screen).await
     }
+}
+
+/// The answer where nothing is to be removed: it may have been before, or never was there.
+fn absent(node: &str, roll: &Roll) -> Report {
+    let mut document =
+        Document::new("member").with("action", "remove").with("state", "absent").with("name", node);
+    for unknown in ["id", "addr", "part", "rev", "progress"] {
+        document = document.with(unknown, ());
+    }
+    let plan = Plan::of("", &roll.seats, &roll.seats);
+    let document = document.with("plan", plan.value());
+    let said = format!("no member is named `{node}`; there are: {}", roll.names());
+    Report::new(document, Body::Empty).exit(Exit::No).note(said)
 }
 
 /// The members of a cluster that can be changed.
@@ -375,7 +390,7 @@ fn allow(
             None => report.note("nothing was done"),
         }));
     }
-    tell(screen, &plan.line());
+    screen.tell(&plan.line());
     if last {
         let message = format!("{} is the only voter: nobody could write any more", change.seat.name);
         return Err(Failure::new(Exit::Refused, "KV-0854", "last_voter", message)
@@ -393,7 +408,8 @@ async fn ask(change: &Change<'_>, how: &How, session: &Session) -> Result<Option
     let mut rev = None;
     if let Some(record) = change.record.clone() {
         let name = record.name.clone();
-        let judged = session.client().set_member(record, None).await.map_err(failed)?;
+        // Of a write it is known whether it was applied.
+        let judged = session.client().set_member(record, None).await?;
         match judged.decided.verdict {
             Verdict::Unmet => return Err(name_taken(&name)),
             Verdict::TooMany => {
@@ -455,14 +471,6 @@ fn record(seat: &Seat, address: &str, intent: Intent) -> MemberRecord {
 /// What is confirmed by name.
 fn place(session: &Session, roll: &Roll) -> String {
     if session.name().is_empty() { roll.cluster.short() } else { session.name().to_owned() }
-}
-
-/// A word to people.
-fn tell(screen: Screen, line: &str) {
-    if !screen.quiet && !screen.format.is_json() {
-        // Where stderr is gone nobody misses it.
-        let _ = writeln!(std::io::stderr(), "{}", crate::text::printable(line));
-    }
 }
 
 fn document(

@@ -11,7 +11,10 @@ use std::{
 use clap::Args;
 use protocol::NodeStatus;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep, sleep_until},
+};
 
 use self::board::{Board, Wish};
 use super::{
@@ -96,12 +99,15 @@ impl Top {
         };
         let after = |began: Instant| began.checked_add(self.every).unwrap_or(began);
         let (mut board, mut shown) = (Board::default(), 0_u64);
+        // One for the whole run: what comes while a view is drawn is not lost.
+        let mut interrupt = signal(SignalKind::interrupt())
+            .map_err(|error| Failure::internal(format!("cannot listen to signals: {error}")))?;
         let mut next = Box::pin(view(after(Instant::now())));
         let mut seen = None;
         loop {
             let wish = tokio::select! {
                 biased;
-                _ = tokio::signal::ctrl_c() => Wish::Interrupt,
+                _ = interrupt.recv() => Wish::Interrupt,
                 key = keys.next() => key.map_or(Wish::Leave, |key| board.press(key)),
                 (began, now) = &mut next, if !board.is_paused() => {
                     next.set(view(after(began)));

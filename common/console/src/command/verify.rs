@@ -6,7 +6,8 @@
 //! is waited for. What is kept of the past and the memory of requests are compared by the hash that each node keeps of
 //! them, where the nodes are seen at one index.
 //!
-//! Who is wrong is said where it can be known: the fewer against more than half of all, or those with damaged rows.
+//! Who is wrong is said where it can be known: the fewer against more than half of all nodes, those among them that could not
+//! be compared, or those with damaged rows.
 
 use std::time::{Duration, Instant};
 
@@ -149,7 +150,7 @@ impl Verdict {
         let seen: Vec<Seen> = rows.iter().filter_map(|row| row.seen.as_ref().ok().copied()).collect();
         let fellows = |one: &Seen| seen.iter().filter(|other| *other == one).count();
         let most = seen.iter().max_by_key(|one| fellows(one)).copied();
-        let right = most.filter(|one| fellows(one) > seen.len() / 2);
+        let right = most.filter(|one| fellows(one) > rows.len() / 2);
         let same = most.is_none_or(|one| fellows(&one) == seen.len());
         let hash = |seen: &Seen| (seen.digest.hash, seen.digest.count);
         let rows_differ = seen.windows(2).any(|pair| matches!(pair, [a, b] if hash(a) != hash(b)));
@@ -157,8 +158,8 @@ impl Verdict {
             (Err(_), _) => "not compared",
             (Ok(seen), _) if seen.digest.damaged > 0 => "damaged",
             (Ok(seen), Some(right)) if *seen != right => "differs",
-            (Ok(_), None) => "unclear",
-            (Ok(_), Some(_)) => "same",
+            (Ok(_), None) if !same => "unclear",
+            (Ok(_), _) => "same",
         };
         let damaged = seen.iter().any(|seen| seen.digest.damaged > 0);
         Self { consistent: same && !damaged, rows_differ, words: rows.iter().map(word).collect() }
@@ -224,7 +225,7 @@ fn table(rows: &[Row], verdict: &Verdict, index: u64, (keys, more): (&[Differenc
         rows.iter().zip(&verdict.words).filter_map(|(row, word)| finding(row, word, index)).collect();
     if verdict.words.contains(&"unclear") {
         findings.push(format!(
-            "the nodes do not hold the same at index {index}, and no more than half of them agree: which is right cannot be \
+            "the nodes do not hold the same at index {index}, and no more than half of all agree: which is right cannot be \
              told; save a backup of each"
         ));
     }

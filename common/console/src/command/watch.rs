@@ -8,8 +8,6 @@ mod child;
 mod cursor;
 mod show;
 
-pub(super) use child::cannot_run;
-
 use std::{
     ffi::OsString,
     io::{self, Write as _},

@@ -9,21 +9,17 @@ use super::{Looked, State};
 use crate::{
     codes::findings::{self, Finding},
     command::{
-        assess::{Assessment, role},
+        assess::{Assessment, CERTIFICATE_DAYS, SLOW_ENTRIES, role},
         ping,
     },
     connect::Session,
     text,
 };
 
-/// A certificate with fewer days than this is worth a finding.
-const CERTIFICATE_DAYS: i64 = 14;
 /// Clocks that differ by more than this do so for a reason.
 const SKEW_MS: i64 = 1000;
 /// Hundredths of a file system that should be free, and that must be.
 const FREE: [u64; 2] = [15, 5];
-/// A node so many entries behind is behind.
-const BEHIND: u64 = 1000;
 
 /// What this machine brings along.
 pub(super) struct Here {
@@ -81,13 +77,14 @@ pub(super) fn clock_here(all: &[NodeView]) -> Vec<Looked> {
     vec![Looked::finding("here", State::Warning, findings::CLOCK, found)]
 }
 
-/// How far the nodes together are ahead of this machine: the one in the middle of them. With fewer than two it is not known
-/// whose clock is wrong, and said of the node.
+/// How far the nodes together are ahead of this machine: the one in the middle of them, of two in the middle the one that this
+/// machine agrees with more. With fewer than two it is not known whose clock is wrong, and said of the node.
 fn skew_of_here(all: &[NodeView]) -> i64 {
     let mut skews: Vec<i64> = all.iter().filter_map(|view| view.skew_ms).collect();
     skews.sort_unstable();
-    let middle = skews.get(skews.len() / 2).copied().unwrap_or(0);
-    if skews.len() < 2 { 0 } else { middle }
+    let (lower, upper) = (skews.len().saturating_sub(1) / 2, skews.len() / 2);
+    let middle = skews.get(lower..=upper).unwrap_or_default().iter().copied().min_by_key(|skew| skew.abs());
+    middle.filter(|_| skews.len() >= 2).unwrap_or(0)
 }
 
 fn apart(ahead_ms: i64) -> String {
@@ -182,7 +179,7 @@ fn among_others(view: &NodeView, status: &NodeStatus, committed: u64, middle: i6
     let name = status.name.as_str();
     let mut looked = Vec::new();
     let lag = committed.saturating_sub(status.applied);
-    if lag > BEHIND {
+    if lag > SLOW_ENTRIES {
         let found = format!("{lag} entries behind");
         looked.push(Looked::finding(name, State::Warning, findings::BEHIND, found));
     }
@@ -232,8 +229,10 @@ fn statuses(all: &[NodeView]) -> impl Iterator<Item = &NodeStatus> {
     all.iter().filter_map(|view| view.status.as_ref().ok())
 }
 
+/// By the word of those that are members as they know it: who waits to be added, or was removed, knows an older list or none.
 fn do_members_differ(all: &[NodeView]) -> bool {
-    let mut lists = statuses(all).map(|status| {
+    let is_member = |status: &&NodeStatus| status.members.iter().any(|member| member.id == status.id);
+    let mut lists = statuses(all).filter(is_member).map(|status| {
         let mut members: Vec<_> = status.members.iter().map(|member| (member.id, &member.address)).collect();
         members.sort_unstable();
         members

@@ -145,6 +145,15 @@ fn a_clock_is_wrong_where_most_others_differ_from_it() {
         with([41_000, 41_000, 0]),
         [one("here", "warning", "clock"), one("n3", "warning", "clock")].concat()
     );
+    let two = |skews: [i64; 2]| {
+        let views = [1, 2].map(|id| node(id, |_| {})).into_iter().zip(skews);
+        let views: Vec<NodeView> =
+            views.map(|(view, skew)| NodeView { skew_ms: Some(skew), ..view }).collect();
+        found(&views).into_iter().filter(|(.., name)| *name == "clock").map(|(at, ..)| at).collect::<Vec<_>>()
+    };
+    assert_eq!(two([0, 41_000]), ["n2"], "whom this machine agrees with is right");
+    assert_eq!(two([-41_000, 0]), ["n1"]);
+    assert_eq!(two([41_000, 41_100]), ["here"]);
     let alone = vec![NodeView { skew_ms: Some(-41_000), ..node(2, |_| {}) }];
     let looked = look(&alone);
     let clock = looked.iter().find(|looked| looked.code.is_some_and(|(_, name)| name == "clock")).unwrap();
@@ -168,8 +177,10 @@ fn the_cluster_is_judged_over_all_nodes() {
     assert_eq!(diverged, one("cluster", "failed", "diverged"));
     let other = found(&but(node(3, |status| status.leader = Some(1))));
     assert_eq!(other, one("cluster", "warning", "disagreement"));
-    let members = found(&but(node(3, |status| status.members.truncate(2))));
+    let members = found(&but(node(1, |status| status.members.truncate(2))));
     assert_eq!(members, one("cluster", "failed", "disagreement"));
+    let removed = found(&but(node(3, |status| status.members.truncate(2))));
+    assert_eq!(removed, [], "who is no member by its own list knows an old one");
 }
 
 #[test]

@@ -6,19 +6,24 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{self, IsTerminal as _},
-    os::unix::{
-        ffi::OsStrExt as _,
-        process::{CommandExt as _, ExitStatusExt as _},
-    },
-    process::{Command, Stdio},
+    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal as Sent, kill_process, kill_process_group, test_kill_process_group};
 use tokio::{
     signal::unix::{Signal as Listener, SignalKind, signal},
     time::{Instant, sleep_until},
 };
 
-use crate::{command::watch::cannot_run, error::Failure, exit::Exit};
+use crate::{
+    command::exec::{about, cannot_run, code},
+    error::Failure,
+    exit::Exit,
+};
+
+/// Between two looks whether what the command has started is gone.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A signal that was sent to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +35,12 @@ pub(super) enum Signal {
 }
 
 impl Signal {
-    fn name(self) -> &'static str {
+    fn sent(self) -> Sent {
         match self {
-            Self::Hangup => "-HUP",
-            Self::Interrupt => "-INT",
-            Self::Quit => "-QUIT",
-            Self::Terminate => "-TERM",
+            Self::Hangup => Sent::HUP,
+            Self::Interrupt => Sent::INT,
+            Self::Quit => Sent::QUIT,
+            Self::Terminate => Sent::TERM,
         }
     }
 
@@ -90,6 +95,15 @@ impl Signals {
         }
     }
 
+    /// One that somebody has sent already.
+    pub(super) async fn arrived(&mut self) -> Option<Signal> {
+        tokio::select! {
+            biased;
+            signal = self.sent() => Some(signal),
+            () = std::future::ready(()) => None,
+        }
+    }
+
     /// The next one that somebody sent.
     pub(super) async fn sent(&mut self) -> Signal {
         loop {
@@ -109,17 +123,8 @@ pub(super) struct Child {
 impl Child {
     /// Starts it with what it holds in its environment.
     pub(super) fn spawn(command: &[OsString], key: &OsStr, fence: u64) -> Result<Self, Failure> {
-        let Some((program, arguments)) = command.split_first() else {
-            return Err(Failure::internal("no command was given to be run"));
-        };
-        let mut child = Command::new(program);
-        child.args(arguments).env("KV_FENCE", fence.to_string());
-        // An environment cannot hold every key.
-        if key.as_bytes().contains(&0) {
-            child.env_remove("KV_KEY");
-        } else {
-            child.env("KV_KEY", key);
-        }
+        let (mut child, program) = about(command, key.as_bytes())?;
+        child.env("KV_FENCE", fence.to_string());
         let leads_group = !io::stdin().is_terminal();
         if leads_group {
             child.process_group(0);
@@ -128,44 +133,55 @@ impl Child {
         Ok(Self { process, leads_group })
     }
 
-    /// With what it ended, if it has; a signal counts as for a shell.
+    /// With what it ended, if it has.
     pub(super) fn ended(&mut self) -> Result<Option<u8>, Failure> {
         let status = self.process.try_wait().map_err(|error| unwaited(&error))?;
-        let code = |status: std::process::ExitStatus| {
-            let code = status.code().or_else(|| status.signal().map(|signal| signal.saturating_add(128)));
-            code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
-        };
         Ok(status.map(code))
     }
 
     /// Passes a signal on, unless the terminal has told the command already.
     pub(super) fn forward(&self, signal: Signal) {
         if self.leads_group || !signal.is_of_terminal() {
-            self.send(signal.name());
+            self.send(signal.sent());
         }
     }
 
-    /// By the system's `kill`; the standard library can only kill one process, for good.
-    fn send(&self, signal: &str) {
-        let group = if self.leads_group { "-" } else { "" };
-        let whom = format!("{group}{}", self.process.id());
-        let words = [signal, "--", &whom];
-        drop(Command::new("kill").args(words).stdin(Stdio::null()).stderr(Stdio::null()).status());
+    /// To the command and, where it leads a group, to all that it has started; nothing where they are gone.
+    fn send(&self, signal: Sent) {
+        let Some(id) = self.id() else { return };
+        let _ = if self.leads_group { kill_process_group(id, signal) } else { kill_process(id, signal) };
     }
 
-    /// Tells it to end, and kills it where it has not by then. Returns when it is gone.
+    fn id(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.process.id()).ok()?)
+    }
+
+    /// Whether something that it has started is there still, after its own end.
+    fn leaves_some(&self) -> bool {
+        self.leads_group && self.id().is_some_and(|id| test_kill_process_group(id).is_ok())
+    }
+
+    /// Tells it and all of its group to end, and kills what has not by then. Returns when all of it is gone.
     pub(super) async fn stop(&mut self, kill: Instant, signals: &mut Signals) -> Result<(), Failure> {
-        self.send(Signal::Terminate.name());
+        self.send(Sent::TERM);
         while self.ended()?.is_none() {
             tokio::select! {
                 _ = signals.next() => {}
                 () = sleep_until(kill) => {
-                    // At once, and then whatever it has started: another process takes its time to begin.
-                    self.process.kill().map_err(|error| unwaited(&error))?;
-                    self.send("-KILL");
+                    // Before it is waited for: until then its id is nobody else's.
+                    self.send(Sent::KILL);
                     self.process.wait().map_err(|error| unwaited(&error))?;
                 }
             }
+        }
+        // As long as one of a group is there, its id is nobody else's.
+        while self.leaves_some() {
+            if Instant::now() >= kill {
+                self.send(Sent::KILL);
+                break;
+            }
+            let look = Instant::now().checked_add(LOOK).unwrap_or(kill);
+            sleep_until(look.min(kill)).await;
         }
         Ok(())
     }

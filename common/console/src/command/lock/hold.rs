@@ -126,6 +126,20 @@ pub(super) enum Lost {
     Late,
 }
 
+impl Lost {
+    /// What to think of it, and to do.
+    pub(super) fn next(self) -> &'static str {
+        match self {
+            Self::Gone => {
+                "somebody else may hold it already, since before the command had ended; see who with `kvctl get` and `kvctl history`"
+            }
+            Self::Late => {
+                "the command was ended before anybody else could have it; run it again when the cluster answers"
+            }
+        }
+    }
+}
+
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -31,6 +31,10 @@ impl Queue<'_> {
         let mut open: Option<Open> = None;
         let mut shown = String::new();
         loop {
+            // Not only while another holds it: the cluster may be long in saying who does.
+            if let Some(signal) = signals.arrived().await {
+                return Err(signal.failure());
+            }
             // An attempt is never left half-way: it could be ours without anybody here knowing.
             let (seen, holder) =
                 match take(self.client, (self.key, own.as_bytes()), self.times, &mut open).await {
@@ -47,7 +51,14 @@ impl Queue<'_> {
                         let unknown = || Failure::internal("a lock was neither taken nor refused");
                         return Err(no_room(verdict).unwrap_or_else(unknown));
                     }
-                    Err(_) if open.is_some() && Instant::now() < until => continue,
+                    Err(error) if open.is_some() && Instant::now() < until => {
+                        let told = error.to_string();
+                        if told != shown {
+                            (self.say)(&format!("waiting: {told}"));
+                            shown = told;
+                        }
+                        continue;
+                    }
                     Err(error) => return Err(error.into()),
                 };
             let told = holder.as_ref().map(tell).unwrap_or_default();

@@ -38,8 +38,8 @@ const PAUSE: Duration = Duration::from_millis(100);
     after_help = "Examples:\n  kvctl member add n4 --addr 10.0.0.4:7400\n  kvctl member add n4 --addr 10.0.0.4:7400 --dry-run\n  \
                         kvctl member add n4 --addr 10.0.0.4:7400 --learner\n  kvctl member add n4 --addr 10.0.0.4:7400 --no-wait\n\n\
                         Start the server first, with `kvd join`. Ends with 0 when it votes (with --learner: when it has caught\n\
-                        up; with --no-wait: when it is a learner), 10 when the time (-t, 1m) is up before that: the leader goes\n\
-                        on by itself, and the same command waits again."
+                        up; with --no-wait: when it is a learner), 10 when the time (-t, 1m) is up before that, as where it does\n\
+                        not run: the leader goes on by itself, and the same command waits again."
 )]
 pub struct Add {
     /// Its name, as in its own configuration
@@ -48,7 +48,7 @@ pub struct Add {
     /// Where it is reached
     #[arg(long, value_name = "HOST:PORT")]
     pub addr: String,
-    /// Its id, where it does not run yet: 4 or 0x4
+    /// Its id, where it does not run yet and is waited for: 4 or 0x4
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     pub id: Option<u64>,
     /// It stays a learner until `member promote`: it has all data and does not vote
@@ -145,7 +145,7 @@ impl Add {
             edits: if known.is_some() { Vec::new() } else { vec![MemberEdit::Add(newcomer.id)] },
         };
         let goal = Goal { id: newcomer.id, votes: !self.learner, gone: None };
-        let waits = !self.no_wait && view.status.is_ok();
+        let waits = !self.no_wait;
         Coming { change, goal, waits, how: &self.how, roll: &roll }.run(session, screen).await
     }
 }
@@ -182,7 +182,7 @@ impl Replace {
             edits: if known.is_some() { Vec::new() } else { vec![MemberEdit::Add(newcomer.id)] },
         };
         let goal = Goal { id: newcomer.id, votes: true, gone: old.map(|old| old.id) };
-        let waits = !self.no_wait && view.status.is_ok();
+        let waits = !self.no_wait;
         Coming { change, goal, waits, how: &self.how, roll: &roll }.run(session, screen).await
     }
 }
@@ -224,9 +224,7 @@ fn newcomer(
     if others().any(|seat| seat.name == name) {
         return Err(name_taken(name));
     }
-    if let Some(other) = others().find(|seat| seat.address == address) {
-        return Err(not_fit(&format!("{address} is the address of {}", other.name), own));
-    }
+    roll.check_address(id, address)?;
     match roll.get(id) {
         Some(seat) if seat.name != name => {
             Err(not_fit(&format!("the id {id:#x} is that of the member {}", seat.name), own))
@@ -293,6 +291,11 @@ impl Coming<'_> {
             return Ok(report);
         }
         let rev = ask(&self.change, self.how, session).await?;
+        let newcomer = self.change.seat;
+        if self.waits && !newcomer.reachable {
+            let Seat { name, address, .. } = newcomer;
+            screen.tell(&format!("{name} does not answer at {address}: start it with `kvd join`"));
+        }
         let waited = self.wait(session, screen).await;
         let seat = self.change.seat.clone();
         self.change.after = self.roll.with(Seat { part: waited.part, ..seat });

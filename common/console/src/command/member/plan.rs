@@ -7,13 +7,11 @@
 //! to two, is told and not refused.
 
 use client::NodeView;
-use protocol::{ClusterId, NodeStatus, Part, Role};
+use protocol::{ClusterId, NodeStatus, Part, Role, limits};
 use serde_json::{Value, json};
 
+use super::not_fit;
 use crate::{command::assess::nobody, error::Failure, exit::Exit};
-
-/// A server whose log ends so many entries before what is committed keeps up: the leader judges by the same.
-const CAUGHT_UP: u64 = 1024;
 
 /// A member as the leader and it itself tell of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +30,9 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Whether commits can count on it.
+    /// Whether commits can count on it, as the leader judges as well.
     pub(super) fn keeps_up(&self) -> bool {
-        self.reachable && self.matched > Some(0) && self.lag.is_some_and(|lag| lag <= CAUGHT_UP)
+        self.reachable && self.matched > Some(0) && self.lag.is_some_and(|lag| lag <= limits::CAUGHT_UP)
     }
 
     /// Of all that is committed, the share that it has.
@@ -96,11 +94,27 @@ impl Roll {
         // A name that looks like an id is a name.
         let by_name = self.seats.iter().find(|seat| seat.name == node);
         by_name.or_else(|| self.seats.iter().find(is)).ok_or_else(|| {
-            let names: Vec<&str> = self.seats.iter().map(|seat| seat.name.as_str()).collect();
             let message = format!("no member is named `{node}`; nothing was done");
             Failure::new(Exit::Usage, "KV-0206", "unknown_node", message)
-                .hint(format!("there are: {}", names.join(", ")))
+                .hint(format!("there are: {}", self.names()))
         })
+    }
+
+    /// All members, for those who asked for none of them.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<&str> = self.seats.iter().map(|seat| seat.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Two members are never reached at one address, though one of them may not answer there now.
+    pub(super) fn check_address(&self, id: u64, address: &str) -> Result<(), Failure> {
+        match self.seats.iter().find(|seat| seat.id != id && seat.address == address) {
+            None => Ok(()),
+            Some(other) => Err(not_fit(
+                &format!("{address} is the address of {}", other.name),
+                "compare name, id and address with the configuration of the server",
+            )),
+        }
     }
 
     /// The member of this id.

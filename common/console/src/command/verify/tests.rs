@@ -48,6 +48,14 @@ fn the_odd_one_is_named_where_it_can_be_known() {
     assert_eq!(words([seen(1), seen(1), damaged(2)]), ["same", "same", "damaged"]);
     assert_eq!(words([seen(1), Err("gone".into()), seen(1)]), ["same", "not compared", "same"]);
     assert_eq!(words([seen(1), seen(2), seen(3)]), ["unclear"; 3]);
+    let gone = || Err("gone".into());
+    let (few, lost) = (["unclear"; 3], "not compared");
+    assert_eq!(words([seen(1), seen(2), seen(1), gone(), gone()]), [&few[..], &[lost; 2]].concat());
+    assert_eq!(words([seen(1), gone(), gone()]), ["same", lost, lost], "nothing differs");
+    assert_eq!(
+        words([seen(1), gone(), seen(2), seen(1), seen(1)]),
+        ["same", lost, "differs", "same", "same"]
+    );
     let other_past = seen(1).map(|seen| Seen { kept: Some(8), ..seen });
     assert_eq!(words([seen(1), other_past, seen(1)]), ["same", "differs", "same"]);
     let (table, _, exit) = shown(&rows([seen(1), seen(2), seen(1)]), Format::Table);

@@ -1,50 +1,29 @@
 //! A command that is run for an event, as `env` would run it: its status is ours.
 
-use std::{
-    ffi::{OsStr, OsString},
-    io::{self, Write as _},
-    os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
-    process::{Command, Stdio},
-};
+use std::{ffi::OsString, io::Write as _, process::Stdio};
 
 use protocol::watch::Event;
 
 use super::show::kind;
-use crate::{error::Failure, exit::Exit, text};
+use crate::{
+    command::exec::{about, cannot_run, code},
+    error::Failure,
+    text,
+};
 
 /// Runs it with the event in its environment and the value on its standard input, and waits for its end. Returns its
-/// status where that is no success; a signal counts as for a shell.
+/// status where that is no success.
 pub(super) fn run(command: &[OsString], event: &Event) -> Result<Option<u8>, Failure> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Err(Failure::internal("no command was given to be run"));
-    };
-    let mut child = Command::new(program);
-    child.args(arguments).stdin(Stdio::piped());
-    child.env("KV_EVENT", kind(event));
+    let (mut child, program) = about(command, &event.key)?;
+    child.stdin(Stdio::piped()).env("KV_EVENT", kind(event));
     child.env("KV_REV", event.revision.to_string()).env("KV_KEY_B64", text::base64(&event.key));
-    // An environment cannot hold every key.
-    if event.key.contains(&0) {
-        child.env_remove("KV_KEY");
-    } else {
-        child.env("KV_KEY", OsStr::from_bytes(&event.key));
-    }
     let mut child = child.spawn().map_err(|error| cannot_run(program, &error))?;
     if let (Some(mut input), Some(found)) = (child.stdin.take(), &event.found) {
         // A command that does not want to know the value closes it, or ends.
         let _ = input.write_all(&found.value);
     }
     let status = child.wait().map_err(|error| cannot_run(program, &error))?;
-    if status.success() {
-        return Ok(None);
-    }
-    let code = status.code().or_else(|| status.signal().map(|signal| signal.saturating_add(128)));
-    Ok(Some(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
-}
-
-pub(in crate::command) fn cannot_run(program: &OsStr, error: &io::Error) -> Failure {
-    let exit = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-    let message = format!("cannot run {}: {error}", text::key(program.as_bytes()));
-    Failure::new(Exit::Chosen(exit), "KV-1231", "exec", message).hint("is it there, and may it be executed?")
+    Ok((!status.success()).then(|| code(status)))
 }
 
 #[cfg(test)]
@@ -52,6 +31,7 @@ mod tests {
     use protocol::response::Found;
 
     use super::*;
+    use crate::exit::Exit;
 
     fn event(key: &[u8], value: Option<&[u8]>) -> Event {
         let found = value.map(|value| Found {

@@ -147,6 +147,14 @@ fn the_leader_says_who_has_what() {
 }
 
 #[test]
+fn an_address_is_one_members_alone() {
+    let roll = roll(3, 1);
+    let code = |id, address| roll.check_address(id, address).map_err(|failure| failure.code);
+    assert_eq!((code(3, "h:9"), code(3, "h:3")), (Ok(()), Ok(())));
+    assert_eq!(code(1, "h:3"), Err("KV-0851"), "though nobody answers there now");
+}
+
+#[test]
 fn who_is_no_member_is_not_believed() {
     let joins = view(9, |status| {
         status.members.clear();
