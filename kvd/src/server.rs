@@ -1,5 +1,7 @@
 //! A running node: opens what is on disk, starts the threads, listens, and stops cleanly.
 
+mod own;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, mpsc as thread_channel},
@@ -11,6 +13,8 @@ use raft::{NodeId, RoleName};
 use tokio::sync::{mpsc, oneshot, watch};
 use transport::{Accepting, CloseCode, Endpoint, Identity, Kind, Subject, TransportError};
 
+use self::own::finish_status;
+pub(crate) use self::own::used;
 use crate::{
     bootstrap::Launch,
     clients::{self, Door, Greeting},
@@ -32,6 +36,7 @@ use crate::{
     node::Node,
     opening::{self, OpenError, Place},
     peers,
+    recognition::{self, BootsError, Guard},
     saves::Saves,
     scans::{Job, Scans, run_scans},
     socket,
@@ -59,6 +64,9 @@ pub enum ServeError {
     /// What is on disk could not be opened, or its core refused it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The starts on its directories could not be counted, or whom it knows not be read.
+    #[error(transparent)]
+    Boots(#[from] BootsError),
     /// The address could not be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, TransportError),
@@ -83,6 +91,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     supervisor.status("opening the log and the state");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let (node, log) = open(&launch, &disk)?;
+    let present = recognition::present(&launch.log_dir, launch.incarnation)?;
 
     let (endpoint, listen) = listen(&launch).await?;
     let endpoint = Arc::new(endpoint);
@@ -92,12 +101,17 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     let (greeting_sender, greeting) = watch::channel(Greeting::of(&node));
 
     let (following, directory) = Directory::new(node.members().clone());
+    let guard = Arc::new(Guard::open(&launch.log_dir, present, launch.anew, directory.clone())?);
+    if guard.waits() {
+        tracing::error!("not recognised: {}", guard.trouble());
+    }
     let meters = Meters::new();
     note_start(&meters, &launch, node.standing());
     let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
     let (own, reports) = (launch.me.advertise.clone(), done_sender.clone());
-    let mut links = Links::new(Arc::clone(&endpoint), node.members(), own, reports, Arc::clone(&meters));
+    let at = Arc::clone(&guard);
+    let mut links = Links::new(Arc::clone(&endpoint), node.members(), own, at, reports, Arc::clone(&meters));
     links.follow(&node.reached());
     let (current_identity, identity) = watch::channel(launch.identity.clone());
     let (for_states, rate) = (Arc::clone(&endpoint), launch.config.log.snapshot_rate);
@@ -113,7 +127,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
         meters: Arc::clone(&meters),
         changed: Box::new(announce(directory.clone(), supervisor.clone(), Arc::clone(&meters))),
         watchdog: supervisor.watchdog(),
-        finish_status: Box::new(finish_status(&launch, identity.clone())),
+        finish_status: Box::new(finish_status(&launch, identity.clone(), Arc::clone(&guard))),
         welcome: greeting_sender,
     };
     let door = Door {
@@ -126,7 +140,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
         watches: Watches::new(threads.watches),
         meters: Arc::clone(&meters),
     };
-    let inside = PeerDoor::new(peer_inbox, Gate::new(done_sender, Arc::clone(&meters)));
+    let inside = PeerDoor::new(peer_inbox, Gate::new(done_sender, Arc::clone(&meters)), guard);
     let _metrics = serve_metrics(&launch, &door, identity)?;
     let socket = socket::serve(&launch.me.data_dir, door.clone(), Arc::clone(&endpoint));
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
@@ -363,38 +377,6 @@ fn announce(directory: Directory, supervisor: Supervisor, meters: Arc<Meters>) -
     }
 }
 
-fn finish_status(
-    launch: &Launch,
-    identity: watch::Receiver<Identity>,
-) -> impl Fn(&mut protocol::NodeStatus) + Send + 'static {
-    let directories = [launch.log_dir.clone(), launch.state_dir.clone()];
-    move |status| {
-        status.disk_bytes = directories.iter().map(|directory| used(directory)).sum();
-        status.certificate_days = identity.borrow().days_left();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        status.wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        (status.disk_free, status.disk_size) = room(&directories);
-        env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
-    }
-}
-
-/// What is free for the node on the fuller of the file systems of these directories, and the size of that one; zeros where
-/// the operating system does not say.
-fn room(directories: &[std::path::PathBuf]) -> (u64, u64) {
-    let rooms = directories.iter().filter_map(|directory| {
-        let found = rustix::fs::statvfs(directory).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Some((bytes(found.f_bavail), bytes(found.f_blocks)))
-    });
-    rooms.min_by_key(|(free, _)| *free).unwrap_or_default()
-}
-
-/// Bytes of the files directly in a directory.
-pub(crate) fn used(directory: &std::path::Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
 async fn reload(
     endpoint: Arc<Endpoint>,
     mut identities: mpsc::Receiver<Identity>,
@@ -428,12 +410,13 @@ async fn reload(
 struct PeerDoor {
     inbox: mpsc::Sender<raft::Envelope>,
     gate: Gate,
+    guard: Arc<Guard>,
     places: Arc<tokio::sync::Semaphore>,
 }
 
 impl PeerDoor {
-    fn new(inbox: mpsc::Sender<raft::Envelope>, gate: Gate) -> Self {
-        Self { inbox, gate, places: Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS)) }
+    fn new(inbox: mpsc::Sender<raft::Envelope>, gate: Gate, guard: Arc<Guard>) -> Self {
+        Self { inbox, gate, guard, places: Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS)) }
     }
 }
 
@@ -461,8 +444,8 @@ async fn admit(accepting: Accepting, door: Door, inside: PeerDoor, places: Arc<t
                 door.meters.turned_away(metrics::Door::Limit);
                 return accepted.connection.close(CloseCode::Limit, "busy: too many connections of servers");
             };
-            let PeerDoor { inbox, gate, places: _ } = inside;
-            peers::serve(accepted.connection, NodeId(id), door.directory, inbox, gate).await;
+            let PeerDoor { inbox, gate, guard, places: _ } = inside;
+            peers::serve(accepted.connection, NodeId(id), door.directory, inbox, gate, guard).await;
         }
         (Kind::Peer, subject) => {
             door.meters.turned_away(metrics::Door::NotAMember);
