@@ -142,6 +142,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_is_written_the_same(bytes in proptest::collection::vec(proptest::num::u8::ANY, 88..120)) {
+            let bytes = [&[64, 1][..], &bytes].concat();
+            if let Ok(hello) = PeerHello::decode(&bytes) {
+                assert_eq!(hello.encode(), bytes);
+            }
+            let _ = PeerHello::decode(&bytes[..bytes.len() / 2]);
+        }
+    }
+
     #[test]
     fn its_address_is_bounded() {
         let decoded = |address| PeerHello::decode(&hello(address).encode());
