@@ -339,10 +339,9 @@ enum Unfit {
 impl Unfit {
     fn code(&self) -> CloseCode {
         match self {
-            Self::Transport(TransportError::TooLarge { .. }) => CloseCode::Limit,
+            Self::Transport(TransportError::TooLarge { .. }) | Self::NotKept(_) => CloseCode::Limit,
             Self::Transport(_) | Self::Malformed(_) => CloseCode::Malformed,
             Self::Misdirected(_) | Self::NotRecognised(_) => CloseCode::Misdirected,
-            Self::NotKept(_) => CloseCode::Limit,
         }
     }
 }

@@ -151,7 +151,7 @@ fn settle(places: &Places, wanted: &Wanted, steps: &mut Steps) -> Result<Record,
             unused(&places.log)?;
             unused(&places.state)?;
             let record = Record::fresh(wanted.cluster, wanted.node, wanted.voters.clone())
-                .map_err(|error| random(places, &error))?;
+                .map_err(|error| random(places, error))?;
             finish(places, &record, steps)
         }
         // What was lost is found again: whom the others recognise, they decide.
@@ -185,7 +185,7 @@ fn settle(places: &Places, wanted: &Wanted, steps: &mut Steps) -> Result<Record,
         (Some(mark), None, None) if mark.phase == Phase::Started && mark.voters != [mark.node] => {
             unused(&places.log)?;
             unused(&places.state)?;
-            let record = mark.anew().map_err(|error| random(places, &error))?;
+            let record = mark.anew().map_err(|error| random(places, error))?;
             finish(places, &record, steps)
         }
         (_, None, _) => Err(StartError::Wiped(places.log.clone())),
@@ -233,7 +233,7 @@ pub(crate) fn same(dir: &Path, record: &Record, first: &Record) -> Result<(), St
     if record.same_start(first) { Ok(()) } else { Err(StartError::AnotherStart(dir.to_owned())) }
 }
 
-fn random(places: &Places, error: &getrandom::Error) -> StartError {
+fn random(places: &Places, error: getrandom::Error) -> StartError {
     StartError::disk(&places.mark, &io::Error::other(error.to_string()))
 }
 
