@@ -91,7 +91,6 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     supervisor.status("opening the log and the state");
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let (node, log) = open(&launch, &disk)?;
-    let present = recognition::present(&launch.log_dir, launch.incarnation)?;
 
     let (endpoint, listen) = listen(&launch).await?;
     let endpoint = Arc::new(endpoint);
@@ -99,18 +98,13 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     let (peer_inbox, peer_queue) = mpsc::channel(driver::PEER_QUEUE);
     let (client_inbox, client_queue) = mpsc::channel(driver::CLIENT_QUEUE);
     let (greeting_sender, greeting) = watch::channel(Greeting::of(&node));
-
     let (following, directory) = Directory::new(node.members().clone());
-    let guard = Arc::new(Guard::open(&launch.log_dir, present, launch.anew, directory.clone())?);
-    if guard.waits() {
-        tracing::error!("not recognised: {}", guard.trouble());
-    }
+    let guard = guarded(&launch, &directory)?;
     let meters = Meters::new();
     note_start(&meters, &launch, node.standing());
     let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
-    let (own, reports) = (launch.me.advertise.clone(), done_sender.clone());
-    let at = Arc::clone(&guard);
+    let (own, at, reports) = (launch.me.advertise.clone(), Arc::clone(&guard), done_sender.clone());
     let mut links = Links::new(Arc::clone(&endpoint), node.members(), own, at, reports, Arc::clone(&meters));
     links.follow(&node.reached());
     let (current_identity, identity) = watch::channel(launch.identity.clone());
@@ -162,6 +156,16 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     leave(threads.log_thread, &launch.me.name).await;
     note_stop(&meters, &outcome);
     Ok(outcome?)
+}
+
+/// Counts this start, before anything is said, and reads whom this node knows.
+fn guarded(launch: &Launch, directory: &Directory) -> Result<Arc<Guard>, BootsError> {
+    let present = recognition::present(&launch.log_dir, launch.incarnation)?;
+    let guard = Guard::open(&launch.log_dir, present, launch.anew, directory.clone())?;
+    if guard.waits() {
+        tracing::error!("not recognised: {}", guard.trouble());
+    }
+    Ok(Arc::new(guard))
 }
 
 /// Goes on with the journal of earlier processes.
