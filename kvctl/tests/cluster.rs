@@ -29,6 +29,8 @@ mod past;
 mod protected;
 #[path = "cluster/ranges.rs"]
 mod ranges;
+#[path = "cluster/readmitting.rs"]
+mod readmitting;
 #[path = "cluster/recovering.rs"]
 mod recovering;
 #[path = "cluster/schemas.rs"]

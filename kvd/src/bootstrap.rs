@@ -39,6 +39,10 @@ pub struct Launch {
     pub identity: Identity,
     /// The cluster's id.
     pub cluster: ClusterId,
+    /// Drawn when the directories were made.
+    pub incarnation: [u8; 16],
+    /// Whether they were made in the place of lost ones: the node waits until the others recognise it.
+    pub anew: bool,
     /// QUIC's key for stateless resets: kept, so that survivors notice a restart at once.
     pub reset_key: [u8; 64],
     reloader: Reloader,
@@ -120,6 +124,8 @@ pub fn prepare(
         me,
         identity,
         cluster: record.cluster,
+        incarnation: record.incarnation,
+        anew: record.anew,
         reset_key: record.reset_key,
         reloader,
         _locks: locks,

@@ -25,6 +25,7 @@ pub mod opening;
 pub mod pages;
 mod peers;
 pub mod pki;
+pub mod recognition;
 pub mod recover;
 pub mod restore;
 pub mod run;

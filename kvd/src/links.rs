@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use protocol::{Member, PeerHello};
+use protocol::Member;
 use raft::{Envelope, NodeId};
 use tokio::{sync::mpsc, task::AbortHandle};
 use transport::Endpoint;
@@ -13,7 +13,8 @@ use crate::{
     driver::Input,
     members::Members,
     metrics::Meters,
-    peers::{self, PeerSender},
+    peers::{self, Own, PeerSender},
+    recognition::Guard,
 };
 
 /// Most servers that are answered though nobody knows them.
@@ -22,7 +23,7 @@ const STRANGERS: usize = 64;
 /// See the module.
 pub(crate) struct Links {
     endpoint: Arc<Endpoint>,
-    hello: PeerHello,
+    own: Arc<Own>,
     reports: mpsc::UnboundedSender<Input>,
     meters: Arc<Meters>,
     open: BTreeMap<NodeId, Open>,
@@ -53,11 +54,12 @@ impl Links {
         endpoint: Arc<Endpoint>,
         members: &Members,
         address: String,
+        guard: Arc<Guard>,
         reports: mpsc::UnboundedSender<Input>,
         meters: Arc<Meters>,
     ) -> Self {
-        let hello = PeerHello { cluster: members.cluster(), from: members.me(), address };
-        Self { endpoint, hello, reports, meters, open: BTreeMap::new() }
+        let own = Arc::new(Own { cluster: members.cluster(), id: members.me(), address, guard });
+        Self { endpoint, own, reports, meters, open: BTreeMap::new() }
     }
 
     /// Connects to these and lets all others go but strangers.
@@ -76,7 +78,7 @@ impl Links {
     pub(crate) fn heard(&mut self, from: NodeId, address: String) {
         self.open.retain(|_, open| !open.is_stranger || !open.task.is_finished());
         let strangers = self.open.values().filter(|open| open.is_stranger).count();
-        let known = self.open.contains_key(&from) || from == self.hello.from || address.is_empty();
+        let known = self.open.contains_key(&from) || from == self.own.id || address.is_empty();
         if !known && strangers < STRANGERS {
             let name = format!("server-{from}");
             self.connect(Member { id: from.0, name, address, ..Member::default() }, true);
@@ -89,7 +91,7 @@ impl Links {
             let (id, address) = (NodeId(peer.id), peer.address.clone());
             let (sender, task) = peers::connect(
                 Arc::clone(endpoint),
-                &self.hello,
+                Arc::clone(&self.own),
                 peer,
                 is_stranger,
                 reports.clone(),
@@ -99,8 +101,12 @@ impl Links {
         });
     }
 
-    /// Queues a message. `false` when there is no room; one to nobody known is lost as on a network.
+    /// Queues a message. `false` when there is no room; one to nobody known is lost as on a network, and so are all of a
+    /// server that nobody recognises.
     pub(crate) fn send(&self, envelope: Envelope) -> bool {
+        if self.own.guard.waits() {
+            return true;
+        }
         self.open.get(&envelope.to).is_none_or(|open| open.sender.send(envelope))
     }
 }

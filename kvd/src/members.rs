@@ -3,13 +3,15 @@
 //! Who votes and who learns is the core's to say. Names and addresses are those that were recorded when a server was added
 //! (`state/book.rs`), and else those of the configuration, which lists the founders.
 
+use std::collections::BTreeMap;
+
 use protocol::{ClusterId, Command, Member, MemberRecord, Part};
 use raft::{Entry, Index, MemberRole, Membership, NodeId, Payload};
 
 /// Most servers of which something is kept that the log records and that is not applied.
 const MOST_ANNOUNCED: usize = 64;
 
-fn member(MemberRecord { id, name, address, intent: _ }: &MemberRecord) -> Member {
+fn member(MemberRecord { id, name, address, intent: _, incarnation: _ }: &MemberRecord) -> Member {
     Member { id: *id, name: name.clone(), address: address.clone(), part: Part::default() }
 }
 
@@ -25,6 +27,8 @@ pub struct Members {
     /// What the log records that is not applied yet, and where, in the log's order: who votes is in effect before that, and has
     /// to be reached for it.
     announced: Vec<(Index, Member)>,
+    /// Which incarnation was recorded of a server.
+    incarnations: BTreeMap<u64, [u8; 16]>,
     /// Those of the membership in effect.
     list: Vec<Member>,
 }
@@ -43,6 +47,7 @@ impl Members {
             configured,
             recorded: Vec::new(),
             announced: Vec::new(),
+            incarnations: BTreeMap::new(),
         }
     }
 
@@ -52,7 +57,10 @@ impl Members {
         membership: &Membership,
         records: impl Iterator<Item = &'a MemberRecord>,
     ) {
-        self.recorded = records.map(member).collect();
+        let records: Vec<_> = records.collect();
+        let known = records.iter().filter_map(|record| Some((record.id, record.incarnation?)));
+        self.incarnations = known.collect();
+        self.recorded = records.into_iter().map(member).collect();
         let list = membership.all().map(|id| {
             let part = match membership.role(id) {
                 Some(MemberRole::Outgoing) => Part::Outgoing,
@@ -143,6 +151,11 @@ impl Members {
         self.get(id).map(|member| member.address.as_str()).filter(|address| !address.is_empty())
     }
 
+    /// Which incarnation of a server was recorded, where that was.
+    pub(crate) fn incarnation(&self, id: NodeId) -> Option<[u8; 16]> {
+        self.incarnations.get(&id.0).copied()
+    }
+
     /// What is known of a server.
     pub(crate) fn get(&self, id: NodeId) -> Option<&Member> {
         let announced = self.announced.iter().rev().map(|(_, member)| member);
@@ -163,7 +176,8 @@ mod tests {
     }
 
     fn record(id: u64) -> MemberRecord {
-        MemberRecord { id, name: format!("m{id}"), address: format!("r{id}:1"), intent: Intent::Hold }
+        let (name, address) = (format!("m{id}"), format!("r{id}:1"));
+        MemberRecord { id, name, address, intent: Intent::Hold, incarnation: None }
     }
 
     fn following(me: u64, voters: &[u64], learners: &[u64], records: &[u64]) -> Members {

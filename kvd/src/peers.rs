@@ -1,10 +1,14 @@
 //! Connections between servers. Each node dials every other and sends on its own connection; what it is sent
-//! comes on theirs, each stream after a greeting that says where the sender is reached. Messages that find no connection or a full queue are lost, as on a network, and the core is told.
+//! comes on theirs, each stream after a greeting that says who the sender is and where it is reached. Whoever is not the life
+//! of a server that is known is not listened to (`recognition.rs`). Messages that find no connection or a full queue are lost, as on a network, and the core is told.
 //!
 //! Liveness is decided by Raft's acknowledged rounds. The idle timer here only ends connections that say nothing, so
 //! that they are dialled again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use protocol::{Member, PeerFrame, PeerHello, limits::PEER_FRAME_BYTES};
@@ -18,6 +22,7 @@ use crate::{
     event::Event,
     members::Members,
     metrics::Meters,
+    recognition::{Guard, Turn, Verdict},
     streaming::{self, Gate},
 };
 
@@ -68,11 +73,34 @@ impl PeerSender {
     }
 }
 
+/// What this server says of itself in each greeting.
+pub(crate) struct Own {
+    pub(crate) cluster: protocol::ClusterId,
+    pub(crate) id: NodeId,
+    /// Where it is reached.
+    pub(crate) address: String,
+    /// Which life of it, and of others.
+    pub(crate) guard: Arc<Guard>,
+}
+
+impl Own {
+    fn greet(&self, peer: NodeId) -> Bytes {
+        let hello = PeerHello {
+            cluster: self.cluster,
+            from: self.id,
+            presence: self.guard.me(),
+            known: self.guard.known(peer),
+            address: self.address.clone(),
+        };
+        Bytes::from(hello.encode())
+    }
+}
+
 /// Keeps a connection to `peer` and sends what is queued, until it is aborted; to a stranger until that is not reached for
 /// [`STRANGER_TRIES`].
 pub(crate) fn connect(
     endpoint: Arc<Endpoint>,
-    hello: &PeerHello,
+    own: Arc<Own>,
     peer: Member,
     is_stranger: bool,
     reports: mpsc::UnboundedSender<Input>,
@@ -80,15 +108,14 @@ pub(crate) fn connect(
 ) -> (PeerSender, AbortHandle) {
     let (frames, queue) = mpsc::channel(QUEUE);
     let unsent = Arc::default();
-    let sender = PeerSender { frames, unsent: Arc::clone(&unsent), cluster: hello.cluster };
-    let hello = Bytes::from(hello.encode());
-    let link = Link { endpoint, hello, peer, is_stranger, queue, unsent, reports, meters };
+    let sender = PeerSender { frames, unsent: Arc::clone(&unsent), cluster: own.cluster };
+    let link = Link { endpoint, own, peer, is_stranger, queue, unsent, reports, meters };
     (sender, tokio::spawn(link.run()).abort_handle())
 }
 
 struct Link {
     endpoint: Arc<Endpoint>,
-    hello: Bytes,
+    own: Arc<Own>,
     peer: Member,
     is_stranger: bool,
     queue: mpsc::Receiver<Bytes>,
@@ -103,13 +130,13 @@ impl Link {
         loop {
             match dial(&self.endpoint, &self.peer).await {
                 Ok(connection) => {
-                    (pause, said, failures) = (BACKOFF.0, false, 0);
-                    tracing::info!(peer = self.peer.name, "connected");
-                    self.note(true);
-                    let error = self.send_all(&connection).await;
-                    self.note(false);
-                    connection.close(CloseCode::Done, "");
-                    tracing::info!(peer = self.peer.name, reason = %error, "disconnected");
+                    (said, failures) = (false, 0);
+                    let began = Instant::now();
+                    self.carry(&connection).await;
+                    // Whoever is not let in is connected for a moment only, and asks again no faster than others.
+                    if began.elapsed() > BACKOFF.1 {
+                        pause = BACKOFF.0;
+                    }
                 }
                 Err(error) => {
                     // Once an outage: a peer that is down is no news every half second.
@@ -131,6 +158,22 @@ impl Link {
         }
     }
 
+    async fn carry(&mut self, connection: &Connection) {
+        let peer = self.peer.name.clone();
+        // Once, and not at each attempt while nobody lets this server in.
+        let quiet = self.own.guard.waits();
+        if !quiet {
+            tracing::info!(peer, "connected");
+        }
+        self.note(true);
+        let error = self.send_all(connection).await;
+        self.note(false);
+        connection.close(CloseCode::Done, "");
+        if !quiet {
+            tracing::info!(peer, reason = %error, "disconnected");
+        }
+    }
+
     fn note(&self, connected: bool) {
         if let Some(meter) = self.meters.peer(NodeId(self.peer.id)) {
             meter.connected.set(connected.into());
@@ -143,7 +186,8 @@ impl Link {
             Ok(stream) => stream,
             Err(error) => return error,
         };
-        if let Err(error) = stream.write(std::slice::from_ref(&self.hello)).await {
+        let hello = self.own.greet(NodeId(self.peer.id));
+        if let Err(error) = stream.write(&[hello]).await {
             return error;
         }
         let mut frames = Vec::with_capacity(WRITE_BATCH);
@@ -196,6 +240,7 @@ pub(crate) async fn serve(
     directory: Directory,
     inbox: mpsc::Sender<Input>,
     gate: Gate,
+    guard: Arc<Guard>,
 ) {
     let mut streams = tokio::task::JoinSet::new();
     loop {
@@ -215,8 +260,9 @@ pub(crate) async fn serve(
             return;
         }
         let (members, inbox, connection) = (directory.now(), inbox.clone(), connection.clone());
+        let guard = Arc::clone(&guard);
         streams.spawn(async move {
-            if let Err(error) = receive(reader, from, &members, &inbox).await {
+            if let Err(error) = receive(reader, from, &members, &inbox, guard).await {
                 tracing::debug!(peer = members.name(from), %error, "peer stream ended");
                 connection.close(error.code(), &error.to_string());
             }
@@ -229,21 +275,46 @@ async fn receive(
     from: NodeId,
     members: &Members,
     inbox: &mpsc::Sender<Input>,
+    guard: Arc<Guard>,
 ) -> Result<(), Unfit> {
     let Some(first) = reader.next(PEER_FRAME_BYTES).await? else { return Ok(()) };
     let hello = PeerHello::decode(&first)?;
     if (hello.cluster, hello.from) != (members.cluster(), from) {
         return Err(Unfit::Misdirected("another cluster, or another node"));
     }
+    say(guard.opinion(from, hello.known), &guard);
+    let (at, speaks) = (Arc::clone(&guard), hello.presence);
+    // The disk is waited for elsewhere: others are listened to meanwhile.
+    let met = tokio::task::spawn_blocking(move || at.meet(from, speaks)).await;
+    let verdict = met.map_err(std::io::Error::other).flatten().map_err(Unfit::NotKept)?;
+    if !verdict.recognises() {
+        let error = Unfit::NotRecognised(verdict);
+        if guard.turned_away(from, hello.presence) {
+            tracing::warn!(peer = members.name(from), %error, "not let in");
+        }
+        return Err(error);
+    }
     // Said once for the stream and repeated by nobody, so that it waits for room. It comes before what follows on the stream.
     if inbox.send(Input::Heard { from, address: hello.address }).await.is_err() {
         return Ok(());
     }
     while let Some(bytes) = reader.next(PEER_FRAME_BYTES).await? {
-        // A full inbox loses the message; Raft repeats it.
+        // A full inbox loses the message; Raft repeats it. So does a server that waits to be recognised.
+        if guard.waits() {
+            continue;
+        }
         let _ = inbox.try_send(Input::Event(Event::Peer(admit(&bytes, from, members)?)));
     }
     Ok(())
+}
+
+/// One line when this server begins or ends to wait, whichever peer it hears it from.
+fn say(turn: Turn, guard: &Guard) {
+    match turn {
+        Turn::None => {}
+        Turn::Waits => tracing::error!("not recognised: {}", guard.trouble()),
+        Turn::TakesPart => tracing::info!("recognised; takes part"),
+    }
 }
 
 /// What a frame says, if it is from whom the certificate names, for this node, and of this cluster's only group.
@@ -267,21 +338,28 @@ enum Unfit {
     Malformed(#[from] protocol::DecodeError),
     #[error("a frame of or for {0}")]
     Misdirected(&'static str),
+    #[error("{}", match .0 {
+        Verdict::Rewound => "its data directories are an older copy of those that are known here",
+        _ => "its data directories are others than those that are known here",
+    })]
+    NotRecognised(Verdict),
+    #[error("which life of it this is cannot be kept: {0}")]
+    NotKept(std::io::Error),
 }
 
 impl Unfit {
     fn code(&self) -> CloseCode {
         match self {
-            Self::Transport(TransportError::TooLarge { .. }) => CloseCode::Limit,
+            Self::Transport(TransportError::TooLarge { .. }) | Self::NotKept(_) => CloseCode::Limit,
             Self::Transport(_) | Self::Malformed(_) => CloseCode::Malformed,
-            Self::Misdirected(_) => CloseCode::Misdirected,
+            Self::Misdirected(_) | Self::NotRecognised(_) => CloseCode::Misdirected,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use protocol::ClusterId;
+    use protocol::{ClusterId, Presence};
     use raft::{Message, Position, Term};
     use transport::{LocalListener, Visitor, dial_local};
 
@@ -305,10 +383,14 @@ mod tests {
         let listener = LocalListener::bind(&home.path().join("s")).unwrap();
         let mut client = dial_local(listener.path()).await.unwrap();
         let Visitor::Welcome(server) = listener.accept().await.unwrap() else { panic!("it is our own user") };
-        let hello = PeerHello { cluster: ClusterId([1; 16]), from: NodeId(2), address: "b:1".into() };
+        let presence = Presence { incarnation: [2; 16], boot: 1, process: 1 };
+        let (cluster, from, address) = (ClusterId([1; 16]), NodeId(2), "b:1".into());
+        let hello = PeerHello { cluster, from, presence, known: None, address };
         client.0.write(&[Bytes::from(hello.encode())]).await.unwrap();
         drop(client);
-        receive(server.1, NodeId(2), &members, inbox).await
+        let known = Directory::fixed(members.clone());
+        let guard = Guard::open(home.path(), presence, false, known).unwrap();
+        receive(server.1, NodeId(2), &members, inbox, Arc::new(guard)).await
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! A running node: opens what is on disk, starts the threads, listens, and stops cleanly.
 
+mod own;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, mpsc as thread_channel},
@@ -11,6 +13,7 @@ use raft::{NodeId, RoleName};
 use tokio::sync::{mpsc, oneshot, watch};
 use transport::{Accepting, CloseCode, Endpoint, Identity, Kind, TransportError};
 
+use self::own::finish_status;
 use crate::{
     bootstrap::Launch,
     clients::{self, Door, Greeting},
@@ -19,7 +22,6 @@ use crate::{
     disk::{Disk, RealDisk},
     driver::{self, Driver, DriverError, Input, Outputs, Queues},
     event::Standing,
-    footprint::{Footprint, Taken},
     journal::elections::{Elections, Note},
     links::Links,
     log::{self, Log},
@@ -33,6 +35,7 @@ use crate::{
     node::Node,
     opening::{self, OpenError, Place},
     peers,
+    recognition::{self, BootsError, Guard},
     saves::Saves,
     scans::{Job, Scans, run_scans},
     socket,
@@ -60,6 +63,9 @@ pub enum ServeError {
     /// What is on disk could not be opened, or its core refused it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The starts on its directories could not be counted, or whom it knows not be read.
+    #[error(transparent)]
+    Boots(#[from] BootsError),
     /// The address could not be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, TransportError),
@@ -91,14 +97,14 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     let (peer_inbox, peer_queue) = mpsc::channel(driver::PEER_QUEUE);
     let (client_inbox, client_queue) = mpsc::channel(driver::CLIENT_QUEUE);
     let (greeting_sender, greeting) = watch::channel(Greeting::of(&node));
-
     let (following, directory) = Directory::new(node.members().clone());
+    let guard = guarded(&launch, &directory)?;
     let meters = Meters::new();
     note_start(&meters, &launch, node.standing());
     let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
 
-    let (own, reports) = (launch.me.advertise.clone(), done_sender.clone());
-    let mut links = Links::new(Arc::clone(&endpoint), node.members(), own, reports, Arc::clone(&meters));
+    let (own, at, reports) = (launch.me.advertise.clone(), Arc::clone(&guard), done_sender.clone());
+    let mut links = Links::new(Arc::clone(&endpoint), node.members(), own, at, reports, Arc::clone(&meters));
     links.follow(&node.reached());
     let (current_identity, identity) = watch::channel(launch.identity.clone());
     let (for_states, rate) = (Arc::clone(&endpoint), launch.config.log.snapshot_rate);
@@ -114,7 +120,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
         meters: Arc::clone(&meters),
         changed: Box::new(announce(directory.clone(), supervisor.clone(), Arc::clone(&meters))),
         watchdog: supervisor.watchdog(),
-        finish_status: Box::new(finish_status(&launch, identity.clone())?),
+        finish_status: Box::new(finish_status(&launch, identity.clone(), Arc::clone(&guard))?),
         welcome: greeting_sender,
     };
     let door = Door {
@@ -127,7 +133,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
         watches: Watches::new(threads.watches),
         meters: Arc::clone(&meters),
     };
-    let inside = PeerDoor::new(peer_inbox, Gate::new(done_sender, Arc::clone(&meters)));
+    let inside = PeerDoor::new(peer_inbox, Gate::new(done_sender, Arc::clone(&meters)), guard);
     let _metrics = serve_metrics(&launch, &door, identity)?;
     let socket = socket::serve(&launch.me.data_dir, door.clone(), Arc::clone(&endpoint));
     let doorman = tokio::spawn(accept(Arc::clone(&endpoint), door, inside));
@@ -149,6 +155,16 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     leave(threads.log_thread, &launch.me.name).await;
     note_stop(&meters, &outcome);
     Ok(outcome?)
+}
+
+/// Counts this start, before anything is said, and reads whom this node knows.
+fn guarded(launch: &Launch, directory: &Directory) -> Result<Arc<Guard>, BootsError> {
+    let present = recognition::present(&launch.log_dir, launch.incarnation)?;
+    let guard = Guard::open(&launch.log_dir, present, launch.anew, directory.clone())?;
+    if guard.waits() {
+        tracing::error!("not recognised: {}", guard.trouble());
+    }
+    Ok(Arc::new(guard))
 }
 
 /// Goes on with the journal of earlier processes.
@@ -364,22 +380,6 @@ fn announce(directory: Directory, supervisor: Supervisor, meters: Arc<Meters>) -
     }
 }
 
-fn finish_status(
-    launch: &Launch,
-    identity: watch::Receiver<Identity>,
-) -> Result<impl Fn(&mut protocol::NodeStatus) + Send + 'static, ServeError> {
-    let footprint = Footprint::of(vec![launch.log_dir.clone(), launch.state_dir.clone()]);
-    let footprint = footprint.map_err(|error| ServeError::System("cannot start a thread", error))?;
-    Ok(move |status: &mut protocol::NodeStatus| {
-        let Taken { used, free, size } = footprint.last();
-        (status.disk_bytes, status.disk_free, status.disk_size) = (used, free, size);
-        status.certificate_days = identity.borrow().days_left();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        status.wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
-    })
-}
-
 async fn reload(
     endpoint: Arc<Endpoint>,
     mut identities: mpsc::Receiver<Identity>,
@@ -413,12 +413,13 @@ async fn reload(
 struct PeerDoor {
     inbox: mpsc::Sender<Input>,
     gate: Gate,
+    guard: Arc<Guard>,
     places: Arc<tokio::sync::Semaphore>,
 }
 
 impl PeerDoor {
-    fn new(inbox: mpsc::Sender<Input>, gate: Gate) -> Self {
-        Self { inbox, gate, places: Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS)) }
+    fn new(inbox: mpsc::Sender<Input>, gate: Gate, guard: Arc<Guard>) -> Self {
+        Self { inbox, gate, guard, places: Arc::new(tokio::sync::Semaphore::new(SERVER_CONNECTIONS)) }
     }
 }
 
@@ -446,8 +447,8 @@ async fn admit(accepting: Accepting, door: Door, inside: PeerDoor, places: Arc<t
                 door.meters.turned_away(metrics::Door::Limit);
                 return accepted.connection.close(CloseCode::Limit, "busy: too many connections of servers");
             };
-            let PeerDoor { inbox, gate, places: _ } = inside;
-            peers::serve(accepted.connection, NodeId(node), door.directory, inbox, gate).await;
+            let PeerDoor { inbox, gate, guard, places: _ } = inside;
+            peers::serve(accepted.connection, NodeId(node), door.directory, inbox, gate, guard).await;
         }
         Kind::Client => {
             let Ok(_place) = places.try_acquire_owned() else {

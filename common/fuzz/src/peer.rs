@@ -2,7 +2,7 @@
 //! mended.
 
 use protocol::{
-    PeerFrame,
+    PeerFrame, PeerHello,
     frame::{decode_entry, encode_entry},
     limits::NUMBER,
 };
@@ -12,6 +12,7 @@ use crate::{client::survives, seal};
 
 pub(crate) fn run(bytes: &[u8]) {
     frame(bytes);
+    greeting(bytes);
     entry(bytes);
     let mut mended = bytes.to_vec();
     seal::peer_frame(&mut mended);
@@ -19,6 +20,12 @@ pub(crate) fn run(bytes: &[u8]) {
     mended.copy_from_slice(bytes);
     seal::entries(&mut mended);
     entry(&mended);
+}
+
+fn greeting(bytes: &[u8]) {
+    let Ok(hello) = PeerHello::decode(bytes) else { return };
+    assert!(hello.from.0 != 0 && hello.presence.boot != 0, "whoever greets is somebody");
+    assert_eq!(hello.encode(), bytes, "a greeting has one form");
 }
 
 fn frame(bytes: &[u8]) {

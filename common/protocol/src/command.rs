@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_glance_finds_a_record_and_nothing_else() {
         let (name, address, intent) = ("n4".to_owned(), "h:1".to_owned(), crate::Intent::Hold);
-        let record = MemberRecord { id: 4, name, address, intent };
+        let record = MemberRecord { id: 4, name, address, intent, incarnation: None };
         let bytes = command(Operation::SetMember(record.clone())).encode();
         assert_eq!(Command::member(&bytes), Some(record));
         let other = command(Operation::Set { key: b"k".to_vec(), value: bytes.clone() }).encode();

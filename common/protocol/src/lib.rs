@@ -61,7 +61,7 @@ pub use identity::{ClusterId, RequestId};
 pub use lease::Hold;
 pub use member::{Intent, Member, MemberChange, MemberEdit, MemberRecord, Part};
 pub use operation::{Condition, KeyRange, Operation, Transaction, Verdict};
-pub use peer::{PeerFrame, PeerHello};
+pub use peer::{PeerFrame, PeerHello, Presence};
 pub use request::{Consistency, Request, RequestFrame};
 pub use response::{Decided, NodeStatus, Response, ResponseFrame, Role, Welcome};
 pub use scan::{Scan, ScanFrame};

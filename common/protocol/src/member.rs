@@ -72,6 +72,8 @@ pub struct MemberRecord {
     pub address: String,
     /// What becomes of it once it has caught up.
     pub intent: Intent,
+    /// Which incarnation of it is meant, where that is known: no other is listened to. A later record without one keeps it.
+    pub incarnation: Option<[u8; 16]>,
 }
 
 /// What the leader does with a learner that has caught up.
@@ -184,6 +186,8 @@ pub(crate) struct MemberRecordWire {
     address: String,
     #[prost(oneof = "IntentWire", tags = "4, 5, 6")]
     intent: Option<IntentWire>,
+    #[prost(bytes = "vec", optional, tag = "10")]
+    incarnation: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
@@ -200,13 +204,14 @@ enum IntentWire {
 struct EmptyWire {}
 
 impl From<MemberRecord> for MemberRecordWire {
-    fn from(MemberRecord { id, name, address, intent }: MemberRecord) -> Self {
+    fn from(MemberRecord { id, name, address, intent, incarnation }: MemberRecord) -> Self {
         let intent = Some(match intent {
             Intent::Promote => IntentWire::Promote(EmptyWire {}),
             Intent::Hold => IntentWire::Hold(EmptyWire {}),
             Intent::Replace(old) => IntentWire::Replace(old),
         });
-        Self { id, name, address, intent }
+        let incarnation = incarnation.map(|incarnation| incarnation.to_vec());
+        Self { id, name, address, intent, incarnation }
     }
 }
 
@@ -214,13 +219,18 @@ impl TryFrom<MemberRecordWire> for MemberRecord {
     type Error = DecodeError;
 
     fn try_from(wire: MemberRecordWire) -> Result<Self, DecodeError> {
-        let MemberRecordWire { id, name, address, intent } = wire;
+        let MemberRecordWire { id, name, address, intent, incarnation } = wire;
         let intent = match intent.ok_or(DecodeError::Malformed("unknown intent with a member"))? {
             IntentWire::Promote(EmptyWire {}) => Intent::Promote,
             IntentWire::Hold(EmptyWire {}) => Intent::Hold,
             IntentWire::Replace(old) => Intent::Replace(old),
         };
-        Ok(Self { id, name, address, intent })
+        let sized = |bytes: Vec<u8>| bytes.try_into();
+        let incarnation = incarnation
+            .map(sized)
+            .transpose()
+            .map_err(|_| DecodeError::Malformed("the incarnation of a member"))?;
+        Ok(Self { id, name, address, intent, incarnation })
     }
 }
 
@@ -288,7 +298,8 @@ mod tests {
     use crate::testing::hex;
 
     fn record() -> MemberRecord {
-        MemberRecord { id: 4, name: "n4".into(), address: "h:1".into(), intent: Intent::Promote }
+        let (name, address) = ("n4".into(), "h:1".into());
+        MemberRecord { id: 4, name, address, intent: Intent::Promote, incarnation: None }
     }
 
     #[test]
@@ -299,6 +310,20 @@ mod tests {
             let record = MemberRecord { intent, ..record() };
             assert_eq!(hex(&record.encode()), format!("080412026e341a03683a31{bytes}"));
             assert_eq!(MemberRecord::decode(&record.encode()), Ok(record));
+        }
+    }
+
+    #[test]
+    fn an_incarnation_has_its_length() {
+        let record = MemberRecord { incarnation: Some([0xab; 16]), ..record() };
+        let text = format!("080412026e341a03683a3122005210{}", "ab".repeat(16));
+        assert_eq!(hex(&record.encode()), text);
+        assert_eq!(MemberRecord::decode(&record.encode()), Ok(record.clone()));
+        let mut wire = MemberRecordWire::from(record);
+        for length in [0, 15, 17] {
+            wire.incarnation = Some(vec![1; length]);
+            let refused = DecodeError::Malformed("the incarnation of a member");
+            assert_eq!(MemberRecord::decode(&wire.encode_to_vec()), Err(refused), "{length}");
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{
 
 mod hello;
 
-pub use hello::PeerHello;
+pub use hello::{PeerHello, Presence};
 
 /// Bytes before the fields of the kind.
 const ENVELOPE_BYTES: usize = 48;

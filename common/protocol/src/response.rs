@@ -229,6 +229,10 @@ pub struct NodeStatus {
     pub disk_free: u64,
     /// See `disk_free`.
     pub disk_size: u64,
+    /// Which incarnation of the server it is; nothing where it does not say.
+    pub incarnation: Option<[u8; 16]>,
+    /// Whether others do not recognise it, so that it takes no part; `trouble` says why.
+    pub waits: bool,
 }
 
 impl Welcome {

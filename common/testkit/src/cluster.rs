@@ -156,6 +156,20 @@ impl Cluster {
         node.process = Some(process);
     }
 
+    /// Removes the data of node `id`, which is down.
+    ///
+    /// # Panics
+    /// When it runs or they cannot be removed.
+    pub fn wipe(&self, id: usize) {
+        assert!(self.nodes[id - 1].process.is_none(), "node {id} runs");
+        fs::remove_dir_all(self.data(id)).expect("its data can be removed");
+    }
+
+    /// Where the data of node `id` are.
+    pub fn data(&self, id: usize) -> PathBuf {
+        self.folder.path().join("kv-data").join(format!("n{id}"))
+    }
+
     /// Starts every node that is down.
     pub fn revive(&mut self) {
         for id in self.down() {

@@ -14,8 +14,14 @@
 //! | none     | both hold the same record    | the mark is written again (certificates moved)|
 //! | starting | each empty or of this start  | the first start is finished                   |
 //! | started  | both hold its record         | start                                         |
+//! | started  | one or both are lost         | a new incarnation, which waits (below)        |
+//! | of a new incarnation | both hold the lost record | they are back: start with them       |
 //! | restoring| any                          | refused: the restore is to be done again      |
 //! | any      | anything else                | refused: exit 2, and what to do               |
+//!
+//! **A wiped node** begins again under a new incarnation, which the others do not recognise (`recognition.rs`): it takes no
+//! part until an operator admits it. What is left of its directories is set aside, not removed. Where it is the only voter
+//! there is nobody to recognise it, and it is refused.
 //!
 //! A crash between two steps leaves one of the first four rows, so the next start finishes it (docs/bugs.md, 46). Both
 //! directories are locked before anything is read, and stay locked as long as the process lives.
@@ -103,13 +109,20 @@ pub(crate) fn claim(
     apart(places)?;
     // Before anything is made, so that a wiped node is refused without a trace.
     let mark = read(&places.mark)?;
-    if mark.as_ref().is_some_and(|mark| mark.phase == Phase::Started) {
-        needed(&places.log)?;
-        needed(&places.state)?;
+    let lost = mark.as_ref().filter(|mark| mark.phase == Phase::Started).filter(|_| is_lost(places));
+    if let Some(mark) = lost {
+        compare(&places.mark, mark, wanted)?;
+        if mark.voters == [mark.node] {
+            needed(&places.log)?;
+            needed(&places.state)?;
+        }
     }
     let dirs = [&places.log, &places.state];
     if let Some(file) = dirs.iter().find(|dir| dir.exists() && !dir.is_dir()) {
         return Err(StartError::NotADirectory((*file).clone()));
+    }
+    if let Some(mark) = lost {
+        dirs.into_iter().try_for_each(|dir| set_aside(dir, mark, steps))?;
     }
     for dir in dirs {
         steps.take(dir, || files::create_private_dir(dir))?;
@@ -138,8 +151,14 @@ fn settle(places: &Places, wanted: &Wanted, steps: &mut Steps) -> Result<Record,
             unused(&places.log)?;
             unused(&places.state)?;
             let record = Record::fresh(wanted.cluster, wanted.node, wanted.voters.clone())
-                .map_err(|error| StartError::disk(&places.mark, &io::Error::other(error.to_string())))?;
+                .map_err(|error| random(places, error))?;
             finish(places, &record, steps)
+        }
+        // What was lost is found again: whom the others recognise, they decide.
+        (Some(mark), Some(log), Some(state)) if mark.anew && !log.anew && log.same_start(&state) => {
+            private(&places.log)?;
+            private(&places.state)?;
+            finish(places, &log, steps)
         }
         (Some(mark), Some(log), Some(state)) => {
             same(&places.log, &log, &mark)?;
@@ -162,6 +181,12 @@ fn settle(places: &Places, wanted: &Wanted, steps: &mut Steps) -> Result<Record,
                 }
             }
             finish(places, &mark, steps)
+        }
+        (Some(mark), None, None) if mark.phase == Phase::Started && mark.voters != [mark.node] => {
+            unused(&places.log)?;
+            unused(&places.state)?;
+            let record = mark.anew().map_err(|error| random(places, error))?;
+            finish(places, &record, steps)
         }
         (_, None, _) => Err(StartError::Wiped(places.log.clone())),
         (_, _, None) => Err(StartError::Wiped(places.state.clone())),
@@ -206,6 +231,27 @@ fn compare(place: &Path, record: &Record, wanted: &Wanted) -> Result<(), StartEr
 
 pub(crate) fn same(dir: &Path, record: &Record, first: &Record) -> Result<(), StartError> {
     if record.same_start(first) { Ok(()) } else { Err(StartError::AnotherStart(dir.to_owned())) }
+}
+
+fn random(places: &Places, error: getrandom::Error) -> StartError {
+    StartError::disk(&places.mark, &io::Error::other(error.to_string()))
+}
+
+/// Whether one of the directories is not what it was.
+fn is_lost(places: &Places) -> bool {
+    needed(&places.log).and_then(|()| needed(&places.state)).is_err()
+}
+
+/// What is left of a node that lost its other directory goes out of the way, under the name of its incarnation.
+fn set_aside(dir: &Path, mark: &Record, steps: &mut Steps) -> Result<(), StartError> {
+    let Some(record) = read(&dir.join(IDENTITY))? else { return Ok(()) };
+    same(dir, &record, mark)?;
+    let _lock = lock(dir)?;
+    let incarnation = u128::from_be_bytes(record.incarnation);
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".lost-{incarnation:032x}"));
+    let aside = dir.with_file_name(name);
+    steps.take(dir, || std::fs::rename(dir, &aside).and_then(|()| files::sync_dir(files::parent(dir))))
 }
 
 /// A directory the node cannot do without.

@@ -67,7 +67,7 @@ pub enum StartError {
     /// What this node wrote is gone.
     #[error(
         "{}: its identity is gone although this node has run: a wiped node must not vote, it would vote twice\n  \
-         try: mount or restore the directory as it was; if it is lost, the others go on without this node", .0.display()
+         try: mount or restore the directory as it was", .0.display()
     )]
     Wiped(PathBuf),
     /// A restore did not end.

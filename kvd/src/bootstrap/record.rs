@@ -21,6 +21,8 @@ use serde::Deserialize;
 const FORMAT: u32 = 1;
 /// Format of the record of a node that was restored from a backup, so that a version that knows nothing of it refuses.
 const FORMAT_RESTORED: u32 = 2;
+/// Format of the record of a node that began again where one had run, for the same reason.
+const FORMAT_ANEW: u32 = 3;
 
 /// How far the first start came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -47,6 +49,8 @@ pub(crate) struct Record {
     pub(crate) reset_key: [u8; 64],
     /// What it was restored from, where it was: part of what makes the cluster's id.
     pub(crate) origin: Option<Origin>,
+    /// Whether it began again where a node of its name had run and lost its directories: it waits to be recognised.
+    pub(crate) anew: bool,
 }
 
 /// What a cluster was restored from: a digest of the backup's sum and of the name that was given to the restore.
@@ -87,6 +91,8 @@ struct Text {
     voters: Vec<u64>,
     reset_key: String,
     origin: Option<String>,
+    #[serde(default)]
+    anew: bool,
 }
 
 /// The cluster's id: the same on every node that has the same CA and the same first voters. Addresses may change and
@@ -117,7 +123,22 @@ impl Record {
         let (mut incarnation, mut reset_key) = ([0; 16], [0; 64]);
         getrandom::fill(&mut incarnation)?;
         getrandom::fill(&mut reset_key)?;
-        Ok(Self { phase: Phase::Starting, cluster, node, incarnation, voters, reset_key, origin: None })
+        Ok(Self {
+            phase: Phase::Starting,
+            cluster,
+            node,
+            incarnation,
+            voters,
+            reset_key,
+            origin: None,
+            anew: false,
+        })
+    }
+
+    /// The record of a node that begins again under this one's name.
+    pub(crate) fn anew(&self) -> Result<Self, getrandom::Error> {
+        let fresh = Self::fresh(self.cluster, self.node, self.voters.clone())?;
+        Ok(Self { origin: self.origin, anew: true, ..fresh })
     }
 
     pub(crate) fn with(&self, phase: Phase) -> Self {
@@ -130,7 +151,8 @@ impl Record {
     }
 
     pub(crate) fn encode(&self) -> String {
-        let format = if self.origin.is_some() { FORMAT_RESTORED } else { FORMAT };
+        let format = format(self.origin.is_some(), self.anew);
+        let anew = if self.anew { "anew = true\n" } else { "" };
         let origin =
             self.origin.map(|origin| format!("origin = \"{}\"\n", hex(&origin.0))).unwrap_or_default();
         let phase = match self.phase {
@@ -141,7 +163,7 @@ impl Record {
         format!(
             "# Written by kvd at the first start of this node. Do not edit, copy or remove.\n\
              format = {format}\nphase = \"{phase}\"\ncluster = \"{}\"\nnode = {}\nincarnation = \"{}\"\n\
-             voters = {:?}\nreset_key = \"{}\"\n{origin}",
+             voters = {:?}\nreset_key = \"{}\"\n{origin}{anew}",
             self.cluster,
             self.node,
             hex(&self.incarnation),
@@ -153,8 +175,8 @@ impl Record {
     /// Reads a record; the error says what is wrong with it.
     pub(crate) fn decode(text: &str) -> Result<Self, String> {
         let text: Text = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        if text.format != if text.origin.is_some() { FORMAT_RESTORED } else { FORMAT } {
-            return Err(format!("its format is {}, this kvd knows {FORMAT_RESTORED}", text.format));
+        if text.format != format(text.origin.is_some(), text.anew) {
+            return Err(format!("its format is {}, this kvd knows {FORMAT_ANEW}", text.format));
         }
         let origin = text.origin.map(|origin| unhex(&origin).ok_or("its origin is damaged")).transpose()?;
         Ok(Self {
@@ -165,7 +187,17 @@ impl Record {
             voters: text.voters,
             reset_key: unhex(&text.reset_key).ok_or("its reset key is damaged")?,
             origin: origin.map(Origin),
+            anew: text.anew,
         })
+    }
+}
+
+/// The lowest format that has what is in a record.
+fn format(is_restored: bool, is_anew: bool) -> u32 {
+    match (is_restored, is_anew) {
+        (_, true) => FORMAT_ANEW,
+        (true, false) => FORMAT_RESTORED,
+        (false, false) => FORMAT,
     }
 }
 
@@ -215,6 +247,21 @@ mod tests {
         assert_eq!(Record::decode(&text), Ok(record.with(Phase::Restoring)));
         assert!(Record::decode(&text.replace("format = 2", "format = 1")).is_err());
         assert!(Record::decode(&text.replace("abab", "ab")).is_err());
+    }
+
+    #[test]
+    fn the_record_of_a_node_that_begins_again_has_a_format_of_its_own() {
+        let mut before = Record::fresh(ClusterId([7; 16]), 3, vec![1, 2, 3]).unwrap();
+        for origin in [None, Some(Origin([0xab; 32]))] {
+            before.origin = origin;
+            let record = before.anew().unwrap();
+            assert!(record.incarnation != before.incarnation && record.origin == origin);
+            let text = record.encode();
+            assert!(text.contains("format = 3") && text.ends_with("anew = true\n"), "{text}");
+            assert_eq!(Record::decode(&text), Ok(record));
+            assert!(Record::decode(&text.replace("format = 3", "format = 2")).is_err());
+            assert!(Record::decode(&text.replace("anew = true\n", "")).is_err());
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Book {
     }
 
     /// Records a server, or what is new of it.
-    pub(crate) fn record(&mut self, record: MemberRecord) -> Verdict {
+    pub(crate) fn record(&mut self, mut record: MemberRecord) -> Verdict {
         let others = || self.records.iter().filter(|(id, _)| **id != record.id);
         if others().any(|(_, noted)| noted.record.name == record.name) {
             return Verdict::Unmet;
@@ -121,6 +121,9 @@ impl Book {
             return Verdict::TooMany;
         }
         mark(Mark::MemberRecorded);
+        // Another address or intent is nothing about which incarnation it is.
+        let before = self.records.get(&record.id).and_then(|noted| noted.record.incarnation);
+        record.incarnation = record.incarnation.or(before);
         let joined =
             self.membership.as_ref().is_some_and(|members| members.role(NodeId(record.id)).is_some());
         self.records.insert(record.id, Noted { record, joined });
@@ -152,7 +155,8 @@ mod tests {
     use super::*;
 
     fn record(id: u64) -> MemberRecord {
-        MemberRecord { id, name: format!("n{id}"), address: "h:1".into(), intent: Intent::Promote }
+        let (name, address) = (format!("n{id}"), "h:1".into());
+        MemberRecord { id, name, address, intent: Intent::Promote, incarnation: None }
     }
 
     fn membership(voters: &[u64], learners: &[u64]) -> Membership {
@@ -190,6 +194,24 @@ mod tests {
         }
         assert_eq!(book.record(record(4 + MOST_RECORDS as u64)), Verdict::TooMany);
         assert_eq!(book.record(record(4)), Verdict::Done, "what is there can be changed");
+    }
+
+    #[test]
+    fn an_incarnation_stays_recorded_until_another_is_or_its_server_goes() {
+        let mut book = Book::default();
+        let known = |book: &Book| book.records().find_map(|record| record.incarnation);
+        let incarnation = |byte| Some([byte; 16]);
+        book.record(MemberRecord { incarnation: incarnation(1), ..record(4) });
+        let before = book.hash();
+        book.record(MemberRecord { address: "h:2".into(), ..record(4) });
+        assert_eq!(known(&book), incarnation(1));
+        book.record(MemberRecord { incarnation: incarnation(2), ..record(4) });
+        assert_eq!(known(&book), incarnation(2));
+        assert_ne!(book.hash(), before);
+        assert_eq!(known(&Book::load(book.pages()).unwrap()), incarnation(2));
+        book.follow(&membership(&[1, 2, 3, 4], &[]));
+        book.follow(&membership(&[1, 2, 3], &[]));
+        assert_eq!(known(&book), None);
     }
 
     #[test]

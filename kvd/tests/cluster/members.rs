@@ -16,7 +16,7 @@ use crate::{
 /// Records and adds a server that runs.
 async fn add(cluster: &Cluster, client: &Client, id: usize, intent: Intent) {
     let (name, address) = (format!("n{id}"), cluster.address(id).to_owned());
-    let record = MemberRecord { id: id as u64, name, address, intent };
+    let record = MemberRecord { id: id as u64, name, address, intent, incarnation: None };
     let recorded = client.set_member(record, None).await.unwrap();
     assert_eq!(recorded.decided.verdict, Verdict::Done);
     client.change_members(&[MemberEdit::Add(id as u64)], false).await.unwrap();

@@ -27,12 +27,13 @@ use crate::{
 mod add;
 mod list;
 mod plan;
+mod readmit;
 
 /// Arguments of `member`.
 #[derive(Args, Debug, PartialEq)]
 #[command(
     after_help = "Examples:\n  kvctl member ls\n  kvctl member add n4 --addr 10.0.0.4:7400\n  kvctl member remove n1 -n\n  \
-                  kvctl member replace n3 n5 --addr 10.0.0.5:7400\n\n\
+                  kvctl member replace n3 n5 --addr 10.0.0.5:7400\n  kvctl member readmit n3\n\n\
                   A member is named by its name, its id as `kvctl member ls` shows it, or its address. Each change shows\n\
                   before it is done what it does to the quorum, and is refused with 8 where it would stop the writes."
 )]
@@ -53,6 +54,8 @@ pub enum What {
     Remove(Remove),
     /// Add a server in the place of a member, which goes when the new one has caught up
     Replace(add::Replace),
+    /// Take a member back whose data are lost, to be sent them anew
+    Readmit(readmit::Readmit),
     /// Let a learner vote
     Promote(Promote),
     /// Let a voter learn and not vote
@@ -156,6 +159,7 @@ impl Member {
             What::Add(add) => Some(&add.how),
             What::Remove(remove) => Some(&remove.how),
             What::Replace(replace) => Some(&replace.how),
+            What::Readmit(readmit) => Some(&readmit.how),
             What::Promote(promote) => Some(&promote.how),
             What::Demote(demote) => Some(&demote.how),
             What::Move(moved) => Some(&moved.how),
@@ -169,6 +173,7 @@ impl Member {
             What::Add(add) => &mut add.how,
             What::Remove(remove) => &mut remove.how,
             What::Replace(replace) => &mut replace.how,
+            What::Readmit(readmit) => &mut readmit.how,
             What::Promote(promote) => &mut promote.how,
             What::Demote(demote) => &mut demote.how,
             What::Move(moved) => &mut moved.how,
@@ -188,7 +193,7 @@ impl Member {
 
     /// The time it may take where the line does not say.
     pub(super) fn budget(&self) -> Option<Duration> {
-        matches!(self.what, What::Add(_) | What::Replace(_)).then_some(add::TIMEOUT)
+        matches!(self.what, What::Add(_) | What::Replace(_) | What::Readmit(_)).then_some(add::TIMEOUT)
     }
 
     pub(super) fn prepare(&self) -> Result<(), Failure> {
@@ -210,6 +215,7 @@ impl Member {
             What::Add(add) => add.run(session, screen).await,
             What::Remove(remove) => remove.run(session, screen).await,
             What::Replace(replace) => replace.run(session, screen).await,
+            What::Readmit(readmit) => readmit.run(session, screen).await,
             What::Promote(promote) => promote.run(session, screen).await,
             What::Demote(demote) => demote.run(session, screen).await,
             What::Move(moved) => moved.run(session, screen).await,
@@ -465,7 +471,8 @@ fn check_address(address: &str) -> Result<(), Failure> {
 }
 
 fn record(seat: &Seat, address: &str, intent: Intent) -> MemberRecord {
-    MemberRecord { id: seat.id, name: seat.name.clone(), address: address.to_owned(), intent }
+    let (name, address) = (seat.name.clone(), address.to_owned());
+    MemberRecord { id: seat.id, name, address, intent, incarnation: None }
 }
 
 /// What is confirmed by name.

@@ -210,6 +210,7 @@ fn what_changes_something_is_told_from_what_does_not() {
         &["lease", "revoke", "2d"],
         &["member", "add", "n4", "--addr", "h:1"],
         &["member", "demote", "n1"],
+        &["member", "readmit", "n1"],
         &["txn", "--then", "set k v"],
         &["txn", "--if", "exists(k)", "--then", "get k", "--else", "del k"],
     ] {

@@ -52,6 +52,7 @@ fn golden() -> Vec<(Operation, &'static str)> {
                 name: "n4".into(),
                 address: "h:1".into(),
                 intent: crate::Intent::Replace(3),
+                incarnation: None,
             }),
             "6a0d080412026e341a03683a313003",
         ),

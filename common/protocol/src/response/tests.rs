@@ -43,7 +43,21 @@ fn status() -> NodeStatus {
         wall_ms: 11,
         disk_free: 12,
         disk_size: 13,
+        ..NodeStatus::default()
     }
+}
+
+#[test]
+fn which_incarnation_a_node_is_comes_last_and_has_its_length() {
+    let encode = |status| ResponseFrame { id: 1, result: Ok(Response::Status(Box::new(status))) }.encode();
+    let known = NodeStatus { incarnation: Some([7; 16]), waits: true, ..status() };
+    let bytes = encode(known.clone());
+    let tail = format!("c20210{}c80201", "07".repeat(16));
+    assert!(hex(&bytes).ends_with(&tail), "{}", hex(&bytes));
+    assert_eq!(ResponseFrame::decode(&bytes).unwrap().result, Ok(Response::Status(Box::new(known))));
+    let mut short = encode(NodeStatus { waits: false, ..NodeStatus::default() });
+    short.extend([0xff; 3]);
+    assert!(ResponseFrame::decode(&short).is_err());
 }
 
 fn event() -> Event {

@@ -164,6 +164,10 @@ struct StatusWire {
     disk_free: u64,
     #[prost(uint64, tag = "32")]
     disk_size: u64,
+    #[prost(bytes = "vec", optional, tag = "40")]
+    incarnation: Option<Vec<u8>>,
+    #[prost(bool, tag = "41")]
+    waits: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -356,6 +360,8 @@ impl From<NodeStatus> for StatusWire {
             wall_ms: status.wall_ms,
             disk_free: status.disk_free,
             disk_size: status.disk_size,
+            incarnation: status.incarnation.map(|incarnation| incarnation.to_vec()),
+            waits: status.waits,
         }
     }
 }
@@ -393,6 +399,12 @@ impl TryFrom<StatusWire> for NodeStatus {
             wall_ms: wire.wall_ms,
             disk_free: wire.disk_free,
             disk_size: wire.disk_size,
+            incarnation: wire
+                .incarnation
+                .map(TryInto::try_into)
+                .transpose()
+                .map_err(|_| DecodeError::Malformed("the incarnation of a server"))?,
+            waits: wire.waits,
         })
     }
 }

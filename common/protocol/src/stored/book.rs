@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn pages_survive_their_bytes_and_nothing_else_passes_for_one() {
-        let record = MemberRecord { id: 258, name: "n".into(), address: "h:1".into(), intent: Intent::Hold };
+        let (name, address) = ("n".into(), "h:1".into());
+        let record = MemberRecord { id: 258, name, address, intent: Intent::Hold, incarnation: None };
         let membership = Membership::new(&[NodeId(1)], &[NodeId(258)]).unwrap();
         let pages = [
             Page::Membership(membership),

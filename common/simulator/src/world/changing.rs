@@ -82,7 +82,8 @@ impl World {
         token[..8].copy_from_slice(&number.to_le_bytes());
         let request = RequestId { token, learned, cluster: CLUSTER };
         let at = usize::try_from(id - 1).unwrap_or(0);
-        let record = MemberRecord { id, name: format!("s{at}"), address: address(at), intent };
+        let record =
+            MemberRecord { id, name: format!("s{at}"), address: address(at), intent, incarnation: None };
         let operation = Operation::SetMember(record);
         let asked = self.leader().unwrap_or(0);
         self.post(PROBER, asked, number, 5000, Request::Write { request, operation });

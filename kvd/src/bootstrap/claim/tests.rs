@@ -62,7 +62,70 @@ fn a_crash_before_any_step_is_finished_by_the_next_start() {
 }
 
 #[test]
-fn a_wiped_node_never_starts_again() {
+fn a_wiped_node_begins_again_as_another_that_waits() {
+    for wipe in [&["log"][..], &["state"], &["log", "state"]] {
+        for empty in [false, true] {
+            let home = home();
+            let first = start(&home.places).unwrap();
+            for name in wipe {
+                let dir = home.places.log.with_file_name(name);
+                fs::remove_dir_all(&dir).unwrap();
+                if empty {
+                    fs::create_dir_all(&dir).unwrap();
+                }
+            }
+            let next = start(&home.places).unwrap();
+            assert!(next.anew && next.phase == Phase::Started && next.incarnation != first.incarnation);
+            assert_eq!((next.cluster, next.node, &next.voters), (first.cluster, first.node, &first.voters));
+            assert_eq!(start(&home.places).unwrap(), next, "it stays that one");
+            let incarnation = u128::from_be_bytes(first.incarnation);
+            for name in ["log", "state"] {
+                let aside = home.places.log.with_file_name(format!("{name}.lost-{incarnation:032x}"));
+                assert_eq!(aside.is_dir(), !wipe.contains(&name), "what is left is set aside");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_a_wiped_node_begins_again_is_finished_by_the_next_start() {
+    for (wiped, expected) in [("log", 7), ("state", 7)] {
+        let mut steps = 0;
+        loop {
+            let home = home();
+            let first = start(&home.places).unwrap();
+            fs::remove_dir_all(home.places.log.with_file_name(wiped)).unwrap();
+            let crashed = claim(&home.places, &wanted(), &mut Steps::only(steps)).map(|(record, _)| record);
+            let record = start(&home.places).unwrap();
+            assert!(record.anew && record.incarnation != first.incarnation);
+            assert_eq!(start(&home.places).unwrap(), record);
+            if crashed.is_ok() {
+                break;
+            }
+            steps += 1;
+        }
+        assert_eq!(steps, expected, "one directory aside, and a first start");
+    }
+}
+
+#[test]
+fn directories_that_were_only_not_mounted_are_taken_when_they_are_back() {
+    let home = home();
+    let first = start(&home.places).unwrap();
+    let (data, away) = (home.places.log.parent().unwrap(), home.places.mark.with_file_name("away"));
+    fs::rename(data, &away).unwrap();
+    let waits = start(&home.places).unwrap();
+    assert!(waits.anew);
+    fs::remove_dir_all(data).unwrap();
+    fs::rename(&away, data).unwrap();
+    assert_eq!(start(&home.places).unwrap(), first);
+    assert_eq!(read(&home.places.mark).unwrap(), Some(first));
+}
+
+#[test]
+fn the_only_voter_never_starts_again_when_it_was_wiped() {
+    let wanted = || Wanted { voters: vec![1], ..wanted() };
+    let start = |places: &Places| claim(places, &wanted(), &mut Steps::all()).map(|(record, _)| record);
     for wipe in [&["log"][..], &["state"], &["log", "state"]] {
         let home = home();
         start(&home.places).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use client::{EndpointError, Error, NodeView};
-use protocol::{Intent, MemberEdit, Part};
+use protocol::{Intent, MemberEdit, MemberRecord, Part};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -106,12 +106,12 @@ fn parse_id(text: &str) -> Result<u64, String> {
 }
 
 /// What is waited for.
-struct Goal {
-    id: u64,
+pub(super) struct Goal {
+    pub(super) id: u64,
     /// Whether it is to vote, or only to keep up.
-    votes: bool,
+    pub(super) votes: bool,
     /// Who is to have gone.
-    gone: Option<u64>,
+    pub(super) gone: Option<u64>,
 }
 
 impl Goal {
@@ -140,13 +140,13 @@ impl Add {
             after: roll.with(caught_up(part, &newcomer)),
             record: (!voter).then(|| {
                 let intent = if self.learner { Intent::Hold } else { Intent::Promote };
-                record(&newcomer, &self.addr, intent)
+                recognised(record(&newcomer, &self.addr, intent), &view)
             }),
             edits: if known.is_some() { Vec::new() } else { vec![MemberEdit::Add(newcomer.id)] },
         };
         let goal = Goal { id: newcomer.id, votes: !self.learner, gone: None };
         let waits = !self.no_wait;
-        Coming { change, goal, waits, how: &self.how, roll: &roll }.run(session, screen).await
+        Coming { change, goal, waits, how: &self.how, roll: &roll, leaves: false }.run(session, screen).await
     }
 }
 
@@ -178,17 +178,24 @@ impl Replace {
             done: "",
             seat: &newcomer,
             after,
-            record: old.filter(|_| !voter).map(|old| record(&newcomer, &self.addr, Intent::Replace(old.id))),
+            record: old
+                .filter(|_| !voter)
+                .map(|old| recognised(record(&newcomer, &self.addr, Intent::Replace(old.id)), &view)),
             edits: if known.is_some() { Vec::new() } else { vec![MemberEdit::Add(newcomer.id)] },
         };
         let goal = Goal { id: newcomer.id, votes: true, gone: old.map(|old| old.id) };
         let waits = !self.no_wait;
-        Coming { change, goal, waits, how: &self.how, roll: &roll }.run(session, screen).await
+        Coming { change, goal, waits, how: &self.how, roll: &roll, leaves: false }.run(session, screen).await
     }
 }
 
+/// With the incarnation that the server says it is: no other is taken for it then.
+fn recognised(record: MemberRecord, view: &NodeView) -> MemberRecord {
+    MemberRecord { incarnation: view.status.as_ref().ok().and_then(|status| status.incarnation), ..record }
+}
+
 /// As it is when the leader lets it vote, which it does not before.
-fn caught_up(part: Part, newcomer: &Seat) -> Seat {
+pub(super) fn caught_up(part: Part, newcomer: &Seat) -> Seat {
     Seat { part, reachable: true, matched: Some(1), lag: Some(0), ..newcomer.clone() }
 }
 
@@ -268,12 +275,14 @@ fn absent(id: Option<u64>, address: &str, error: &EndpointError) -> Result<u64, 
 }
 
 /// A server that is about to come.
-struct Coming<'a> {
-    change: Change<'a>,
-    goal: Goal,
-    waits: bool,
-    how: &'a How,
-    roll: &'a Roll,
+pub(super) struct Coming<'a> {
+    pub(super) change: Change<'a>,
+    pub(super) goal: Goal,
+    pub(super) waits: bool,
+    pub(super) how: &'a How,
+    pub(super) roll: &'a Roll,
+    /// Whether it is a member, and goes before it comes: what it said before is not believed any more.
+    pub(super) leaves: bool,
 }
 
 /// What the wait came to.
@@ -285,10 +294,19 @@ struct Waited {
 }
 
 impl Coming<'_> {
-    async fn run(mut self, session: &Session, screen: Screen) -> Result<Report, Failure> {
+    pub(super) async fn run(mut self, session: &Session, screen: Screen) -> Result<Report, Failure> {
         let plan = Plan::of(&place(session, self.roll), &self.roll.seats, &self.change.after);
         if let Some(report) = allow(&self.change, self.how, &plan, self.roll, session, screen)? {
             return Ok(report);
+        }
+        if self.leaves {
+            let leaving = Change {
+                edits: vec![MemberEdit::Remove(self.goal.id)],
+                after: Vec::new(),
+                record: None,
+                ..self.change
+            };
+            ask(&leaving, self.how, session).await?;
         }
         let rev = ask(&self.change, self.how, session).await?;
         let newcomer = self.change.seat;
