@@ -197,8 +197,8 @@ impl Meters {
             Notice::Hangs => ("slow-disk", None, notice.to_string()),
         };
         match notice {
-            Notice::Full { .. } => drop(self.disk_full.set(1)),
-            Notice::Room { .. } => drop(self.disk_full.set(0)),
+            Notice::Full { .. } => _ = self.disk_full.set(1),
+            Notice::Room { .. } => _ = self.disk_full.set(0),
             Notice::Hangs => {}
         }
         tracing::warn!("{what}");

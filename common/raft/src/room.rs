@@ -5,18 +5,14 @@
 //! what a follower without room took would only pile up in memory. So it leads no more, does not stand, and takes no entries,
 //! until the caller says that there is room again. Votes and terms wait for its disk as ever.
 //!
-//! A leader that gives up so does not hand over as it does by somebody's wish: what its own disk lacks it cannot apply, so it
-//! might never be done. It tells the follower that is furthest to stand, and follows. Who stands without everything that is
-//! committed is not elected, and then an election comes as after any end.
+//! A leader that gives up so does not hand over as it does by somebody's wish: a successor is told to stand when it has everything
+//! and the leader has applied it, and what its own disk lacks this leader cannot apply. An election comes as after any end.
 //!
 //! Alone in its cluster a server leads on: there is nobody to leave it to.
 
 use crate::{
     instruments::{Mark, mark},
-    leader::Leader,
-    message::Message,
     raft::{Next, Raft, Role},
-    shared::Core,
 };
 
 impl Raft {
@@ -27,11 +23,8 @@ impl Raft {
             return;
         }
         self.observed(|raft| {
-            match &mut raft.role {
-                Role::Leader(leader) => {
-                    mark(Mark::LeaderWithoutRoom);
-                    leader.leave_to_furthest(&mut raft.core);
-                }
+            match raft.role {
+                Role::Leader(_) => mark(Mark::LeaderWithoutRoom),
                 Role::Candidate(_) => mark(Mark::CandidateWithoutRoom),
                 Role::Follower(_) => return,
             }
@@ -42,14 +35,5 @@ impl Raft {
     /// Whether this server has given up leading because its own disk was silent, since this was asked last.
     pub fn take_hang(&mut self) -> bool {
         core::mem::take(&mut self.core.disk_hung)
-    }
-}
-
-impl Leader {
-    /// Tells the follower that is furthest to stand at once.
-    fn leave_to_furthest(&self, core: &mut Core) {
-        if let Some(to) = self.furthest(core) {
-            core.send(to, Message::TimeoutNow);
-        }
     }
 }

@@ -91,35 +91,27 @@ impl Leader {
             mark(Mark::TransferUnderWay);
             return Err(Refusal::Transferring);
         }
-        let votes = |id| Self::may_succeed(core, id);
+        let votes = |id| Self::role_of(core, id) == MemberRole::Voter || mutant(Mutant::HandsOverToLearner);
+        let follows =
+            |(id, peer): &(&NodeId, &Progress)| !peer.is_silent() && !peer.is_sent_snapshot() && votes(**id);
+        // Who is down shows in an idle cluster only by the rounds that it does not answer; who declined may do so again.
+        let furthest = || {
+            let able = self.peers.iter().filter(follows);
+            let rank = |id: NodeId, peer: &Progress| (self.declined != Some(id), peer.matched(), peer.round);
+            able.max_by_key(|(id, peer)| rank(**id, peer)).map(|(&id, _)| id)
+        };
         if to.is_some_and(|to| self.peers.contains_key(&to) && !votes(to)) {
             mark(Mark::TransferToNonVoter);
             return Err(Refusal::NotVoter);
         }
         let known = |to: NodeId| self.peers.contains_key(&to).then_some(to);
-        let Some(to) = to.map_or_else(|| self.furthest(core), known) else {
+        let Some(to) = to.map_or_else(furthest, known) else {
             mark(Mark::TransferToNobody);
             return Err(Refusal::NoSuccessor);
         };
         mark(Mark::TransferBegun);
         self.transfer = Some(Transfer { to, told: false, left: core.config.election_ticks });
         Ok(to)
-    }
-
-    /// Whether it votes.
-    fn may_succeed(core: &Core, id: NodeId) -> bool {
-        Self::role_of(core, id) == MemberRole::Voter || mutant(Mutant::HandsOverToLearner)
-    }
-
-    /// The follower that is furthest among those that may succeed this leader.
-    pub(crate) fn furthest(&self, core: &Core) -> Option<NodeId> {
-        let follows = |(id, peer): &(&NodeId, &Progress)| {
-            !peer.is_silent() && !peer.is_sent_snapshot() && Self::may_succeed(core, **id)
-        };
-        // Who is down shows in an idle cluster only by the rounds that it does not answer; who declined may do so again.
-        let rank = |id: NodeId, peer: &Progress| (self.declined != Some(id), peer.matched(), peer.round);
-        let able = self.peers.iter().filter(follows);
-        able.max_by_key(|(id, peer)| rank(**id, peer)).map(|(&id, _)| id)
     }
 
     /// Time passes for a hand-over; what was said is said `again` now and then.
