@@ -4,11 +4,13 @@
 //! [`DiskFile::sync_data`], and a created, renamed or removed name only after [`Disk::sync_dir`] of its directory.
 
 mod aside;
+mod patient;
 mod real;
 
 use std::{io, path::Path};
 
 pub use aside::AsideDisk;
+pub use patient::{Patience, PatientDisk};
 pub use real::RealDisk;
 
 /// How [`Disk::open`] treats a file that is or is not there.
@@ -20,6 +22,11 @@ pub enum Create {
     IfAbsent,
     /// It must not exist.
     New,
+}
+
+/// Whether the disk, or this user's share of it, is full: what was to be written was not, and may be tried again.
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Directories and names.

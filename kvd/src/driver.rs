@@ -281,6 +281,8 @@ impl Driver {
                 Action::AnswerSnapshot { transfer, installed } => {
                     self.outputs.streaming.answer(transfer, installed);
                 }
+                Action::RetryLog => self.log(LogTask::Retry)?,
+                Action::Notice(notice) => self.outputs.meters.notice(notice),
                 Action::Members { members, peers } => {
                     let members = Arc::new(*members);
                     let before = self.outputs.directory.send_replace(Arc::clone(&members));

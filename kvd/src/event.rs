@@ -1,6 +1,8 @@
 //! What can happen to a node and what it can want done: two closed enums, the whole surface between the
 //! deterministic [`Node`](crate::node::Node) and whatever drives it.
 
+use std::time::Duration;
+
 use protocol::{Member, RequestFrame, ResponseFrame};
 use raft::{Envelope, Fetch, Fetched, NodeId, Persist, Ticket};
 
@@ -75,6 +77,11 @@ pub enum Event {
     Installed(Box<Installed>),
     /// Messages to this peer do not get through.
     Unreachable(NodeId),
+    /// A write of the log found no room on the disk, or the one after [`Action::RetryLog`] did or did not. What found none waits,
+    /// and [`Event::Persisted`] comes once it is durable.
+    LogFull(bool),
+    /// The state's flush waits for room on the disk, or does no more.
+    StateFull(bool),
     /// The process is about to end: another server should lead by then. See [`Node::has_left`](crate::node::Node).
     Leave,
 }
@@ -149,6 +156,10 @@ pub enum Action {
     },
     /// Write the state's frozen overlay on another thread, then [`Event::Flushed`].
     Flush(Flush),
+    /// Try once more to write what found no room in the log, then [`Event::LogFull`].
+    RetryLog,
+    /// Something about the node's disk is worth an event.
+    Notice(Notice),
     /// The members, or whom this node speaks to, are others than before.
     Members {
         /// As they are now.
@@ -169,4 +180,45 @@ pub struct Standing {
     pub term: raft::Term,
     /// The leader it knows of.
     pub leader: Option<NodeId>,
+}
+
+/// What a node has to say of its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// There is no room on it. The node leads no more, if it did.
+    Full {
+        /// Whether it led.
+        led: bool,
+        /// Whether it is the log's: if not, it is the state's.
+        log: bool,
+    },
+    /// There is room again.
+    Room {
+        /// After so long.
+        after_ms: u64,
+    },
+    /// It did not answer for so long that the node leads no more.
+    Hangs,
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full { led, log } => {
+                let what = if *log { "the log" } else { "the state" };
+                let led = if *led { "it leads no more, and " } else { "" };
+                write!(
+                    f,
+                    "the disk has no room for {what}: {led}takes no writes until there is; it tries again by itself"
+                )
+            }
+            Self::Room { after_ms } => {
+                let seconds = Duration::from_millis(*after_ms).as_secs_f64();
+                write!(f, "the disk has room again, after {seconds:.1} s")
+            }
+            Self::Hangs => {
+                write!(f, "the disk did not answer for two election timeouts: it leads no more")
+            }
+        }
+    }
 }

@@ -24,7 +24,9 @@
 //! 3. Nothing that a later mark proves to have been durable is ever cut: it is [`LogError::Damaged`].
 //! 4. A batch starts on a sector of its own: no write touches bytes that were acknowledged before.
 //! 5. What [`Log::open`] returns is durable: a killed process leaves readable bytes that are not.
-//! 6. After a failed write or sync every call fails (a retried `fsync` can succeed without having written).
+//! 6. After a failed write or sync every call fails (a retried `fsync` can succeed without having written). Only a write that
+//!    found no room may be tried again, for it fails before the sync and stands where nothing durable does: see
+//!    [`LogError::Full`].
 //!
 //! The last batch before a crash has no mark after it. [`Log::settle`], called when idle, gives it one.
 
@@ -222,7 +224,8 @@ impl Log {
     /// Makes all of it durable, in one write and one sync (more only when over [`Settings::batch_bytes`]).
     ///
     /// # Errors
-    /// Nothing of it may be assumed to be durable, nor to be lost. End the process.
+    /// Nothing of it may be assumed to be durable, nor to be lost. End the process; but after [`LogError::Full`] the same
+    /// may be written again, and until then nothing that would follow it.
     pub fn write(&mut self, batch: &[Persist]) -> Result<(), LogError> {
         self.usable()?;
         let batch = self.restart(batch)?;
@@ -237,7 +240,7 @@ impl Log {
             self.write_entries(HardState { term: self.hard.term, ..hard }, &[])?;
         }
         let written = self.write_entries(hard, &entries);
-        self.poisoned = written.is_err();
+        self.poisoned = is_final(&written);
         written
     }
 
@@ -250,8 +253,8 @@ impl Log {
         }
         mark(Seen::LogSettled);
         let written = self.write_entries(self.hard, &[]);
-        self.poisoned = written.is_err();
-        self.settled = !self.poisoned;
+        self.poisoned = is_final(&written);
+        self.settled = written.is_ok();
         written
     }
 
@@ -431,7 +434,11 @@ impl Log {
         mark(Seen::LogTurnedOver);
         let spare = self.spare.take();
         mark(if spare { Seen::LogSpareUsed } else { Seen::LogSpareMissing });
-        let next = Active::begin(&self.disk, &self.dir, &self.settings, header, spare)?;
+        let next = Active::begin(&self.disk, &self.dir, &self.settings, header, spare);
+        if spare && next.as_ref().is_err_and(LogError::is_full) {
+            self.spare = Spare::Ready;
+        }
+        let next = next?;
         let full = std::mem::replace(&mut self.active, next);
         self.closed.push_back((full.header, full.filled));
         Ok(())
@@ -464,4 +471,9 @@ impl Log {
         let at = usize::try_from(sequence.saturating_sub(first)).unwrap_or(usize::MAX);
         self.closed.get(at).map_or(self.active.header.salt, |(header, _)| header.salt)
     }
+}
+
+/// Whether nothing more may be written in this process.
+fn is_final(written: &Result<(), LogError>) -> bool {
+    written.as_ref().is_err_and(|error| !error.is_full())
 }

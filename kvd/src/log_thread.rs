@@ -1,8 +1,11 @@
 //! The threads under the loop: one writes the log, one writes the state.
 //!
 //! Whatever queued for the log while its last sync ran is one write and one sync next time. A failure of either is
-//! reported once and ends the thread; the loop ends the process. When nothing was asked for a while, and at the end,
+//! reported once and ends the thread; the loop ends the process. Only a disk without room is none: see [`Held`], and for the
+//! state [`PatientDisk`](crate::disk::PatientDisk). When nothing was asked for a while, and at the end,
 //! the last write is marked as durable ([`Log::settle`]), so that damage to it is told from a torn write.
+
+mod held;
 
 use std::{
     sync::mpsc::{self as thread_channel, RecvTimeoutError},
@@ -13,13 +16,16 @@ use raft::{Fetch, Fetched, Persist};
 use tokio::sync::mpsc;
 
 use crate::{
+    disk::Patience,
     driver::{DriverError, Input},
     event::Event,
-    instruments::{Mark, Mutant, mark, mutant},
+    instruments::{Mark, mark},
     log::{Discard, Log, LogError},
     metrics::Meters,
     state::{Flush, Install, State, StateError},
 };
+
+pub use self::held::Held;
 
 /// Most writes of the log that share one sync.
 pub const BATCH: usize = 256;
@@ -35,6 +41,8 @@ pub enum LogTask {
     Fetch(Fetch),
     /// Remove segments that are not needed any more.
     Discard(Discard),
+    /// Try what found no room once more.
+    Retry,
 }
 
 /// Writes and reads the log until nobody asks any more or it fails.
@@ -45,9 +53,11 @@ pub(crate) fn run_log(
     done: &mpsc::UnboundedSender<Input>,
     meters: &Meters,
 ) {
+    let mut held = Held::default();
+    let tell = |event| _ = done.send(Input::Event(event));
     loop {
         meters.log_bytes.set(log.disk_bytes());
-        let first = match next(&mut log, idle, tasks) {
+        let first = match next(&mut log, &mut held, idle, tasks, tell) {
             Ok(Some(first)) => first,
             Ok(None) => return,
             Err(error) => {
@@ -56,8 +66,8 @@ pub(crate) fn run_log(
             }
         };
         let batch = std::iter::once(first).chain(tasks.try_iter().take(BATCH - 1));
-        match perform_timed(&mut log, batch, Some(meters)) {
-            Ok(events) => events.into_iter().for_each(|event| _ = done.send(Input::Event(event))),
+        match perform_timed(&mut log, &mut held, batch, Some(meters)) {
+            Ok(events) => events.into_iter().for_each(tell),
             Err(error) => {
                 let _ = done.send(Input::Failed(DriverError::Log(error.to_string())));
                 return;
@@ -71,41 +81,48 @@ pub(crate) fn run_log(
 ///
 /// # Errors
 /// Nothing of the write may be assumed to be durable, nor to be lost: end the process.
-pub fn perform(log: &mut Log, tasks: impl IntoIterator<Item = LogTask>) -> Result<Vec<Event>, LogError> {
-    perform_timed(log, tasks, None)
+pub fn perform(
+    log: &mut Log,
+    held: &mut Held,
+    tasks: impl IntoIterator<Item = LogTask>,
+) -> Result<Vec<Event>, LogError> {
+    perform_timed(log, held, tasks, None)
 }
 
 /// The same; where somebody wants to know how long the write with its sync took, the clock is looked at.
 fn perform_timed(
     log: &mut Log,
+    held: &mut Held,
     tasks: impl IntoIterator<Item = LogTask>,
     meters: Option<&Meters>,
 ) -> Result<Vec<Event>, LogError> {
-    let (mut persists, mut fetches, mut discards) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut fetches, mut discards, mut again, mut writes) = (Vec::new(), Vec::new(), false, 0);
     for task in tasks {
         match task {
-            LogTask::Persist(persist) => persists.push(persist),
+            LogTask::Persist(persist) => {
+                writes += 1;
+                held.push(persist);
+            }
             LogTask::Fetch(fetch) => fetches.push(fetch),
             LogTask::Discard(discard) => discards.push(discard),
+            LogTask::Retry => again = true,
         }
     }
-    if !persists.is_empty() {
-        if persists.len() > 1 {
+    let mut events = Vec::new();
+    if writes > 0 || again {
+        if writes > 1 {
             mark(Mark::LogShared);
         }
-        let written = if mutant(Mutant::LogWritesOnlyFirst) { 1 } else { persists.len() };
         let began = meters.map(|meters| (meters, Instant::now()));
-        log.write(&persists[..written])?;
-        if let Some((meters, began)) = began {
+        events = held.write(log, again)?;
+        if let Some((meters, began)) = began.filter(|_| !held.is_full()) {
             let took = began.elapsed();
             meters.log_sync.observe(took);
             meters.journal.synced(took);
         }
     }
-    let mut events: Vec<Event> =
-        persists.into_iter().map(|persist| Event::Persisted(persist.ticket)).collect();
     events.extend(fetches.into_iter().map(|fetch| Event::Fetched(read(log, fetch))));
-    for discard in discards {
+    for discard in held.discards(discards) {
         events.push(Event::Discarded(log.discard(discard)?));
     }
     Ok(events)
@@ -114,12 +131,16 @@ fn perform_timed(
 /// The next task; none when nobody asks any more. Settles the log before a long wait and at the end.
 fn next(
     log: &mut Log,
+    held: &mut Held,
     idle: Duration,
     tasks: &thread_channel::Receiver<LogTask>,
+    tell: impl FnMut(Event),
 ) -> Result<Option<LogTask>, LogError> {
     match tasks.recv_timeout(idle) {
         Ok(task) => return Ok(Some(task)),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => log.settle()?,
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            held.settle(log)?.into_iter().for_each(tell);
+        }
     }
     Ok(tasks.recv().ok())
 }
@@ -167,7 +188,10 @@ pub(crate) fn run_store(
     tasks: &thread_channel::Receiver<StoreTask>,
     done: &mpsc::UnboundedSender<Input>,
     meters: &Meters,
+    patience: &Patience,
 ) {
+    let full = done.clone();
+    patience.wait_here(move |waits| _ = full.send(Input::Event(Event::StateFull(waits))));
     while let Ok(task) = tasks.recv() {
         let (flushes, began) = (matches!(task, StoreTask::Flush(_)), Instant::now());
         let performed = task.perform();

@@ -31,14 +31,17 @@ pub(crate) mod serve;
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use protocol::{Refused, Request};
 use raft::{NodeId, RoleName};
 
 use self::meter::{Counter, Gauge, Histogram};
-use crate::{event::Standing, journal::Journal};
+use crate::{
+    event::{Notice, Standing},
+    journal::Journal,
+};
 
 /// Kinds of requests, as the label `kind` names them.
 const KINDS: [&str; 5] = ["write", "get", "scan", "watch", "admin"];
@@ -71,6 +74,7 @@ pub(crate) struct Meters {
     pub(crate) log_sync: Histogram,
     pub(crate) log_bytes: Gauge,
     pub(crate) flush: Histogram,
+    pub(crate) disk_full: Gauge,
     pub(crate) clients: Gauge,
     pub(crate) clients_accepted: Counter,
     pub(crate) watches: Gauge,
@@ -129,6 +133,7 @@ impl Meters {
             log_sync: Histogram::default(),
             log_bytes: Gauge::default(),
             flush: Histogram::default(),
+            disk_full: Gauge::default(),
             clients: Gauge::default(),
             clients_accepted: Counter::default(),
             watches: Gauge::default(),
@@ -178,6 +183,24 @@ impl Meters {
         {
             self.leader_changes.add(1);
         }
+    }
+
+    /// The node has something to say of its disk.
+    pub(crate) fn notice(&self, notice: Notice) {
+        let (kind, took, what) = match notice {
+            Notice::Full { .. } => ("disk-full", None, notice.to_string()),
+            Notice::Room { after_ms } => {
+                ("disk-room", Some(Duration::from_millis(after_ms)), notice.to_string())
+            }
+            Notice::Hangs => ("slow-disk", None, notice.to_string()),
+        };
+        match notice {
+            Notice::Full { .. } => _ = self.disk_full.set(1),
+            Notice::Room { .. } => _ = self.disk_full.set(0),
+            Notice::Hangs => {}
+        }
+        tracing::warn!("{what}");
+        self.journal.note(kind, None, took, what);
     }
 
     /// A connection was not let in.

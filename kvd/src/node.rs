@@ -17,6 +17,7 @@ mod figures;
 mod forgetting;
 mod leading;
 mod reading;
+mod room;
 mod saving;
 
 use std::{sync::Arc, time::Duration};
@@ -40,6 +41,7 @@ use clock::ReplicatedClock;
 use expiring::Expiring;
 use forgetting::Forgetting;
 use leading::Leading;
+use room::Room;
 use saving::Saving;
 pub use {figures::Figures, forgetting::Keeping};
 
@@ -57,6 +59,7 @@ pub struct Node {
     leading: Leading,
     changing: Changing,
     expiring: Expiring,
+    room: Room,
     clock: ReplicatedClock,
     standing: Standing,
     now: Time,
@@ -84,6 +87,7 @@ impl Node {
             leading: Leading::default(),
             changing: Changing::default(),
             expiring: None,
+            room: Room::default(),
             clock: ReplicatedClock {
                 stamp_ms: if mutant(Mutant::NodeForgetsStamps) { 0 } else { stamp_ms },
                 seen_at_ms: 0,
@@ -119,6 +123,8 @@ impl Node {
             Event::SnapshotEnded { transfer, received } => self.snapshot_ended(transfer, received),
             Event::Installed(installed) => self.installed(*installed),
             Event::Unreachable(peer) => self.raft.unreachable(peer),
+            Event::LogFull(full) => self.log_full(full),
+            Event::StateFull(full) => self.state_full(full),
             Event::Leave => self.leave(),
         }
         Ok(())
@@ -202,6 +208,11 @@ impl Node {
         self.state.hash()
     }
 
+    /// Whether this node's disk has no room, as far as it knows.
+    pub fn is_full(&self) -> bool {
+        self.room.is_full()
+    }
+
     /// The applied index, for the request ids of a client that has just connected.
     pub fn applied(&self) -> u64 {
         self.state.applied().index.0
@@ -236,6 +247,7 @@ impl Node {
             changing: status.membership.is_joint() || !status.membership_committed,
             matched: status.progress.iter().map(|(peer, progress)| (peer.0, progress.matched.0)).collect(),
             drained: self.leading.is_reluctant(),
+            trouble: self.room.trouble().to_owned(),
             ..NodeStatus::default()
         }
     }
@@ -245,6 +257,8 @@ impl Node {
         self.tick_leading();
         self.tick_changing();
         self.raft.tick();
+        self.notice_hang();
+        self.tick_room();
         self.expire_compactions();
         self.expire_saves();
         for write in self.waiting.expired_writes(now.monotonic_ms) {
@@ -323,6 +337,9 @@ impl Node {
         }
         if mutant(Mutant::StateTrustsProposal) && !self.state.meets(&operation) {
             return self.refuse(caller, Refusal::Busy, "the queue of writes");
+        }
+        if let Some(refused) = self.refuses_for_room() {
+            return self.reply(caller, Err(refused));
         }
         if self.holds() {
             return self.hold(caller, request, operation, deadline_ms);

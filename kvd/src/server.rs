@@ -19,7 +19,7 @@ use crate::{
     clients::{self, Door, Greeting},
     config::Config,
     directory::Directory,
-    disk::{Disk, RealDisk},
+    disk::{Disk, Patience, PatientDisk, RealDisk},
     driver::{self, Driver, DriverError, Input, Outputs, Queues},
     event::Standing,
     journal::elections::{Elections, Note},
@@ -88,8 +88,8 @@ pub struct Signals {
 /// Runs a node until it is told to stop. Must be called on a current-thread tokio runtime with everything enabled.
 pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Result<(), ServeError> {
     supervisor.status("opening the log and the state");
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let (node, log) = open(&launch, &disk)?;
+    let (disk, patience) = PatientDisk::new(Arc::new(RealDisk));
+    let (node, log) = open(&launch, &(Arc::new(disk) as Arc<dyn Disk>))?;
 
     let (endpoint, listen) = listen(&launch).await?;
     let endpoint = Arc::new(endpoint);
@@ -101,7 +101,7 @@ pub async fn run(launch: Launch, signals: Signals, supervisor: Supervisor) -> Re
     let guard = guarded(&launch, &directory)?;
     let meters = Meters::new();
     note_start(&meters, &launch, node.standing());
-    let threads = Threads::start(log, &done_sender, &meters, greeting.clone())?;
+    let threads = Threads::start((log, patience), &done_sender, &meters, greeting.clone())?;
 
     let (own, at, reports) = (launch.me.advertise.clone(), Arc::clone(&guard), done_sender.clone());
     let mut links = Links::new(Arc::clone(&endpoint), node.members(), own, at, reports, Arc::clone(&meters));
@@ -205,7 +205,7 @@ struct Threads {
 
 impl Threads {
     fn start(
-        log: Log,
+        (log, patience): (Log, Arc<Patience>),
         done: &mpsc::UnboundedSender<Input>,
         meters: &Arc<Meters>,
         greeting: watch::Receiver<Greeting>,
@@ -216,7 +216,7 @@ impl Threads {
         let (log_meters, store_meters) = (Arc::clone(meters), Arc::clone(meters));
         let log_thread =
             spawn("log", move || run_log(log, log_thread::IDLE, &log_tasks, &log_done, &log_meters))?;
-        spawn("store", move || run_store(&store_tasks, &store_done, &store_meters))?;
+        spawn("store", move || run_store(&store_tasks, &store_done, &store_meters, &patience))?;
         let (scan_sender, scan_jobs) = thread_channel::channel();
         let scan_done = done.clone();
         spawn("scan", move || run_scans(&scan_jobs, &scan_done))?;

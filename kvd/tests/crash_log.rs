@@ -296,32 +296,6 @@ fn bytes_of_a_torn_batch_are_never_taken_for_a_later_one() {
 }
 
 #[test]
-fn a_full_disk_stops_the_log_and_room_lets_it_open_again() {
-    let disk = disk();
-    let mut log = begin(&disk);
-    disk.set_capacity(Some(20_000));
-    let mut model = Model::default();
-    let failed = (1..200).find_map(|index| {
-        let batch = [persist(None, entries(index, index, 1, 300))];
-        let result = log.write(&batch);
-        if result.is_ok() {
-            model.write(&batch);
-        }
-        result.err()
-    });
-    let Some(LogError::Io { source, .. }) = failed else { panic!("the disk never was full") };
-    assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-    assert!(matches!(log.settle(), Err(LogError::Poisoned)));
-    assert!(matches!(log.read(Index(1), Index(1), 1), Err(LogError::Poisoned)));
-    disk.restart();
-    disk.set_capacity(None);
-    let (mut log, recovered) = open(&disk, Position::ZERO, 4).unwrap();
-    assert_eq!(Model::of(&recovered), model);
-    let next = recovered.last.index.0 + 1;
-    log.write(&[persist(None, entries(next, next, 1, 300))]).unwrap();
-}
-
-#[test]
 fn reads_return_what_was_written_within_their_bounds() {
     for seed in 0..6 {
         let disk = disk();

@@ -86,6 +86,11 @@ impl Follower {
             if self.leader.is_some() {
                 return Next::Follow(None);
             }
+        } else if due && core.must_not_lead() {
+            mark(Mark::StaysWithoutRoom);
+            if self.leader.is_some() {
+                return Next::Follow(None);
+            }
         } else if due && !core.installing {
             let spends = mutant(Mutant::SpendsTermsAtOnce);
             return Next::Campaign(if spends { Ballot::Vote } else { Ballot::PreVote });
@@ -123,7 +128,9 @@ impl Follower {
                 core.send(envelope.from, Message::HeartbeatReply { session, round });
             }
             Message::ReadIndexReply { id, index } => self.answered(core, id, index),
-            Message::TimeoutNow if core.installing || core.reluctant || !core.may_stand() => {
+            Message::TimeoutNow
+                if core.installing || core.reluctant || core.must_not_lead() || !core.may_stand() =>
+            {
                 mark(Mark::LeadershipDeclined);
             }
             Message::TimeoutNow => {
@@ -195,6 +202,10 @@ fn append(core: &mut Core, leader: NodeId, mut append: Append) {
     }
     if core.is_full() && !append.entries.is_empty() {
         mark(Mark::FollowerFull);
+        return;
+    }
+    if core.without_room && !append.entries.is_empty() {
+        mark(Mark::FollowerWithoutRoom);
         return;
     }
     skip_committed(core, &mut append);

@@ -53,9 +53,10 @@ pub(crate) struct Leader {
     pub(crate) offered: bool,
 }
 
-/// A leader whose own disk is silent for so many election timeouts gives up: followers would go on committing for it,
-/// and it could apply and answer nothing.
-const DISK_TIMEOUTS: u32 = 10;
+/// A leader whose own disk is silent for so many of the shortest election timeouts gives up: followers would go on committing
+/// for it, and it could apply and answer nothing. It is the longest time that any follower waits for a leader that is
+/// silent itself: a disk is not given more than a leader.
+const DISK_TIMEOUTS: u32 = 2;
 
 impl Leader {
     /// Begins to lead the present term: new sessions, and the term's first entry.
@@ -144,11 +145,9 @@ impl Leader {
         for peer in self.peers.values_mut() {
             peer.tick(patience);
         }
-        if self.disk_hangs(core)
-            && !core.membership().is_alone(core.config.id)
-            && !mutant(Mutant::LeadsWithoutDisk)
-        {
+        if self.disk_hangs(core) && !core.is_alone() && !mutant(Mutant::LeadsWithoutDisk) {
             mark(Mark::DiskHangs);
+            core.disk_hung = true;
             return Next::Follow(None);
         }
         self.peers.values_mut().for_each(|peer| peer.silence = peer.silence.saturating_add(1));

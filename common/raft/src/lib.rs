@@ -99,6 +99,7 @@ mod progress;
 mod raft;
 mod reads;
 mod rng;
+mod room;
 mod shared;
 mod status;
 mod transfer;

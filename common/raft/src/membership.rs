@@ -167,7 +167,7 @@ impl Membership {
     }
 
     /// Whether `me` alone is a majority, whatever the others say.
-    pub(crate) fn is_alone(&self, me: NodeId) -> bool {
+    pub fn is_alone(&self, me: NodeId) -> bool {
         self.voters == [me] && !self.is_joint()
     }
 

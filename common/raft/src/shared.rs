@@ -44,6 +44,10 @@ pub(crate) struct Core {
     pub(crate) held: bool,
     /// Whether this server leaves leading to others.
     pub(crate) reluctant: bool,
+    /// Whether this server's disk has no room; see `room`.
+    pub(crate) without_room: bool,
+    /// Whether it gave up leading because its disk was silent, until somebody asked.
+    pub(crate) disk_hung: bool,
     /// The latest write.
     pub(crate) ticket: Ticket,
 }
@@ -74,6 +78,8 @@ impl Core {
             restart: None,
             held: false,
             reluctant: false,
+            without_room: false,
+            disk_hung: false,
             ticket: Ticket(0),
             config,
         }
@@ -149,6 +155,16 @@ impl Core {
         assert!(index <= self.log.last().index, "only entries that are here are committed here");
         self.commit = if mutant(Mutant::CommitFalls) { index } else { self.commit.max(index) };
         self.log.committed(self.commit);
+    }
+
+    /// Whether this server is the only voter.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.membership().is_alone(self.config.id)
+    }
+
+    /// Whether this server stands for no election, for want of room.
+    pub(crate) fn must_not_lead(&self) -> bool {
+        self.without_room && !self.is_alone()
     }
 
     /// Whether memory holds more than it should because applying is slow, or the disk that it waits for.

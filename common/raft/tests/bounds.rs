@@ -41,7 +41,7 @@ fn a_leader_whose_disk_hangs_makes_way() {
     cluster.settle();
     cluster.servers.get_mut(&NodeId(1)).unwrap().slow_disk = true;
     cluster.propose(1, "a").unwrap();
-    cluster.ticks(50);
+    cluster.ticks(15);
     assert_eq!(cluster.leader(), Some(1), "a slow disk alone deposes nobody");
     cluster.ticks(150);
     let leader = cluster.leader().expect("another leads");
@@ -62,7 +62,7 @@ fn a_leader_whose_disk_reads_nothing_makes_way() {
     cluster.settle();
     cluster.servers.get_mut(&NodeId(1)).unwrap().mute_disk = true;
     cluster.heal();
-    cluster.ticks(50);
+    cluster.ticks(15);
     assert_eq!(cluster.leader(), Some(1), "a slow disk alone deposes nobody");
     assert!(cluster.status(3).last.index < cluster.status(1).last.index, "3 waits for the disk of 1");
     cluster.ticks(200);

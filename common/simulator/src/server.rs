@@ -10,7 +10,7 @@ use kvd::{
     disk::Disk,
     event::{Caller, Event, Time},
     log::{self, Log},
-    log_thread::{LogTask, StoreTask},
+    log_thread::{self, LogTask, StoreTask},
     members::Members,
     node::Keeping,
     node::Node,
@@ -72,6 +72,8 @@ pub struct Process {
     pub inbox: Inbox,
     /// Whether the loop is about to run.
     pub awake: bool,
+    /// What waits for room on the disk.
+    pub without_room: log_thread::Held,
     /// What waits for the log's thread.
     pub tasks: VecDeque<LogTask>,
     /// What the log's thread is at.
@@ -223,6 +225,7 @@ impl Process {
             log,
             inbox: Inbox::default(),
             awake: false,
+            without_room: log_thread::Held::default(),
             tasks: VecDeque::new(),
             log_work: None,
             batches: 0,

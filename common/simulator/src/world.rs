@@ -17,6 +17,7 @@
 
 mod calling;
 mod changing;
+mod filling;
 mod greeting;
 mod harming;
 mod healing;

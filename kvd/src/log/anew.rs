@@ -6,12 +6,7 @@
 
 use raft::{HardState, Persist, Position};
 
-use super::{
-    Log, LogError,
-    error::io,
-    index::{Places, Terms},
-    segment,
-};
+use super::{Log, LogError, error::io, index::Terms, is_final, segment};
 use crate::instruments::{Mark as Seen, Mutant, mark, mutant};
 
 impl Log {
@@ -23,15 +18,22 @@ impl Log {
         let hard = before.iter().rev().find_map(|persist| persist.hard).unwrap_or(self.hard);
         mark(Seen::LogBegunAnew);
         let begun = self.begin_anew(base, hard);
-        self.poisoned = begun.is_err();
+        self.poisoned = is_final(&begun);
         begun.map(|()| rest)
     }
 
     /// Drops everything and begins after `base`.
     pub(super) fn begin_anew(&mut self, base: Position, hard: HardState) -> Result<(), LogError> {
+        let before = (self.hard, self.last, self.discarded);
         (self.hard, self.last, self.discarded) = (hard, base, base);
-        (self.terms, self.places) = (Terms::new(base), Places::default());
-        self.turn_over(!mutant(Mutant::LogAnewUnmarked))?;
+        let terms = std::mem::replace(&mut self.terms, Terms::new(base));
+        let places = std::mem::take(&mut self.places);
+        if let Err(error) = self.turn_over(!mutant(Mutant::LogAnewUnmarked)) {
+            // Without room for it the log is what it was.
+            (self.hard, self.last, self.discarded) = before;
+            (self.terms, self.places) = (terms, places);
+            return Err(error);
+        }
         self.settled = true;
         while let Some((header, _)) = self.closed.front() {
             let name = segment::name(header.sequence);

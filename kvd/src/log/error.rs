@@ -4,13 +4,28 @@ use std::io;
 
 use raft::{Index, Position};
 
-/// Errors of [`Log`](super::Log). None of them is cured by trying again in this process.
+use crate::disk::is_no_room;
+
+/// Errors of [`Log`](super::Log). None of them but [`LogError::Full`] is cured by trying again in this
+/// process.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The disk refused. After a failed write or sync nobody can say what is durable: end the process and start
     /// again, which reads what is there.
     #[error("cannot {what} {file} in the log directory: {source}")]
     Io {
+        /// What was tried, a verb.
+        what: &'static str,
+        /// On which file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk has no room. Nothing of the write counts, and nothing that was durable is touched: no sync was tried since. The
+    /// same write may be tried again when there is room; what of it stands on the disk is written over then, or cut at the
+    /// next start as any torn write. (A sync that fails for want of room is [`LogError::Io`] as any sync that fails.)
+    #[error("no room to {what} {file} in the log directory: {source}")]
+    Full {
         /// What was tried, a verb.
         what: &'static str,
         /// On which file.
@@ -96,6 +111,25 @@ pub enum LogError {
         /// The last index of the log.
         last: Index,
     },
+}
+
+impl LogError {
+    /// Whether the same may be tried again when there is room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+}
+
+/// As [`io`], for what comes before any sync and can be done once more.
+pub(super) fn room(what: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> LogError {
+    let file = file.into();
+    move |source| {
+        if is_no_room(&source) {
+            LogError::Full { what, file, source }
+        } else {
+            LogError::Io { what, file, source }
+        }
+    }
 }
 
 /// Names the act and the file in an error of the disk.

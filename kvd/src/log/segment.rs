@@ -14,7 +14,7 @@ use std::{io, path::Path, sync::Arc};
 
 use super::{
     LogError, Settings,
-    error::io,
+    error::{io, room},
     record::{Header, SECTOR},
     spare::SPARE,
 };
@@ -61,20 +61,20 @@ impl Active {
         spare: bool,
     ) -> Result<Self, LogError> {
         let temporary = if spare { SPARE } else { FRESH };
-        let file = disk.open(&dir.join(temporary), Create::IfAbsent).map_err(io("open", temporary))?;
+        let file = disk.open(&dir.join(temporary), Create::IfAbsent).map_err(room("open", temporary))?;
         let mut bytes = header.encode();
         if !spare {
             file.set_len(0).map_err(io("empty", temporary))?;
             let chunk = settings.chunk_bytes.min(settings.segment_bytes);
             bytes.resize(usize::try_from(chunk).unwrap_or(SECTOR), 0);
         }
-        file.write_all_at(&bytes, 0).map_err(io("write", temporary))?;
+        file.write_all_at(&bytes, 0).map_err(room("write", temporary))?;
         if !mutant(Mutant::LogNamesUnsynced) {
             file.sync_data().map_err(io("sync", temporary))?;
         }
         let filled = file.len().map_err(io("measure", temporary))?;
         let name = name(header.sequence);
-        disk.rename(&dir.join(temporary), &dir.join(&name)).map_err(io("rename", temporary))?;
+        disk.rename(&dir.join(temporary), &dir.join(&name)).map_err(room("rename", temporary))?;
         if !mutant(Mutant::LogSkipsDirectory) {
             disk.sync_dir(dir).map_err(io("sync the directory of", name))?;
         }
@@ -84,7 +84,7 @@ impl Active {
     /// Writes `bytes` where the next batch goes.
     pub(super) fn write(&mut self, bytes: &[u8], settings: &Settings) -> Result<(), LogError> {
         self.grow(self.at.saturating_add(bytes.len() as u64), settings)?;
-        self.file.write_all_at(bytes, self.at).map_err(io("write", name(self.header.sequence)))
+        self.file.write_all_at(bytes, self.at).map_err(room("write", name(self.header.sequence)))
     }
 
     /// Makes all that was written durable.
@@ -111,7 +111,7 @@ impl Active {
         }
         let target = end.next_multiple_of(settings.chunk_bytes).min(settings.segment_bytes).max(end);
         let zeros = vec![0; usize::try_from(target.saturating_sub(self.filled)).unwrap_or(SECTOR)];
-        self.file.write_all_at(&zeros, self.filled).map_err(io("grow", name(self.header.sequence)))?;
+        self.file.write_all_at(&zeros, self.filled).map_err(room("grow", name(self.header.sequence)))?;
         self.filled = target;
         Ok(())
     }

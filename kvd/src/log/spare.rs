@@ -3,8 +3,8 @@
 //! Writing over zeros that are on disk already needs no change of the file's metadata, so `fdatasync` has one write to
 //! wait for instead of two or more. Filling a whole segment takes a quarter of a second, which is why a thread of its
 //! own does it, once the segment before is half full. It never touches the directory: the log renames the file.
-//! Should it fail (a full disk), nothing is lost but speed: the log then grows its next segment in steps and meets
-//! the error itself.
+//! Should it fail (a full disk), nothing is lost but speed: it gives back what it took, and the log then grows its next
+//! segment in steps and meets the error itself.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::Settings;
-use crate::disk::{Create, Disk};
+use crate::disk::{Create, Disk, DiskFile, is_no_room};
 
 /// The file that becomes the next segment.
 pub(super) const SPARE: &str = "spare.tmp";
@@ -105,6 +105,15 @@ impl Work {
     fn run(&self) -> io::Result<()> {
         let file = self.disk.open(&self.path, Create::IfAbsent)?;
         file.set_len(0)?;
+        let filled = self.fill(file.as_ref());
+        if filled.as_ref().is_err_and(is_no_room) {
+            // The log itself needs the room more.
+            file.set_len(0)?;
+        }
+        filled
+    }
+
+    fn fill(&self, file: &dyn DiskFile) -> io::Result<()> {
         let zeros = vec![0; usize::try_from(self.settings.chunk_bytes).map_err(io::Error::other)?];
         let mut filled = 0;
         while filled < self.settings.segment_bytes {

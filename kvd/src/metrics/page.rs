@@ -74,6 +74,8 @@ fn log_and_state(page: &mut Page, meters: &Meters, about: &About, figures: &Figu
         "Time of one write of the log with its sync; whatever queued meanwhile shares the next.",
         &meters.log_sync,
     );
+    let full = meters.disk_full.get();
+    page.gauge("kvd_disk_full", "1 while a write of the log or the state waits for room on the disk.", full);
     page.gauge("kvd_state_bytes", "Bytes of the state's files.", about.state_bytes());
     page.gauge("kvd_state_flushed_index", "Up to here the state is on this node's disk.", figures.flushed);
     page.counter("kvd_state_applied_entries_total", "Entries applied.", meters.applied_entries.get());

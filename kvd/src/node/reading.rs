@@ -53,6 +53,11 @@ impl Node {
     }
 
     pub(super) fn read(&mut self, caller: Caller, wanted: Wanted, deadline_ms: u64) {
+        if let Some(leader) = self.reads_elsewhere() {
+            mark(Mark::ReadWithoutRoom);
+            let refused = self.redirect(Some(leader));
+            return self.reply(caller, Err(refused));
+        }
         let read = WaitingRead { caller, wanted, asked_ms: self.now.monotonic_ms, deadline_ms };
         let id = self.waiting.next_read();
         match self.raft.read(id) {

@@ -3,6 +3,7 @@
 mod expiring;
 mod forgetting;
 mod leading;
+mod room;
 mod saving;
 
 use std::{collections::VecDeque, sync::Arc};
@@ -33,6 +34,9 @@ struct Nodes {
     taken: Vec<(u64, bool)>,
     /// How far the backups go that were handed out.
     saved: Vec<u64>,
+    /// What nodes said of their disks, and which of them wanted to try again.
+    notices: Vec<crate::event::Notice>,
+    retries: Vec<usize>,
     now: Time,
     _folder: tempfile::TempDir,
 }
@@ -71,6 +75,8 @@ impl Nodes {
             discards: Vec::new(),
             saved: Vec::new(),
             taken: Vec::new(),
+            notices: Vec::new(),
+            retries: Vec::new(),
             now: Time::default(),
             _folder: folder,
         }
@@ -118,6 +124,8 @@ impl Nodes {
             Action::Discard(discard) => self.discards.push(discard),
             Action::ReceiveSnapshot { transfer, .. } => self.taken.push((transfer.0, true)),
             Action::AnswerSnapshot { transfer, .. } => self.taken.push((transfer.0, false)),
+            Action::Notice(notice) => self.notices.push(notice),
+            Action::RetryLog => self.retries.push(at),
             Action::Members { .. }
             | Action::Fetch(_)
             | Action::Changed(_)

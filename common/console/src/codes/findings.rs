@@ -62,7 +62,8 @@ findings! {
          are wrong; no write or read depends on them.",
         "Let each machine set its clock by NTP: `timedatectl` shows whether it does.";
     DISK_SPACE = "KV-F13" "disk_space":
-        "The file system of a node's log or state is nearly full. A node stops when it cannot write.",
+        "The file system of a node's log or state is nearly full. A node whose disk is full takes no writes \
+         and does not lead until there is room again.",
         "Free some, or `kvctl compact log NODE` at once; what takes the room is explained in docs/operations.md.";
     LEADERLESS = "KV-F14" "leaderless":
         "There is no leader, or too few nodes answer to make one: nothing can be written, and reads must be `stale`.",

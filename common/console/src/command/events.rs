@@ -37,8 +37,18 @@ const SHOWN: usize = 16 * 1024;
 const KIND: Kind = Kind { whole: "events", row: "event", columns: &["TIME", "TYPE", "NODE", "TERM", "WHAT"] };
 
 /// Every kind there is; one of a later version is `other`.
-const KINDS: [&str; 8] =
-    ["start", "stop", "election", "leader", "no-leader", "slow-disk", "membership", "certificates"];
+const KINDS: [&str; 10] = [
+    "start",
+    "stop",
+    "election",
+    "leader",
+    "no-leader",
+    "slow-disk",
+    "disk-full",
+    "disk-room",
+    "membership",
+    "certificates",
+];
 
 /// Arguments of `events`.
 #[derive(Args, Debug, PartialEq)]

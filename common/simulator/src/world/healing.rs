@@ -25,7 +25,7 @@ const WRITE_WITHIN: u64 = 10;
 /// The quorum agrees within so many.
 pub(super) const AGREE_WITHIN: u64 = 50;
 /// A leader whose disk hangs gives up within so many, and then only can a write commit.
-const HANG_WITHIN: u64 = 12;
+const HANG_WITHIN: u64 = 4;
 /// An idle cluster holds no election for so many.
 const PEACE_FOR: u64 = 1000;
 

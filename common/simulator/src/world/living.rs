@@ -149,12 +149,12 @@ impl World {
             }
             _ => process.tasks.drain(..).collect(),
         };
-        let writes = batch.iter().filter(|task| matches!(task, kvd::log_thread::LogTask::Persist(_))).count();
-        self.watch.writing(me, writes);
-        if perform(&mut process.log, batch).is_ok() {
-            self.watch.written(me);
+        self.begins_to_write(me, &batch);
+        let Some(process) = self.servers[me].process() else { return };
+        if perform(&mut process.log, &mut process.without_room, batch).is_ok() {
             // A failure now is one of the disk, found at the next start.
-            let _ = process.log.settle();
+            let _ = process.without_room.settle(&mut process.log);
+            self.has_written(me);
         }
         if self.notice_power(target) {
             return;

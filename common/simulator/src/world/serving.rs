@@ -126,6 +126,9 @@ impl World {
         let Some(process) = self.servers[target.server].process() else { return };
         let (standing, applied) = (process.node.standing(), process.node.consensus().applied.0);
         let taken = asked.len() - process.inbox.clients.len();
+        let alone = process.node.consensus().membership.is_alone(NodeId(target.server as u64 + 1));
+        let leads_full = process.node.is_full() && !alone && standing.role == RoleName::Leader;
+        assert!(!leads_full, "VIOLATION s{} leads though its disk is full", target.server);
         self.watch.turned(target.server, standing, applied);
         for number in &asked[..taken] {
             if let Some(attempt) = self.attempts.get_mut(number) {
@@ -235,6 +238,8 @@ impl World {
             Action::View { caller, view } => self.begin_scan(target, caller.request, *view),
             // No client of the simulator asks for a backup.
             Action::Save { caller: _, sending } => drop(sending),
+            Action::RetryLog => self.queue_log(target, LogTask::Retry),
+            Action::Notice(notice) => self.notices(me, notice),
             Action::Flush(flush) => self.queue_store(target, StoreTask::Flush(flush)),
             Action::Install(install) => self.queue_store(target, StoreTask::Install(install)),
             Action::Retire(state) => drop(state),

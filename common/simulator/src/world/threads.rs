@@ -48,14 +48,13 @@ impl World {
 
     /// Does a batch; none when the server did not survive it.
     fn write_log(&mut self, target: Target, batch: Vec<LogTask>) -> Option<Vec<Event>> {
-        let writes = batch.iter().filter(|task| matches!(task, LogTask::Persist(_))).count();
-        self.watch.writing(target.server, writes);
+        self.begins_to_write(target.server, &batch);
         self.greet_batch(target.server, &batch);
         let process = self.servers[target.server].process()?;
         process.batches += 1;
-        match perform(&mut process.log, batch) {
+        match perform(&mut process.log, &mut process.without_room, batch) {
             Ok(mut events) => {
-                self.watch.written(target.server);
+                self.has_written(target.server);
                 for event in &events {
                     if let Event::Discarded(discarded) = event {
                         self.watch.discarded(target.server, discarded);
@@ -113,9 +112,16 @@ impl World {
         if process.batches != batches || process.log_work.is_some() {
             return;
         }
-        let settled = process.log.settle();
+        let settled = process.without_room.settle(&mut process.log);
+        let full = process.without_room.is_full();
         match settled {
-            Ok(()) => end.into_iter().for_each(|end| self.servers[target.server].medium.settled(end)),
+            Ok(None) if !full => {
+                end.into_iter().for_each(|end| self.servers[target.server].medium.settled(end));
+            }
+            Ok(full) => {
+                process.inbox.done.extend(full);
+                self.wake(target.server);
+            }
             Err(error) => self.gives_up(target.server, &error.to_string()),
         }
         self.notice_power(target);

@@ -241,14 +241,22 @@ pub(super) fn replication(seen: &Assessment, bounds: &Bounds) -> Verdict {
     each(draft, seen, lag, &format!("at rev {}", seen.rev()))
 }
 
-/// Bytes on disk: the node knows no limit, so without `-w` and `-c` nothing is wrong.
+/// Bytes on disk: the node knows no limit, so without `-w` and `-c` only a node that says that its disk
+/// is full is wrong.
 pub(super) fn disk(seen: &Assessment, bounds: &Bounds) -> Verdict {
     let used = |node: &crate::command::assess::Node<'_>, status: &protocol::NodeStatus| {
         Item::new(&DISK, Some(node.name), whole(status.disk_bytes), bounds).zero_based()
     };
     let most = seen.nodes().filter_map(|node| Some(node.status.as_ref().ok()?.disk_bytes)).max();
     let well = format!("use at most {}", crate::text::size(most.unwrap_or_default()));
-    each(Draft::new("disk"), seen, used, &well)
+    let mut draft = Draft::new("disk");
+    for node in seen.nodes() {
+        if let Some(full) = node.status.as_ref().ok().filter(|status| status.trouble.starts_with("disk full"))
+        {
+            draft.problem(Status::Critical, format!("{}: {}", node.name, full.trouble));
+        }
+    }
+    each(draft, seen, used, &well)
 }
 
 /// Days until certificates expire.
