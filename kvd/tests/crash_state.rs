@@ -216,6 +216,7 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
         | Operation::Increment { .. }
         | Operation::SetWindow(_)
         | Operation::SetMember(_)
+        | Operation::Restore(_)
         | Operation::SetHeld { .. }
         | Operation::Grant { .. }
         | Operation::Renew { .. }
