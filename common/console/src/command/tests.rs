@@ -210,6 +210,8 @@ fn what_changes_something_is_told_from_what_does_not() {
         &["lease", "revoke", "2d"],
         &["member", "add", "n4", "--addr", "h:1"],
         &["member", "demote", "n1"],
+        &["snapshot", "restore", "f", "--confirm", "prod"],
+        &["snapshot", "restore", "--abort"],
         &["txn", "--then", "set k v"],
         &["txn", "--if", "exists(k)", "--then", "get k", "--else", "del k"],
     ] {
@@ -226,6 +228,7 @@ fn what_changes_something_is_told_from_what_does_not() {
         &["lease", "ls"],
         &["export", "f"],
         &["snapshot", "save", "/none/f"],
+        &["snapshot", "restore", "f", "-n"],
         &["status"],
         &["context", "ls"],
     ] {
