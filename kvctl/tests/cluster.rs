@@ -31,6 +31,8 @@ mod protected;
 mod ranges;
 #[path = "cluster/recovering.rs"]
 mod recovering;
+#[path = "cluster/restoring.rs"]
+mod restoring;
 #[path = "cluster/schemas.rs"]
 mod schemas;
 #[path = "cluster/seeing.rs"]
