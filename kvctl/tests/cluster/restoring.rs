@@ -34,7 +34,7 @@ fn saved(size: usize) -> (Trial, PathBuf, String) {
 
 /// Key and revision of all rows.
 fn rows(trial: &Trial) -> Vec<(String, u64)> {
-    let ran = trial.kvctl(&["get", "--prefix", "", "--keys", "-o", "ndjson"]);
+    let ran = trial.kvctl(&["get", "--prefix", "", "-o", "ndjson"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let rows = ran.text();
     let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
