@@ -210,7 +210,10 @@ mod tests {
         let id = "0a10000000000000000000000000000000".to_owned() + "07";
         let golden = [
             (Restore::Begin { id: 7 }, format!("c202140a12{id}")),
-            (rows(vec![row(b"a", b"v"), row(b"b", b"")]), format!("c2022412 22{id}10ac021a060a01611201761a030a0162")),
+            (
+                rows(vec![row(b"a", b"v"), row(b"b", b"")]),
+                format!("c2022412 22{id}10ac021a060a01611201761a030a0162"),
+            ),
             (Restore::Switch { id: 7, count: 2, hash: 9 }, format!("c2021f1a1d{id}1002190900000000000000")),
             (Restore::Abort, "c202022200".to_owned()),
         ];

@@ -66,8 +66,7 @@ impl Base {
         let Some(stored) = rows.get(key).map_err(StateError::store("read a row"))? else {
             return Ok(None);
         };
-        let (meta, value) =
-            Meta::split(stored.value()).ok_or_else(|| self.damaged("a row is too short"))?;
+        let (meta, value) = Meta::split(stored.value()).ok_or_else(|| self.damaged("a row is too short"))?;
         Ok(Some(see(meta.resolved(self.restored), value)))
     }
 

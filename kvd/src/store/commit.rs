@@ -8,8 +8,8 @@ use super::{
     history::write_history,
     leases::write_leases,
     members::write_members,
-    staging::{turn, write_staged},
     overlay::{Overlay, Slot},
+    staging::{turn, write_staged},
 };
 use crate::{
     instruments::{Mutant, mutant},

@@ -10,11 +10,12 @@
 //! it in. What was staged and is dropped is removed in the same way, as a table.
 
 use redb::{
-    ReadOnlyTable, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, TableError, WriteTransaction,
+    ReadOnlyTable, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+    TableError, WriteTransaction,
 };
 
 use super::{
-    Batch, Header, Store, ROWS,
+    Batch, Header, ROWS, Store,
     history::{CHANGES, DELETED},
     overlay::{Overlay, Slot},
     recent::Recent,
@@ -102,7 +103,8 @@ pub(super) fn put_staged(
     let (mut count, mut sum) = (0_u64, 0_u64);
     for (key, row) in pairs {
         let meta = Meta::split(row).map(|(meta, _)| meta);
-        let meta = meta.filter(|meta| (meta.revision, meta.created, meta.version, meta.lease) == (0, 0, 1, 0));
+        let meta =
+            meta.filter(|meta| (meta.revision, meta.created, meta.version, meta.lease) == (0, 0, 1, 0));
         let meta = meta.ok_or_else(|| SnapshotError::content("a staged row is none"))?;
         (count, sum) = (count.saturating_add(1), sum.wrapping_add(meta.element()));
         table.insert(*key, *row).map_err(StateError::store("stage a row"))?;

@@ -96,12 +96,13 @@ fn all_keys_are_replaced_at_one_revision_and_what_was_there_is_gone() {
         view::PageLimits::default(),
     );
     let protocol::ScanFrame::Page(page) = scan.unwrap().answer().unwrap() else { panic!("no page") };
-    let shown: Vec<_> = page.rows.iter().map(|row| (&*row.key, row.found.revision, &*row.found.value)).collect();
+    let shown: Vec<_> =
+        page.rows.iter().map(|row| (&*row.key, row.found.revision, &*row.found.value)).collect();
     assert_eq!(shown, [(&b"b"[..], at, &b"new"[..]), (b"c", at, b"new")], "the past begins with it");
-    let refused = bench.state.view().scan(
-        protocol::Scan { at: Some(at - 1), ..protocol::Scan::default() },
-        view::PageLimits::default(),
-    );
+    let refused = bench
+        .state
+        .view()
+        .scan(protocol::Scan { at: Some(at - 1), ..protocol::Scan::default() }, view::PageLimits::default());
     assert!(matches!(refused.err(), Some(Refused::NotKept { oldest, .. }) if oldest == at));
 }
 
@@ -122,7 +123,11 @@ fn what_is_sent_twice_or_out_of_its_place_adds_nothing() {
     bench.flush();
     bench.reopen();
     assert_eq!(bench.told(rows(2, backup[1..].to_vec())), (Judgement::Unmet, 2), "after a restart too");
-    assert_eq!(bench.told(step(Restore::Begin { id: ID })), (Judgement::Done, 2), "it goes on where it ended");
+    assert_eq!(
+        bench.told(step(Restore::Begin { id: ID })),
+        (Judgement::Done, 2),
+        "it goes on where it ended"
+    );
     assert_ne!(hash, 0);
     assert_eq!(bench.told(rows(1, backup[1..].to_vec())), (Judgement::Done, 4), "those that are new");
     let at = bench.next();
@@ -323,7 +328,10 @@ impl Story {
             Act::Switch => {
                 let Some((id, pairs)) = self.staged.take() else { return };
                 let count = pairs.len() as u64;
-                assert_eq!(self.restore(Restore::Switch { id, count, hash: sum(&pairs) }), (Judgement::Done, at));
+                assert_eq!(
+                    self.restore(Restore::Switch { id, count, hash: sum(&pairs) }),
+                    (Judgement::Done, at)
+                );
                 let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
                 self.map = pairs.into_iter().map(|(key, value)| (text(key), (at, text(value)))).collect();
                 self.restored = Some(id);

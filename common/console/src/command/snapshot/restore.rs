@@ -19,9 +19,11 @@ use protocol::{
     ClusterId, Restore as Step, Verdict,
     limits::STAGED_ROWS,
     scan::{Scan, Want},
-    snapshot::{Block, Reader, Summary, Table},
+    snapshot::{Block, ReadError, Reader, Summary, Table},
     stored::Meta,
 };
+
+use tokio::sync::mpsc;
 
 use super::{super::assess::nobody, Look};
 use crate::{
@@ -35,13 +37,14 @@ use crate::{
 
 /// So many bytes are one write: a node does nothing else while it applies one.
 const BATCH_BYTES: usize = 128 * 1024;
+/// Blocks that are read ahead, each of a mebibyte at most.
+const AHEAD: usize = 2;
 /// Longest line that is read as a confirmation.
 const LINE_BYTES: u64 = 1024;
 
 /// Arguments of `snapshot restore`.
 #[derive(Args, Debug, PartialEq)]
-#[command(
-    after_help = "Examples:\n  kvctl snapshot restore monday.kvsnap --dry-run\n  \
+#[command(after_help = "Examples:\n  kvctl snapshot restore monday.kvsnap --dry-run\n  \
                         kvctl snapshot restore monday.kvsnap --confirm prod\n  \
                         age -d monday.kvsnap.age | kvctl snapshot restore - --confirm prod\n  \
                         kvctl snapshot restore --abort\n\n\
@@ -49,8 +52,7 @@ const LINE_BYTES: u64 = 1024;
                         retention stay. Until that moment nobody sees anything of it, and ending it does no harm. What was\n\
                         written since the backup is lost: save a backup of that first.\n\n\
                         Ends with 8 when another restore took over, 9 when the backup is not sound, 11 when it is not\n\
-                        confirmed, 12 when the file cannot be read. `kvd restore` makes a new cluster of a backup."
-)]
+                        confirmed, 12 when the file cannot be read. `kvd restore` makes a new cluster of a backup.")]
 pub struct Restore {
     /// Which backup; `-` is stdin
     #[arg(value_name = "FILE|-", required_unless_present = "abort")]
@@ -73,6 +75,9 @@ fn parse_id(text: &str) -> Result<u128, String> {
     let id = u128::from_str_radix(text, 16).ok().filter(|id| *id != 0 && text.len() == 32);
     id.ok_or_else(|| "an id of 32 hexadecimal digits, as an earlier run said".to_owned())
 }
+
+/// Keys and values of a block, and what all of it is, after the last.
+type Part = (Vec<(Vec<u8>, Vec<u8>)>, Option<Summary>);
 
 /// What is to be replaced.
 struct There {
@@ -155,9 +160,7 @@ impl Restore {
             // The name of a context was compared before.
             (Some(_), _) if context => return Ok(()),
             (Some(confirmed), _) => confirmed.clone(),
-            (None, Some(summary)) => {
-                ask(&there.replaced_by(summary), &wanted).ok_or_else(unconfirmed)?
-            }
+            (None, Some(summary)) => ask(&there.replaced_by(summary), &wanted).ok_or_else(unconfirmed)?,
             (None, None) => return Err(unconfirmed()),
         };
         if typed.trim() == wanted || !context && typed.trim() == there.cluster.to_string() {
@@ -188,7 +191,8 @@ impl Restore {
         let mut staging = Staging { session, id, staged, read: 0, hash: 0, batch, bytes: 0, progress };
         let summary = self.stage(&mut staging, look).await?;
         if known.is_some_and(|known| known.sum != summary.sum) {
-            let message = format!("{} changed while it was read; nothing was replaced", self.file().display());
+            let message =
+                format!("{} changed while it was read; nothing was replaced", self.file().display());
             return Err(self.explained(Failure::new(Exit::Integrity, "KV-0903", "damaged", message), id));
         }
         let switch = Step::Switch { id, count: staging.read, hash: staging.hash };
@@ -201,31 +205,27 @@ impl Restore {
 
     /// Reads all rows, judges them, and stages those that are not yet.
     async fn stage(&self, staging: &mut Staging<'_>, look: &Look) -> Result<Summary, Failure> {
-        let from: Box<dyn Read> = if self.is_stdin() {
+        let from: Box<dyn Read + Send> = if self.is_stdin() {
             Box::new(io::stdin())
         } else {
             let failed = |error: io::Error| Failure::file("read", self.file(), &error);
             Box::new(File::open(self.file()).map_err(failed)?)
         };
-        let id = staging.id;
-        let mut reader = Reader::new(io::BufReader::with_capacity(1 << 18, from));
-        loop {
-            let failed = |error| self.explained(look.failure(error), id);
-            let (block, whole) = reader.next_block().map_err(failed)?;
-            if let Block::Pairs(Table::Rows, pairs) = block {
-                for (key, row) in pairs.filter_map(Result::ok) {
-                    let Some((_, value)) = Meta::split(row) else { continue };
-                    staging.add(key, value);
-                    if staging.is_full() {
-                        staging.send().await.map_err(|failure| self.explained(failure, id))?;
-                    }
+        let mut parts = read_apart(from);
+        while let Some(part) = parts.recv().await {
+            let (rows, whole) = part.map_err(|error| self.explained(look.failure(error), staging.id))?;
+            for (key, value) in rows {
+                staging.add(key, value);
+                if staging.is_full() {
+                    staging.send().await.map_err(|failure| self.explained(failure, staging.id))?;
                 }
             }
             if let Some(summary) = whole {
-                staging.send().await.map_err(|failure| self.explained(failure, id))?;
+                staging.send().await.map_err(|failure| self.explained(failure, staging.id))?;
                 return Ok(summary);
             }
         }
+        Err(Failure::internal("a backup has neither an end nor an error"))
     }
 
     /// A failure of before the switch, with what can be done about what is staged.
@@ -242,13 +242,13 @@ impl Restore {
 }
 
 impl Staging<'_> {
-    fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.hash = self.hash.wrapping_add(protocol::restore::element(key, value));
+    fn add(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.hash = self.hash.wrapping_add(protocol::restore::element(&key, &value));
         self.read += 1;
         // What an earlier run has staged is only counted.
         if self.read > self.staged {
             self.bytes += key.len() + value.len();
-            self.batch.push((key.to_vec(), value.to_vec()));
+            self.batch.push((key, value));
         }
     }
 
@@ -308,13 +308,40 @@ impl There {
 async fn abort(session: &Session) -> Result<Report, Failure> {
     let dropped = session.client().restore(&Step::Abort).await?.decided;
     let document = Document::new("restore").with("action", "abort").with("file", "-");
-    let document = document.with("rev", dropped.revision).with("replaced_keys", 0_u64).with("keys", dropped.number);
+    let document =
+        document.with("rev", dropped.revision).with("replaced_keys", 0_u64).with("keys", dropped.number);
     let said = if dropped.existed {
         format!("what was staged is dropped: {} keys", dropped.number)
     } else {
         "nothing was staged".to_owned()
     };
     Ok(Report::new(document, Body::Done(vec!["ok".to_owned(), said])))
+}
+
+/// Reads on a thread of its own, some blocks ahead: a pipe may stand still for long, in which Ctrl-C is to be heard.
+fn read_apart(from: Box<dyn Read + Send>) -> mpsc::Receiver<Result<Part, ReadError>> {
+    let (to, parts) = mpsc::channel(AHEAD);
+    std::thread::spawn(move || {
+        let mut reader = Reader::new(io::BufReader::with_capacity(1 << 18, from));
+        loop {
+            let part = reader.next_block().map(|(block, whole)| (rows_of(block), whole));
+            let ended = part.as_ref().map_or(true, |(_, whole)| whole.is_some());
+            if to.blocking_send(part).is_err() || ended {
+                return;
+            }
+        }
+    });
+    parts
+}
+
+/// Keys and values of a block. The reader has judged them.
+fn rows_of(block: Block<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let Block::Pairs(Table::Rows, pairs) = block else { return Vec::new() };
+    let rows = pairs.filter_map(|pair| {
+        let (key, row) = pair.ok()?;
+        Some((key.to_vec(), Meta::split(row)?.1.to_vec()))
+    });
+    rows.collect()
 }
 
 /// Asks on the terminal, where there is one.
@@ -329,7 +356,8 @@ fn ask(plan: &str, name: &str) -> Option<String> {
 }
 
 fn unconfirmed() -> Failure {
-    let message = "a restore replaces all keys, and nothing confirms which cluster is meant; nothing was done";
+    let message =
+        "a restore replaces all keys, and nothing confirms which cluster is meant; nothing was done";
     Failure::new(Exit::Declined, "KV-1122", "force_unconfirmed", message).hint(
         "the same command with --confirm and the name of the context, or the cluster's id where no context is used; -n shows what is replaced",
     )
