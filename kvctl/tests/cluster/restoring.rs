@@ -76,7 +76,7 @@ fn all_keys_are_replaced_at_one_revision_though_the_leader_dies_twice() {
     let mut told = String::new();
     std::thread::scope(|scope| {
         // Somebody writes all the time, whom none of this stops.
-        let context = trial.cluster.context().to_owned();
+        let context = trial.cluster.context().clone();
         let home = trial.home().to_owned();
         let (done, written) = (&done, &written);
         let writer = scope.spawn(move || {

@@ -74,13 +74,13 @@ impl Base {
     pub(crate) fn starting_at(&self, from: &[u8]) -> Result<Rows<'_>, StateError> {
         let rows = self.rows.as_ref().map(|rows| rows.range::<&[u8]>(from..)).transpose();
         let rows = rows.map_err(StateError::store("begin to read rows"))?;
-        Ok(Rows { rows, restored: self.restored, path: &self.path })
+        Ok(Rows { range: rows, restored: self.restored, path: &self.path })
     }
 }
 
 /// Rows of one commit, read as they are asked for.
 pub(crate) struct Rows<'a> {
-    rows: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
+    range: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
     restored: u64,
     path: &'a Path,
 }
@@ -88,7 +88,7 @@ pub(crate) struct Rows<'a> {
 impl Rows<'_> {
     /// The next row as it lies in the file.
     pub(crate) fn next(&mut self) -> Result<Option<Stored>, StateError> {
-        let Some(row) = self.rows.as_mut().and_then(Iterator::next) else { return Ok(None) };
+        let Some(row) = self.range.as_mut().and_then(Iterator::next) else { return Ok(None) };
         let (key, row) = row.map_err(StateError::store("read the next row"))?;
         if Meta::split(row.value()).is_none() {
             return Err(StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" });

@@ -206,7 +206,7 @@ fn a_state_into_which_nothing_was_staged_is_of_the_format_before() {
 }
 
 /// What happens in a random story.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Act {
     Set(u8, u8),
     Delete(u8),
@@ -283,6 +283,37 @@ impl Story {
         }
     }
 
+    /// As a client that begins, or one that goes on with what the last one began.
+    fn begin(&mut self, anew: bool) {
+        self.begun += u128::from(anew);
+        let id = self.begun.max(1);
+        let told = self.restore(Restore::Begin { id });
+        match &self.staged {
+            _ if self.restored == Some(id) => assert_eq!(told.0, Judgement::Unmet),
+            Some((staged, pairs)) if *staged == id => {
+                assert_eq!(told, (Judgement::Done, pairs.len() as u64));
+            }
+            _ => self.staged = Some((id, Vec::new())),
+        }
+    }
+
+    fn stage(&mut self, at: u64, count: u8) {
+        let Some((id, mut pairs)) = self.staged.clone() else { return };
+        let offset = pairs.len();
+        let new = (0..=count).map(|more| {
+            let key = format!("k{}", offset + usize::from(more));
+            (key.into_bytes(), format!("r{at}").into_bytes())
+        });
+        // Below ten keys their names are in order.
+        pairs.extend(new.take(9_usize.saturating_sub(offset)));
+        if pairs.len() > offset {
+            let rows = pairs[offset..].to_vec();
+            let told = self.restore(Restore::Rows { id, offset: offset as u64, rows });
+            assert_eq!(told, (Judgement::Done, pairs.len() as u64));
+            self.staged = Some((id, pairs));
+        }
+    }
+
     fn act(&mut self, act: Act) {
         let at = self.plain.next();
         match act {
@@ -296,35 +327,8 @@ impl Story {
                 self.apply(delete(&key)).unwrap();
                 self.map.remove(&key);
             }
-            // One kind is a client that begins, the other goes on with what the last one began.
-            Act::Begin(kind) => {
-                self.begun += u128::from(kind == 1);
-                let id = self.begun.max(1);
-                let told = self.restore(Restore::Begin { id });
-                match &self.staged {
-                    _ if self.restored == Some(id) => assert_eq!(told.0, Judgement::Unmet),
-                    Some((staged, pairs)) if *staged == id => {
-                        assert_eq!(told, (Judgement::Done, pairs.len() as u64));
-                    }
-                    _ => self.staged = Some((id, Vec::new())),
-                }
-            }
-            Act::Stage(count) => {
-                let Some((id, mut pairs)) = self.staged.clone() else { return };
-                let offset = pairs.len();
-                let new = (0..=count).map(|more| {
-                    let key = format!("k{}", offset + usize::from(more));
-                    (key.into_bytes(), format!("r{at}").into_bytes())
-                });
-                // Below ten keys their names are in order.
-                pairs.extend(new.take(9_usize.saturating_sub(offset)));
-                if pairs.len() > offset {
-                    let rows = pairs[offset..].to_vec();
-                    let told = self.restore(Restore::Rows { id, offset: offset as u64, rows });
-                    assert_eq!(told, (Judgement::Done, pairs.len() as u64));
-                    self.staged = Some((id, pairs));
-                }
-            }
+            Act::Begin(kind) => self.begin(kind == 1),
+            Act::Stage(count) => self.stage(at, count),
             Act::Switch => {
                 let Some((id, pairs)) = self.staged.take() else { return };
                 let count = pairs.len() as u64;
@@ -364,7 +368,7 @@ impl Story {
             let found = self.bench.row(&key).map(|(revision, _, _, value)| (revision, value));
             assert_eq!(found, self.map.get(&key).cloned(), "{key}");
         }
-        let cursor = self.bench.state.view().scan(protocol::Scan::default(), Default::default());
+        let cursor = self.bench.state.view().scan(protocol::Scan::default(), view::PageLimits::default());
         let keys = match cursor.unwrap().answer().unwrap() {
             protocol::ScanFrame::Page(page) => page.rows.into_iter().map(|row| row.key).collect(),
             _ => Vec::new(),

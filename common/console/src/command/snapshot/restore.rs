@@ -244,10 +244,10 @@ impl Restore {
 impl Staging<'_> {
     fn add(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.hash = self.hash.wrapping_add(protocol::restore::element(&key, &value));
-        self.read += 1;
+        self.read = self.read.saturating_add(1);
         // What an earlier run has staged is only counted.
         if self.read > self.staged {
-            self.bytes += key.len() + value.len();
+            self.bytes = self.bytes.saturating_add(key.len()).saturating_add(value.len());
             self.batch.push((key, value));
         }
     }
@@ -264,7 +264,7 @@ impl Staging<'_> {
         let (offset, count) = (self.staged, rows.len() as u64);
         let step = Step::Rows { id: self.id, offset, rows };
         let told = self.session.client().restore(&step).await?.decided;
-        if told.verdict != Verdict::Done || told.number != offset + count {
+        if told.verdict != Verdict::Done || told.number != offset.saturating_add(count) {
             return Err(taken_over());
         }
         (self.staged, self.bytes) = (told.number, 0);
