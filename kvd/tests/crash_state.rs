@@ -87,7 +87,8 @@ fn restoring(index: u64, value_bytes: usize) -> Operation {
         12 => rows(7, 0, 2),
         19 => rows(7, 2, 4),
         24 => {
-            let hash = staged().iter().map(|(key, value)| protocol::restore::element(key, value));
+            let rows = staged();
+            let hash = rows.iter().map(|(key, value)| protocol::restore::element(key, value));
             Restore::Switch { id: 7, count: 4, hash: hash.fold(0, u64::wrapping_add) }
         }
         29 => Restore::Begin { id: 8 },
