@@ -33,6 +33,8 @@ mod ranges;
 mod readmitting;
 #[path = "cluster/recovering.rs"]
 mod recovering;
+#[path = "cluster/restoring.rs"]
+mod restoring;
 #[path = "cluster/schemas.rs"]
 mod schemas;
 #[path = "cluster/seeing.rs"]

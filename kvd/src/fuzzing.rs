@@ -37,7 +37,7 @@ pub fn change(bytes: &[u8]) {
     let Replaced { deleted, expired, stamp_ms, wall_ms, .. } = change;
     let read = Change { revision, key: Arc::from(key), stamp_ms, wall_ms, deleted, expired, before };
     let mut again = Vec::new();
-    read.encode(None, &mut again).expect("a row in memory");
+    read.encode(None, 0, &mut again).expect("a row in memory");
     assert_eq!(
         (again.as_slice(), Change::place(revision, key).as_slice()),
         (value, place),

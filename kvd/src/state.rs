@@ -60,6 +60,7 @@ mod received;
 pub(crate) mod requests;
 pub(crate) mod row;
 mod scan;
+pub(crate) mod staging;
 mod transaction;
 pub mod view;
 mod write;
@@ -73,6 +74,7 @@ pub(crate) use protocol::stored::hash;
 pub use received::{Install, Installed};
 use requests::{Requests, Verdict};
 use row::{Meta, Row};
+use staging::Staging;
 use view::View;
 
 /// Bounds on what the state keeps in memory, and when it writes it down.
@@ -147,6 +149,7 @@ pub struct State {
     history: History,
     book: Book,
     leases: Leases,
+    staging: Staging,
     /// The changes that came with the active overlay.
     recent: Recent,
     cluster: ClusterId,
@@ -194,6 +197,7 @@ impl State {
             history: store.history(&header)?,
             book: store.book()?,
             leases: store.leases(&header)?,
+            staging: store.staging(&header)?,
             store,
             requests,
             recent: Recent::default(),
@@ -300,6 +304,7 @@ impl State {
                 let (revision, verdict) = (occasion.revision, self.book.record(record));
                 return Ok(Outcome::Decided(Box::new(Decided { revision, verdict, ..Decided::default() })));
             }
+            Operation::Restore(step) => return Ok(Outcome::Decided(Box::new(self.restore(occasion, step)))),
             operation @ (Operation::Grant { .. }
             | Operation::Renew { .. }
             | Operation::Revoke { .. }
@@ -370,7 +375,8 @@ impl State {
                 if held != holds {
                     self.leases.shift(&key, held, holds);
                 }
-                let gone = before.as_ref().map_or(0, Meta::element);
+                let restored = self.staging.restored();
+                let gone = before.as_ref().map_or(0, |before| before.element_since(restored));
                 let come = if let Slot::Row(row) = slot { row.meta.element() } else { 0 };
                 self.rows_hash = self.rows_hash.wrapping_sub(gone).wrapping_add(come);
             }
@@ -444,7 +450,8 @@ impl State {
     /// all nodes with an equal [`State::applied`].
     pub fn hash(&self) -> u64 {
         let memory = self.requests.hash().wrapping_add(self.history.hash()).wrapping_add(self.book.hash());
-        self.rows_hash.wrapping_add(self.leases.hash()).wrapping_add(memory)
+        let rows = self.rows_hash.wrapping_add(self.staging.hash());
+        rows.wrapping_add(self.leases.hash()).wrapping_add(memory)
     }
 
     /// The membership of the last entry of its kind that was applied; nothing while the founders are in effect.

@@ -13,6 +13,7 @@
 //! | `changes`, `deleted`, `spans` | see `store/history.rs` | |
 //! | `members` | see `store/members.rs` | |
 //! | `leases`, `leased` | see `store/leases.rs` | |
+//! | `staged` | see `store/staging.rs` | |
 //!
 //! A new file is made under another name and renamed when its first commit is durable, so a file under the final name
 //! is always a whole store.
@@ -28,7 +29,8 @@ use std::{
 use protocol::{
     ClusterId,
     history::Window,
-    version::{STATE_FORMAT, STATE_FORMAT_PLAIN, knows_state_format},
+    snapshot::RESTORED,
+    version::{STATE_FORMAT, STATE_FORMAT_LEASES, STATE_FORMAT_PLAIN, knows_state_format},
 };
 use raft::Position;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -41,11 +43,12 @@ use crate::{
         history::{Facts, Span},
         leases::LeaseChanges,
         requests::{Chunk, Requests},
-        row::Meta,
+        staging as restoring,
     },
 };
 
 mod backend;
+pub(crate) mod base;
 pub(crate) mod building;
 mod commit;
 pub(crate) mod generation;
@@ -56,9 +59,11 @@ mod members;
 pub(crate) mod memory;
 pub(crate) mod overlay;
 pub(crate) mod recent;
+pub(crate) mod staging;
 pub(crate) mod view;
 
 use backend::Backend;
+pub(crate) use base::{Base, Rows, Stored};
 use commit::{begin, write};
 use overlay::Overlay;
 use recent::Recent;
@@ -93,6 +98,8 @@ pub(crate) struct Header {
     pub(crate) changes_hash: u64,
     /// The hash of its leases, checked when they are loaded; nothing where there never was one.
     pub(crate) leases_hash: Option<u64>,
+    /// What is staged of a backup, and what was restored; nothing where nothing ever was.
+    pub(crate) staging: Option<restoring::Facts>,
 }
 
 /// One commit.
@@ -106,6 +113,7 @@ pub(crate) struct Batch {
     /// Who is in the cluster, where that has changed.
     pub(crate) members: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     pub(crate) leases: LeaseChanges,
+    pub(crate) staging: staging::StagingBatch,
 }
 
 /// The open file. Clones share it.
@@ -115,16 +123,6 @@ pub(crate) struct Store {
     path: Arc<Path>,
     length: Arc<AtomicU64>,
     walked: Arc<AtomicBool>,
-}
-
-/// The rows of one commit, for as long as it is held.
-pub(crate) struct Base {
-    rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
-    changes: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
-    deleted: redb::ReadOnlyTable<&'static [u8], u64>,
-    path: Arc<Path>,
-    /// Kept open for the rows: a scan goes on though another state has taken the place of this one.
-    _database: Arc<Database>,
 }
 
 impl Store {
@@ -252,6 +250,17 @@ impl Store {
             leases_hash: (found > u128::from(STATE_FORMAT_PLAIN))
                 .then(|| small("leases_hash"))
                 .transpose()?,
+            staging: (found > u128::from(STATE_FORMAT_LEASES))
+                .then(|| {
+                    Ok::<_, StateError>(restoring::Facts {
+                        restored: small(RESTORED)?,
+                        restored_by: number("restored_by")?,
+                        id: number("staging")?,
+                        count: small("staged")?,
+                        hash: small("staged_hash")?,
+                    })
+                })
+                .transpose()?,
         })
     }
 
@@ -269,19 +278,6 @@ impl Store {
             return Err(self.damaged("the request memory is not the one it was written with"));
         }
         Ok(requests)
-    }
-
-    /// The rows of the last commit.
-    pub(crate) fn base(&self) -> Result<Base, StateError> {
-        let transaction = self.read()?;
-        let damaged = |_| self.damaged("it has no rows, or no history of them");
-        Ok(Base {
-            rows: transaction.open_table(ROWS).map_err(damaged)?,
-            changes: transaction.open_table(history::CHANGES).map_err(damaged)?,
-            deleted: transaction.open_table(history::DELETED).map_err(damaged)?,
-            path: Arc::clone(&self.path),
-            _database: Arc::clone(&self.database),
-        })
     }
 
     /// Makes a batch durable, all of it or nothing, and returns the rows with it.
@@ -309,69 +305,6 @@ impl Store {
     }
 }
 
-impl Base {
-    /// Shows a row to `see`, without copying it.
-    pub(crate) fn get<T>(
-        &self,
-        key: &[u8],
-        see: impl FnOnce(Meta, &[u8]) -> T,
-    ) -> Result<Option<T>, StateError> {
-        let Some(stored) = self.rows.get(key).map_err(StateError::store("read a row"))? else {
-            return Ok(None);
-        };
-        let (meta, value) = self.split(stored.value())?;
-        Ok(Some(see(meta, value)))
-    }
-
-    /// What a stored row says, and its value.
-    pub(crate) fn split<'a>(&self, stored: &'a [u8]) -> Result<(Meta, &'a [u8]), StateError> {
-        Meta::split(stored)
-            .ok_or_else(|| StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" })
-    }
-
-    /// The rows from `from` on, in the order of their keys.
-    pub(crate) fn starting_at(&self, from: &[u8]) -> Result<Rows<'_>, StateError> {
-        let rows = self.rows.range::<&[u8]>(from..).map_err(StateError::store("begin to read rows"))?;
-        Ok(Rows { rows, path: &self.path })
-    }
-}
-
-/// Rows of one commit, read as they are asked for.
-pub(crate) struct Rows<'a> {
-    rows: redb::Range<'static, &'static [u8], &'static [u8]>,
-    path: &'a Path,
-}
-
-impl Rows<'_> {
-    /// The next row as it lies in the file.
-    pub(crate) fn next(&mut self) -> Result<Option<Stored>, StateError> {
-        let Some(row) = self.rows.next() else { return Ok(None) };
-        let (key, row) = row.map_err(StateError::store("read the next row"))?;
-        if Meta::split(row.value()).is_none() {
-            return Err(StateError::Damaged { path: self.path.to_path_buf(), why: "a row is too short" });
-        }
-        Ok(Some(Stored { key, row }))
-    }
-}
-
-/// A row in the file, shown without being copied.
-pub(crate) struct Stored {
-    key: redb::AccessGuard<'static, &'static [u8]>,
-    row: redb::AccessGuard<'static, &'static [u8]>,
-}
-
-impl Stored {
-    /// Its key.
-    pub(crate) fn key(&self) -> &[u8] {
-        self.key.value()
-    }
-
-    /// What it holds.
-    pub(crate) fn split(&self) -> Option<(Meta, &[u8])> {
-        Meta::split(self.row.value())
-    }
-}
-
 impl Default for Header {
     fn default() -> Self {
         Self::EMPTY
@@ -390,6 +323,7 @@ impl Header {
         history: Facts::FIRST,
         changes_hash: 0,
         leases_hash: None,
+        staging: None,
     };
 
     fn rows(&self) -> impl Iterator<Item = (&'static str, u128)> {
@@ -412,7 +346,8 @@ impl Header {
             ("window_bytes", u128::from(window.bytes)),
             ("changes_hash", u128::from(self.changes_hash)),
         ];
-        rows.into_iter().chain(leases_hash)
+        let staging = self.staging.iter().flat_map(staging::facts);
+        rows.into_iter().chain(leases_hash).chain(staging)
     }
 }
 

@@ -14,8 +14,8 @@ use kvd::{
     state::{Outcome, State, StateError, StateLimits, WriteOutcome, view::PageLimits},
 };
 use protocol::{
-    ClusterId, Command, Condition, KeyRange, Operation, Refused, RequestId, Scan, ScanFrame, Transaction,
-    history::WindowChange, operation::Action, response::Found,
+    ClusterId, Command, Condition, KeyRange, Operation, Refused, RequestId, Restore, Scan, ScanFrame,
+    Transaction, history::WindowChange, operation::Action, response::Found,
 };
 use raft::{Entry, Payload, Position};
 use testkit::disk::SimDisk;
@@ -71,6 +71,33 @@ fn operation(index: u64, value_bytes: usize) -> Operation {
     }
 }
 
+/// The rows that are staged, in two writes.
+fn staged() -> Vec<(Vec<u8>, Vec<u8>)> {
+    (0..4).map(|n| (key(n), format!("staged {n}").into_bytes())).collect()
+}
+
+/// The same with a backup that takes the place of all keys, staged before and after a flush, and another that is dropped.
+fn restoring(index: u64, value_bytes: usize) -> Operation {
+    let rows = |id, offset: usize, to: usize| {
+        let rows = staged().get(offset..to).unwrap().to_vec();
+        Restore::Rows { id, offset: offset as u64, rows }
+    };
+    Operation::Restore(match index {
+        11 => Restore::Begin { id: 7 },
+        12 => rows(7, 0, 2),
+        19 => rows(7, 2, 4),
+        24 => {
+            let rows = staged();
+            let hash = rows.iter().map(|(key, value)| protocol::restore::element(key, value));
+            Restore::Switch { id: 7, count: 4, hash: hash.fold(0, u64::wrapping_add) }
+        }
+        29 => Restore::Begin { id: 8 },
+        30 => rows(8, 0, 3),
+        38 => Restore::Abort,
+        _ => return operation(index, value_bytes),
+    })
+}
+
 fn entry(index: u64, id: u64, operation: Operation) -> Entry {
     let request = RequestId { token: u128::from(id).to_le_bytes(), learned: id - 1, cluster: CLUSTER };
     let command = Command { request, stamp_ms: 10 * index, wall_ms: 0, operation };
@@ -84,6 +111,7 @@ fn entry(index: u64, id: u64, operation: Operation) -> Entry {
 struct Story {
     log: Vec<Entry>,
     value_bytes: usize,
+    operation: fn(u64, usize) -> Operation,
     /// A flush after so many entries.
     flush_every: usize,
     rows: Vec<BTreeMap<Vec<u8>, Found>>,
@@ -92,6 +120,15 @@ struct Story {
 
 impl Story {
     fn new(entries: u64, value_bytes: usize, flush_every: usize) -> Self {
+        Self::of(operation, entries, value_bytes, flush_every)
+    }
+
+    fn of(
+        operation: fn(u64, usize) -> Operation,
+        entries: u64,
+        value_bytes: usize,
+        flush_every: usize,
+    ) -> Self {
         let mut log: Vec<_> =
             (1..=entries).map(|index| entry(index, index, operation(index, value_bytes))).collect();
         // One empty entry, as a new leader makes.
@@ -103,7 +140,7 @@ impl Story {
             hashes.push(witness.hash());
             rows.push(model(rows.last().unwrap(), entry));
         }
-        Self { log, value_bytes, flush_every, rows, hashes }
+        Self { log, value_bytes, operation, flush_every, rows, hashes }
     }
 
     /// Lives the story until its end or a failed disk. The indexes between which a crash may leave the state.
@@ -168,7 +205,7 @@ impl Story {
     fn retry_everything(&self, state: &mut State) {
         let end = self.log.len() as u64;
         for (again, id) in (end + 1..).zip((1..=end).filter(|id| *id != 5)) {
-            let entry = entry(again, id, operation(id, self.value_bytes));
+            let entry = entry(again, id, (self.operation)(id, self.value_bytes));
             let result = state.apply(&entry).unwrap().unwrap().result;
             if id + MEMORY as u64 > end {
                 assert!(
@@ -205,6 +242,10 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
     let Payload::Command(bytes) = &entry.payload else { return rows };
     let revision = entry.position.index.0;
     match Command::decode(bytes).unwrap().operation {
+        Operation::Restore(Restore::Switch { .. }) => {
+            rows.clear();
+            staged().into_iter().for_each(|(key, value)| put(&mut rows, revision, key, value));
+        }
         Operation::Delete { key } => _ = rows.remove(&key),
         Operation::DeleteRange { most, .. } if rows.len() <= usize::try_from(most).unwrap() => rows.clear(),
         Operation::Conditional { key, .. } if rows.contains_key(&key) => {}
@@ -216,6 +257,7 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
         | Operation::Increment { .. }
         | Operation::SetWindow(_)
         | Operation::SetMember(_)
+        | Operation::Restore(_)
         | Operation::SetHeld { .. }
         | Operation::Grant { .. }
         | Operation::Renew { .. }
@@ -262,6 +304,18 @@ fn survivor(disk: &SimDisk, seed: u64) -> SimDisk {
 #[test]
 fn a_power_cut_at_any_call_leaves_a_commit_and_the_log_replays_the_rest() {
     let story = Story::new(40, 40, 9);
+    let cuts = cut_everywhere(&story, |cut, disk, between| {
+        for seed in 0..8 {
+            story.check(&survivor(disk, cut * 8 + seed), between);
+        }
+    });
+    assert!(cuts > 60, "only {cuts} calls: the test no longer cuts where it should");
+}
+
+#[test]
+fn a_power_cut_while_a_backup_is_staged_and_switched_to_leaves_all_of_one_or_of_the_other() {
+    let story = Story::of(restoring, 40, 40, 9);
+    assert_eq!(story.rows[24].len(), 4, "the story has a switch");
     let cuts = cut_everywhere(&story, |cut, disk, between| {
         for seed in 0..8 {
             story.check(&survivor(disk, cut * 8 + seed), between);

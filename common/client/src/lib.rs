@@ -40,6 +40,7 @@ mod members;
 mod nodes;
 mod probe;
 mod race;
+mod restoring;
 pub mod retry;
 mod save;
 mod scan;

@@ -336,6 +336,13 @@ pub const CODES: &[Code] = &[
         "Add a server first, or let another take its place with `kvctl member replace`.",
     ),
     code(
+        "KV-0860",
+        "staging_lost",
+        Exit::Refused,
+        "What a restore had staged is not there any more: another one began, or was aborted. No key was replaced by this one.",
+        "Find out who else restores; then run it again, without --resume.",
+    ),
+    code(
         "KV-0901",
         "no_end",
         Exit::Integrity,
@@ -395,8 +402,8 @@ pub const CODES: &[Code] = &[
         "KV-1122",
         "force_unconfirmed",
         Exit::Declined,
-        "A change that may stop the cluster's writes was to be forced, and nothing says that this cluster is the one that is \
-         meant. Nothing was done.",
+        "A change that may stop the cluster's writes was to be forced, or all keys were to be replaced by a backup, and nothing \
+         says that this cluster is the one that is meant. Nothing was done.",
         "Repeat the command with --confirm and the context's name, or the cluster's id of `kvctl status` without a context.",
     ),
     code(

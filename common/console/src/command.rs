@@ -182,6 +182,7 @@ impl Line {
         match &mut self.command {
             Command::Check(check) => check.identify(&self.connection),
             Command::Member(member) => member.confirm(self.confirm.as_deref()),
+            Command::Snapshot(snapshot) => snapshot.confirm(self.confirm.as_deref()),
             _ => {}
         }
         if let Command::Debug(_) = &self.command {
@@ -196,7 +197,11 @@ impl Line {
     /// What confirms the context of this name. What is forced without a context confirms the cluster, which the command
     /// itself compares.
     pub fn confirmation(&self, context: &str) -> Option<&str> {
-        let of_cluster = matches!(&self.command, Command::Member(member) if member.is_forced());
+        let of_cluster = match &self.command {
+            Command::Member(member) => member.is_forced(),
+            Command::Snapshot(snapshot) => snapshot.changes(),
+            _ => false,
+        };
         self.confirm.as_deref().filter(|_| !(context.is_empty() && of_cluster))
     }
 
@@ -251,7 +256,7 @@ pub enum Command {
     Import(transfer::Import),
     /// Run many commands, a line each
     Batch(batch::Batch),
-    /// Save a backup of the whole state, or look at one
+    /// Save a backup of the whole state, look at one, or put one in the place of all keys
     Snapshot(snapshot::Snapshot),
     /// Ask every node how it is
     Status(cluster::Status),
@@ -416,6 +421,7 @@ impl Command {
             Self::Retention(retention) => retention.writes(),
             Self::Leader(leader) => leader.changes(),
             Self::Member(member) => member.changes(),
+            Self::Snapshot(snapshot) => snapshot.changes(),
             Self::Get(_)
             | Self::Exists(_)
             | Self::History(_)
@@ -423,7 +429,6 @@ impl Command {
             | Self::Ls(_)
             | Self::Tree(_)
             | Self::Export(_)
-            | Self::Snapshot(_)
             | Self::Status(_)
             | Self::Top(_)
             | Self::Ping(_)

@@ -44,6 +44,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("past", include_str!("schema/past.json")),
     ("ping", include_str!("schema/ping.json")),
     ("range", include_str!("schema/range.json")),
+    ("restore", include_str!("schema/restore.json")),
     ("retention", include_str!("schema/retention.json")),
     ("retention_set", include_str!("schema/retention_set.json")),
     ("revert", include_str!("schema/revert.json")),

@@ -27,6 +27,8 @@ pub const WINDOW_CHANGES: u64 = 10_000_000;
 pub const WINDOW_AGE_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Most bytes that a window may keep.
 pub const WINDOW_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+/// Most rows of a backup that one write stages.
+pub const STAGED_ROWS: usize = 1024;
 /// Shortest time to live of a key or a lease.
 pub const TTL_MIN_MS: u64 = 100;
 /// Longest time to live of a key or a lease: 366 days.

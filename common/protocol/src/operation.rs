@@ -16,6 +16,7 @@ use crate::{
     lease::{check_id, check_ttl},
     limits,
     member::MemberRecord,
+    restore::Restore,
 };
 
 mod transaction;
@@ -71,6 +72,8 @@ pub enum Operation {
     SetWindow(WindowChange),
     /// Records where a server is reached that is to be added, or that has moved, and what becomes of it.
     SetMember(MemberRecord),
+    /// A step of the way on which a backup takes the place of all keys.
+    Restore(Restore),
     /// As [`Operation::Conditional`] with a value, of a key that is not to be there for ever.
     SetHeld {
         /// As in [`Operation::Set`].
@@ -249,6 +252,7 @@ impl Operation {
             Self::Transaction(transaction) => transaction.check(),
             Self::SetWindow(change) => change.check(),
             Self::SetMember(record) => record.check(),
+            Self::Restore(step) => step.check(),
             Self::DeleteRange { range, most } => {
                 range.check()?;
                 if *most == 0 {

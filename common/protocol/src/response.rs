@@ -111,6 +111,7 @@ pub struct Decided {
     /// | [`Operation::Transaction`](crate::Operation::Transaction) | zero |
     /// | [`Operation::SetWindow`](crate::Operation::SetWindow) | the oldest revision that can be read from then on |
     /// | [`Operation::SetMember`](crate::Operation::SetMember) | zero; [`Verdict::Unmet`] where another has this name, [`Verdict::TooMany`] where there are too many records |
+    /// | [`Operation::Restore`](crate::Operation::Restore) | how many rows are staged; of an abort, how many were; of a switch the revision of all keys; [`Verdict::Unmet`] where it is another's staging, or not as it should be, and of a beginning where this id has switched: the number is that revision |
     /// | [`Operation::SetHeld`](crate::Operation::SetHeld) | as of a conditional; the id of the lease that [`Hold::Ttl`](crate::Hold) makes is the revision |
     /// | [`Operation::Grant`](crate::Operation::Grant) | zero; the id of the lease is the revision |
     /// | [`Operation::Renew`](crate::Operation::Renew) | the time it has again, in milliseconds |

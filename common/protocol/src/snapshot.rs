@@ -11,7 +11,7 @@
 //! All numbers are little-endian. The head comes first and the end last; between them stand the tables of the state as
 //! they lie in its file, each in the order of its keys: 1 its own facts, 2 the rows, 3 the request memory, 4 the changes
 //! that are kept, 5 the tombstones, 6 the spans of the changes, 7 the leases, 8 the keys that they hold, 9 who is in the
-//! cluster. A state without its end is no state.
+//! cluster, 10 what is staged of a backup. A state without its end is no state.
 //!
 //! [`block`](mod@block) reads and writes single blocks, [`Checker`] judges all of them one after the other, and [`Reader`] takes them
 //! from a file or a pipe. A node's side of it is in `kvd/src/snapshot.rs`; a client's stream is made of [`SaveFrame`]s.
@@ -32,6 +32,10 @@ pub use self::{
 
 /// The name of the fact that only a backup has: when it was begun, in milliseconds since 1970.
 pub const SAVED: &str = "saved";
+
+/// The name of the fact that says at which revision the keys of a backup took the place of all others; a row of revision
+/// zero is of that one.
+pub const RESTORED: &str = "restored";
 
 /// Which table a pair belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +59,8 @@ pub enum Table {
     Leased = 8,
     /// The membership, and what is recorded of members.
     Members = 9,
+    /// What is staged of a backup.
+    Staged = 10,
 }
 
 /// Why blocks are no state.

@@ -62,6 +62,19 @@ impl Meta {
             && self.lease <= self.revision
     }
 
+    /// Its share of the state's hash where the last restore was of this revision: a row of that restore counts as it was
+    /// staged, whether its revision is written out or not, so that the switch has nothing to sum.
+    pub fn element_since(&self, restored: u64) -> u64 {
+        let of_it = restored != 0 && (self.revision == restored || self.revision == 0);
+        if of_it { Self { revision: 0, created: 0, ..*self }.element() } else { self.element() }
+    }
+
+    /// The same with the revision of the last restore, where it only refers to it.
+    #[must_use]
+    pub fn resolved(self, restored: u64) -> Self {
+        if self.revision == 0 { Self { revision: restored, created: restored, ..self } } else { self }
+    }
+
     /// The row as a reader sees it.
     pub fn found(&self, value: &[u8]) -> Found {
         self.holding(value.to_vec())

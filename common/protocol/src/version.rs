@@ -7,8 +7,10 @@ pub const ALPN_CLIENT: &[u8] = b"kvd-client/1";
 /// Format of log segments and of the entries in them.
 pub const LOG_FORMAT: u16 = 1;
 /// Format of the state's tables. Since 2 they hold what is kept of the past; 3 says that there are leases or members among
-/// them, or were. A state in which there never were any stays in format 2, byte by byte.
-pub const STATE_FORMAT: u16 = 3;
+/// them, or were, and 4 that a backup was staged. A state in which there never were any stays in format 2, byte by byte.
+pub const STATE_FORMAT: u16 = 4;
+/// Of a state with leases or members into which nothing was ever restored while it ran.
+pub const STATE_FORMAT_LEASES: u16 = 3;
 /// The oldest format of the state's tables that can be read, and the one that is written where nothing newer is in them.
 pub const STATE_FORMAT_PLAIN: u16 = 2;
 

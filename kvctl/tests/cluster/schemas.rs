@@ -152,6 +152,8 @@ fn every_document_is_as_its_schema_says() {
     let backup = trial.home().join("b.kvsnap");
     golden.holds("snapshot", &["snapshot", "save", backup.to_str().unwrap()]);
     golden.holds("snapshot", &["snapshot", "inspect", backup.to_str().unwrap()]);
+    golden.holds("restore", &["snapshot", "restore", backup.to_str().unwrap(), "-n"]);
+    golden.holds("restore", &["snapshot", "restore", "--abort"]);
     let batch = trial.file("batch", b"set x 1; get none\nincr x\nnonsense");
     golden.lines(&["batch", "-f", &batch]);
     golden.holds("exists", &["exists", "k"]);

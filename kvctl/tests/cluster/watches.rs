@@ -18,14 +18,14 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 /// A watch that runs, and the lines that it has printed.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
 }
 
 impl Running {
     /// Begins a watch and waits until it is said where it begins.
-    fn start(trial: &Trial, words: &[&str]) -> Self {
+    pub(crate) fn start(trial: &Trial, words: &[&str]) -> Self {
         let mut running = Self::spawn(trial, words);
         assert_eq!(running.line()["type"], "progress");
         running
@@ -49,7 +49,7 @@ impl Running {
     }
 
     /// The next line that is no sign of life.
-    fn event(&mut self) -> Value {
+    pub(crate) fn event(&mut self) -> Value {
         loop {
             let line = self.line();
             if line["type"] != "progress" {
@@ -59,7 +59,7 @@ impl Running {
     }
 
     /// With what it ends, and what it said on stderr.
-    fn ended(mut self) -> (std::process::ExitStatus, String) {
+    pub(crate) fn ended(mut self) -> (std::process::ExitStatus, String) {
         let mut err = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         (self.child.wait().unwrap(), err)

@@ -124,6 +124,7 @@ fn after_table(table: Table) -> Stage {
         Table::Spans => Stage::Table(Table::Leases, None),
         Table::Leases => Stage::Table(Table::Leased, None),
         Table::Leased => Stage::Table(Table::Members, None),
-        Table::Members => Stage::End,
+        Table::Members => Stage::Table(Table::Staged, None),
+        Table::Staged => Stage::End,
     }
 }

@@ -45,9 +45,10 @@ impl State {
     }
 
     fn full(&self) -> bool {
-        self.active.bytes() + self.recent.bytes() + self.requests.unflushed_bytes()
+        let (staged_bytes, staged) = self.staging.size();
+        self.active.bytes() + staged_bytes + self.recent.bytes() + self.requests.unflushed_bytes()
             >= self.limits.overlay_bytes
-            || self.active.len() >= self.limits.overlay_entries
+            || self.active.len() + staged >= self.limits.overlay_entries
     }
 
     fn can_flush(&self) -> bool {
@@ -76,6 +77,7 @@ impl State {
             changes_hash: self.history.changes_hash(),
             // Members too are of the format that has leases.
             leases_hash: (self.leases.is_used() || !self.book.is_empty()).then(|| self.leases.hash()),
+            staging: self.staging.facts(),
         };
         let mut requests = self.requests.take_unflushed();
         if mutant(Mutant::FlushDropsRequests) {
@@ -88,7 +90,8 @@ impl State {
             self.book.pages().map(|page| page.encode()).collect()
         });
         let leases = self.leases.take_unflushed();
-        let batch = Box::new(Batch { header, rows, requests, changes, spans, members, leases });
+        let staging = self.staging.freeze();
+        let batch = Box::new(Batch { header, rows, requests, changes, spans, members, leases, staging });
         Some(Flush { store: self.store.clone(), batch, retired })
     }
 
@@ -104,8 +107,9 @@ impl State {
             self.active = Overlay::default();
         }
         self.retired = (frozen.rows, frozen.recent);
+        let base = self.staging.thaw(flushed.base);
         if !mutant(Mutant::FlushKeepsStore) {
-            self.base = flushed.base;
+            self.base = base;
         }
         self.flushed = flushed.applied;
     }
@@ -117,8 +121,8 @@ impl Flush {
     /// # Errors
     /// Nothing of it is on disk, or all of it, and nobody knows which: the caller ends the process.
     pub fn run(self) -> Result<Flushed, StateError> {
-        let Self { store, batch, retired } = self;
-        drop(retired);
+        let Self { store, mut batch, retired } = self;
+        drop((retired, std::mem::take(&mut batch.staging.discarded)));
         let base = store.commit(&batch).inspect_err(|_| mark(Mark::FlushFailed))?;
         Ok(Flushed { base: Arc::new(base), applied: batch.header.applied })
     }

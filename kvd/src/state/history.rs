@@ -142,6 +142,12 @@ impl History {
         self.facts.window = window;
     }
 
+    /// Nothing of before this revision is kept.
+    pub(super) fn begin_anew(&mut self, revision: u64, stamp_ms: u64) {
+        let facts = Facts { window: self.facts.window, floor: revision, floor_ms: stamp_ms };
+        *self = Self { facts, spans: VecDeque::new(), changes: 0, bytes: 0, hash: 0 };
+    }
+
     /// What the bounds are and how far it goes back.
     pub(crate) fn facts(&self) -> Facts {
         self.facts

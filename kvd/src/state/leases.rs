@@ -127,6 +127,18 @@ impl Leases {
         self.used
     }
 
+    /// The store is of a format from now on that has leases.
+    pub(super) fn mark_used(&mut self) {
+        self.used = true;
+    }
+
+    /// No key is held any more. Leases that were for one key go with it, others stay and hold nothing.
+    pub(super) fn release(&mut self) {
+        while let Some((id, key)) = self.held.first().cloned() {
+            self.detach(id, &key);
+        }
+    }
+
     /// All of them, for a view.
     pub(crate) fn all(&self) -> &Map {
         &self.all

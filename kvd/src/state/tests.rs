@@ -14,6 +14,7 @@ mod leasing;
 mod model;
 mod opening;
 mod past;
+mod restoring;
 mod scanning;
 mod transactions;
 mod watching;

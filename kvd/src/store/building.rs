@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use protocol::{
     ClusterId,
-    snapshot::{Head, SAVED},
-    version::{STATE_FORMAT, STATE_FORMAT_PLAIN},
+    snapshot::{Head, RESTORED, SAVED},
+    version::{STATE_FORMAT, STATE_FORMAT_LEASES, STATE_FORMAT_PLAIN},
 };
 use raft::Position;
 use redb::WriteTransaction;
@@ -16,6 +16,7 @@ use super::{
     history::{CHANGES, DELETED, SPANS},
     leases::{LEASED, LEASES, put_leased, put_leases},
     members::MEMBERS,
+    staging::{NOTHING, STAGED, put_staged},
 };
 use crate::{
     disk::{Create, Disk},
@@ -48,6 +49,8 @@ pub(crate) struct Building {
     changes_hash: u64,
     /// The hash of its leases, where it has any.
     leases_hash: Option<u64>,
+    /// How many rows are staged, and the sum of their hashes.
+    staged: (u64, u64),
 }
 
 impl Building {
@@ -67,6 +70,7 @@ impl Building {
             rows_hash: 0,
             changes_hash: 0,
             leases_hash: None,
+            staged: (0, 0),
         })
     }
 
@@ -89,8 +93,13 @@ impl Building {
             Table::Members => put_members(&transaction, pairs)?,
             Table::Leases => self.add_leases(put_leases(&transaction, pairs)?),
             Table::Leased => self.add_leases(put_leased(&transaction, pairs)?),
+            Table::Staged => {
+                let (count, sum) = put_staged(&transaction, pairs)?;
+                self.staged = (self.staged.0.saturating_add(count), self.staged.1.wrapping_add(sum));
+            }
             Table::Meta | Table::Rows => {
-                self.rows_hash = self.rows_hash.wrapping_add(put_rows(&transaction, pairs)?);
+                let restored = self.restored();
+                self.rows_hash = self.rows_hash.wrapping_add(put_rows(&transaction, pairs, restored)?);
             }
         }
         let bytes = pairs.iter().map(|(key, value)| key.len().saturating_add(value.len()));
@@ -143,17 +152,23 @@ impl Building {
         ];
         self.facts.retain(|(name, _)| name != SAVED && !facts.iter().any(|fact| fact.0 == name));
         self.facts.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+        for (name, value) in &mut self.facts {
+            if NOTHING.contains(&name.as_str()) {
+                *value = 0;
+            }
+        }
         self.forget_members()?;
         self.write(new.at)
     }
 
-    /// A cluster that is restored begins with the servers of its configuration.
+    /// A cluster that is restored begins with the servers of its configuration, and with nothing staged.
     fn forget_members(&mut self) -> Result<(), StateError> {
         let transaction = match self.transaction.take() {
             Some(transaction) => transaction,
             None => begin(&self.store.database)?,
         };
         transaction.delete_table(MEMBERS).map_err(StateError::store("remove who was in the cluster"))?;
+        transaction.delete_table(STAGED).map_err(StateError::store("remove what was staged"))?;
         self.transaction = Some(transaction);
         Ok(())
     }
@@ -167,16 +182,35 @@ impl Building {
             ("changes_hash", u128::from(self.changes_hash)),
         ];
         let facts = expected.iter().all(|(name, value)| self.says(name, *value));
-        let sound = trusts() || facts && self.format_is_sound();
+        let sound = trusts() || facts && self.format_is_sound() && self.staging_is_sound();
         if sound { Ok(()) } else { Err(SnapshotError::content("its facts contradict what it holds")) }
     }
 
-    /// Whether its format is known, and says whether there are leases.
+    /// What it says of its rows that have no revision of their own.
+    fn restored(&self) -> u64 {
+        self.fact_of(RESTORED).and_then(|revision| u64::try_from(revision).ok()).unwrap_or(0)
+    }
+
+    fn fact_of(&self, name: &str) -> Option<u128> {
+        self.facts.iter().find(|fact| fact.0 == name).map(|fact| fact.1)
+    }
+
+    fn staging_is_sound(&self) -> bool {
+        let (count, hash) = self.staged;
+        let staged = (self.fact_of("staged").unwrap_or(0), self.fact_of("staged_hash").unwrap_or(0));
+        staged == (count.into(), hash.into())
+    }
+
+    /// Whether its format is known, and says whether there are leases and whether anything was ever staged.
     fn format_is_sound(&self) -> bool {
-        let leases = self.facts.iter().find(|fact| fact.0 == "leases_hash").map(|fact| fact.1);
+        let leases = self.fact_of("leases_hash");
         match self.leases_hash.map(u128::from).or(leases.map(|_| 0)) {
             None => self.says("format", STATE_FORMAT_PLAIN.into()),
-            hash => leases == hash && self.says("format", STATE_FORMAT.into()),
+            hash => {
+                let staging = self.fact_of("staging").is_some();
+                let format = if staging { STATE_FORMAT } else { STATE_FORMAT_LEASES };
+                leases == hash && self.says("format", format.into())
+            }
         }
     }
 
@@ -204,6 +238,7 @@ impl Building {
             self.store.requests(&header)?;
             self.store.book()?;
             self.store.leases(&header)?;
+            self.store.staging(&header)?;
             self.store.history(&header)
         });
         match loaded {
@@ -242,15 +277,19 @@ fn put_facts(transaction: &WriteTransaction, facts: &[(String, u128)]) -> Result
 }
 
 /// Writes rows; returns the sum of their hashes.
-fn put_rows(transaction: &WriteTransaction, pairs: &[(&[u8], &[u8])]) -> Result<u64, SnapshotError> {
+fn put_rows(
+    transaction: &WriteTransaction,
+    pairs: &[(&[u8], &[u8])],
+    restored: u64,
+) -> Result<u64, SnapshotError> {
     let mut table = transaction.open_table(ROWS).map_err(StateError::store("open the rows"))?;
     let mut sum = 0_u64;
     for (key, row) in pairs {
         let (meta, _) = Meta::split(row).ok_or_else(|| SnapshotError::content("a row is too short"))?;
-        if !meta.is_possible() {
+        if !meta.resolved(restored).is_possible() {
             return Err(SnapshotError::content("a row has numbers that no row has"));
         }
-        sum = sum.wrapping_add(meta.element());
+        sum = sum.wrapping_add(meta.element_since(restored));
         table.insert(key, row).map_err(StateError::store("write a row"))?;
     }
     Ok(sum)

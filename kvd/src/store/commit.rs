@@ -9,6 +9,7 @@ use super::{
     leases::write_leases,
     members::write_members,
     overlay::{Overlay, Slot},
+    staging::{turn, write_staged},
 };
 use crate::{
     instruments::{Mutant, mutant},
@@ -21,6 +22,7 @@ pub(super) fn write(database: &Database, batch: &Batch) -> Result<(), StateError
     if mutant(Mutant::StoreCommitsLazily) && batch.header.applied != Position::ZERO {
         let _ = transaction.set_durability(redb::Durability::None);
     }
+    turn(&transaction, batch.staging.plan)?;
     if mutant(Mutant::StoreRowsFirst) {
         write_rows(&transaction, &batch.rows)?;
         transaction = apart(Mutant::StoreRowsFirst, transaction, database)?;
@@ -34,6 +36,7 @@ pub(super) fn write(database: &Database, batch: &Batch) -> Result<(), StateError
     let transaction = apart(Mutant::StoreRequestsApart, transaction, database)?;
     write_requests(&transaction, batch)?;
     write_leases(&transaction, batch)?;
+    write_staged(&transaction, batch)?;
     if mutant(Mutant::HistoryMovesTooLate) {
         write_history(&transaction, batch)?;
     }

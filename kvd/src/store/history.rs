@@ -113,6 +113,7 @@ impl Base {
 /// Adds the changes of a batch, before its rows are written, and removes what was trimmed, a bounded number.
 pub(super) fn write_history(transaction: &WriteTransaction, batch: &Batch) -> Result<(), StateError> {
     let floor = batch.header.history.floor;
+    let restored = batch.header.staging.map_or(0, |facts| facts.restored);
     let mut changes = transaction.open_table(CHANGES).map_err(StateError::store("open the changes"))?;
     let mut deleted = transaction.open_table(DELETED).map_err(StateError::store("open the tombstones"))?;
     let rows = transaction.open_table(ROWS).map_err(StateError::store("open the rows"))?;
@@ -122,9 +123,9 @@ pub(super) fn write_history(transaction: &WriteTransaction, batch: &Batch) -> Re
         let encoded = if matches!(change.before, Before::Stored(..)) {
             mark(Mark::HistoryMoved);
             let row = rows.get(&*change.key).map_err(&failed)?;
-            change.encode(row.as_ref().map(AccessGuard::value), &mut bytes)
+            change.encode(row.as_ref().map(AccessGuard::value), restored, &mut bytes)
         } else {
-            change.encode(None, &mut bytes)
+            change.encode(None, restored, &mut bytes)
         };
         // A row that goes missing between two commits was never there: the file is not what it was.
         if encoded.is_none() {

@@ -5,14 +5,14 @@
 //! | `leases` | u64: the id | [`StoredLease::encode`] |
 //! | `leased` | id, u64 big-endian, and a key that it holds | nothing |
 //!
-//! Both tables are there from the first lease or the first change of members on, and the store is of [`STATE_FORMAT`] from then on; before
+//! Both tables are there from the first lease or the first change of members on, and the store is of [`STATE_FORMAT_LEASES`] at least from then on; before
 //! that it is what it was without either, byte by byte.
 
 use std::sync::Arc;
 
 use protocol::{
     stored::StoredLease,
-    version::{STATE_FORMAT, STATE_FORMAT_PLAIN},
+    version::{STATE_FORMAT, STATE_FORMAT_LEASES, STATE_FORMAT_PLAIN},
 };
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 
@@ -28,7 +28,11 @@ pub(crate) const LEASED: TableDefinition<&[u8], ()> = TableDefinition::new("leas
 impl Header {
     /// The format that says all that is in it.
     pub(crate) fn format(&self) -> u16 {
-        if self.leases_hash.is_some() { STATE_FORMAT } else { STATE_FORMAT_PLAIN }
+        match (self.staging, self.leases_hash) {
+            (Some(_), _) => STATE_FORMAT,
+            (None, Some(_)) => STATE_FORMAT_LEASES,
+            (None, None) => STATE_FORMAT_PLAIN,
+        }
     }
 }
 

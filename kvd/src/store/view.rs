@@ -10,6 +10,7 @@ use super::{
     history::{CHANGES, DELETED, SPANS},
     leases::{LEASED, LEASES},
     members::{self, MEMBERS},
+    staging::{self, STAGED},
 };
 use crate::{
     instruments::{Mutant, mutant},
@@ -30,6 +31,7 @@ pub(crate) struct View {
     deleted: ReadOnlyTable<&'static [u8], u64>,
     spans: ReadOnlyTable<u64, &'static [u8]>,
     members: Option<members::Table>,
+    staged: Option<staging::Table>,
     /// Where there ever was a lease.
     leases: Option<Leases>,
     /// Kept open though another state has taken the place of this one.
@@ -46,7 +48,7 @@ impl Store {
         let tables = transaction.list_tables().map_err(StateError::store("list its tables"))?;
         let history = [CHANGES.name(), DELETED.name(), SPANS.name()];
         let own = [META.name(), REQUESTS.name(), ROWS.name(), LEASES.name(), LEASED.name(), MEMBERS.name()];
-        let known: Vec<_> = own.into_iter().chain(history).collect();
+        let known: Vec<_> = own.into_iter().chain(history).chain([STAGED.name()]).collect();
         for table in tables {
             assert!(known.contains(&table.name()), "a table of the store is missing in what is sent of it");
         }
@@ -68,6 +70,7 @@ impl Store {
             deleted: transaction.open_table(DELETED).map_err(&failed)?,
             spans: transaction.open_table(SPANS).map_err(&failed)?,
             members: members::open(&transaction)?,
+            staged: staging::open(&transaction)?,
             _database: Arc::clone(&self.database),
         })
     }
@@ -89,7 +92,7 @@ impl View {
     ) -> Result<Option<Vec<u8>>, StateError> {
         match table {
             Table::Meta => self.visit_meta(see),
-            Table::Rows => self.visit_rows(after, see),
+            Table::Rows => visit_rows(&self.rows, after, see),
             Table::Requests => self.visit_requests(after, see),
             Table::Changes => self.visit_changes(after, see),
             Table::Deleted => self.visit_deleted(after, see),
@@ -97,6 +100,10 @@ impl View {
             Table::Members => self.visit_members(see),
             Table::Leases => self.visit_leases(after, see),
             Table::Leased => self.visit_leased(after, see),
+            Table::Staged => match &self.staged {
+                Some(staged) => visit_rows(staged, after, see),
+                None => Ok(None),
+            },
         }
     }
 
@@ -110,22 +117,6 @@ impl View {
             let value = if dropped { 0 } else { value.value() };
             if !OWN.contains(&name.value()) {
                 see(name.value().as_bytes(), &value.to_le_bytes());
-            }
-        }
-        Ok(None)
-    }
-
-    fn visit_rows(
-        &self,
-        after: Option<&[u8]>,
-        mut see: impl FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<Option<Vec<u8>>, StateError> {
-        let failed = StateError::store("read a row");
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for row in self.rows.range::<&[u8]>((from, Bound::Unbounded)).map_err(&failed)? {
-            let (key, value) = row.map_err(&failed)?;
-            if !see(key.value(), value.value()) {
-                return Ok(Some(key.value().to_vec()));
             }
         }
         Ok(None)
@@ -260,4 +251,21 @@ impl View {
         }
         Ok(None)
     }
+}
+
+/// Of a table whose keys are keys.
+fn visit_rows(
+    rows: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    after: Option<&[u8]>,
+    mut see: impl FnMut(&[u8], &[u8]) -> bool,
+) -> Result<Option<Vec<u8>>, StateError> {
+    let failed = StateError::store("read a row");
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    for row in rows.range::<&[u8]>((from, Bound::Unbounded)).map_err(&failed)? {
+        let (key, value) = row.map_err(&failed)?;
+        if !see(key.value(), value.value()) {
+            return Ok(Some(key.value().to_vec()));
+        }
+    }
+    Ok(None)
 }

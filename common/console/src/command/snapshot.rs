@@ -25,11 +25,16 @@ use crate::{
     text,
 };
 
+mod restore;
+
+pub(super) use restore::Restore;
+
 /// Arguments of `snapshot`.
 #[derive(Args, Debug, PartialEq)]
 #[command(
     after_help = "Examples:\n  kvctl snapshot save monday.kvsnap\n  kvctl snapshot save - | age -r KEY > monday.kvsnap.age\n  \
-                  kvctl snapshot verify monday.kvsnap\n  kvctl snapshot inspect monday.kvsnap\n\n\
+                  kvctl snapshot verify monday.kvsnap\n  kvctl snapshot inspect monday.kvsnap\n  \
+                  kvctl snapshot restore monday.kvsnap --confirm prod\n\n\
                   `kvd restore` makes a new cluster of one."
 )]
 pub struct Snapshot {
@@ -47,6 +52,8 @@ pub enum What {
     Inspect(Look),
     /// Say whether a backup is sound; asks no server
     Verify(Look),
+    /// Replace all keys of the running cluster by those of a backup
+    Restore(Restore),
 }
 
 /// Arguments of `snapshot save`.
@@ -85,7 +92,20 @@ impl Snapshot {
     pub(super) fn prepare(&self) -> Result<(), Failure> {
         match &self.what {
             What::Save(save) => save.prepare(),
+            What::Restore(restore) => restore.prepare(),
             What::Inspect(_) | What::Verify(_) => Ok(()),
+        }
+    }
+
+    /// Whether it changes the cluster.
+    pub(super) fn changes(&self) -> bool {
+        matches!(&self.what, What::Restore(restore) if restore.changes())
+    }
+
+    /// Takes what `--confirm` says.
+    pub(super) fn confirm(&mut self, confirm: Option<&str>) {
+        if let What::Restore(restore) = &mut self.what {
+            restore.confirmed = confirm.map(str::to_owned);
         }
     }
 
@@ -96,7 +116,7 @@ impl Snapshot {
     /// The result of what asks no server.
     pub(super) fn run_alone(&self) -> Option<Result<Report, Failure>> {
         match &self.what {
-            What::Save(_) => None,
+            What::Save(_) | What::Restore(_) => None,
             What::Inspect(look) => Some(look.read().map(|summary| look.inspected(&summary))),
             What::Verify(look) => Some(look.read().map(|summary| look.verified(&summary))),
         }
@@ -105,6 +125,7 @@ impl Snapshot {
     pub(super) async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<Report, Failure> {
         match &self.what {
             What::Save(save) => save.run(session, out).await,
+            What::Restore(restore) => restore.run(session, out.screen.quiet).await,
             What::Inspect(_) | What::Verify(_) => {
                 Err(Failure::internal("a file was to be asked of a cluster"))
             }

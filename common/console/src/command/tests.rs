@@ -211,6 +211,8 @@ fn what_changes_something_is_told_from_what_does_not() {
         &["member", "add", "n4", "--addr", "h:1"],
         &["member", "demote", "n1"],
         &["member", "readmit", "n1"],
+        &["snapshot", "restore", "f", "--confirm", "prod"],
+        &["snapshot", "restore", "--abort"],
         &["txn", "--then", "set k v"],
         &["txn", "--if", "exists(k)", "--then", "get k", "--else", "del k"],
     ] {
@@ -227,6 +229,7 @@ fn what_changes_something_is_told_from_what_does_not() {
         &["lease", "ls"],
         &["export", "f"],
         &["snapshot", "save", "/none/f"],
+        &["snapshot", "restore", "f", "-n"],
         &["status"],
         &["context", "ls"],
     ] {

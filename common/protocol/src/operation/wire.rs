@@ -2,11 +2,11 @@
 //! an old one: a version that does not know it must stop, and would skip a field.
 
 use super::{Action, Compare, Condition, KeyRange, Operand, Operation, Relation, Transaction};
-use crate::{DecodeError, Hold, history::WindowChangeWire, member::MemberRecordWire};
+use crate::{DecodeError, Hold, history::WindowChangeWire, member::MemberRecordWire, restore::RestoreWire};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct OperationWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 12, 13, 30, 31, 32, 33, 34")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 12, 13, 30, 31, 32, 33, 34, 40")]
     kind: Option<Kind>,
 }
 
@@ -38,6 +38,8 @@ enum Kind {
     Revoke(LeaseIdWire),
     #[prost(message, tag = "34")]
     Expire(ExpireWire),
+    #[prost(message, tag = "40")]
+    Restore(RestoreWire),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -224,6 +226,7 @@ impl From<Operation> for OperationWire {
             Operation::Transaction(transaction) => Kind::Transaction(transaction.into()),
             Operation::SetWindow(change) => Kind::SetWindow(change.into()),
             Operation::SetMember(record) => Kind::SetMember(record.into()),
+            Operation::Restore(step) => Kind::Restore(step.into()),
             Operation::SetHeld { key, value, condition, previous, hold } => {
                 let (condition, hold) = (condition.into(), Some(hold.into()));
                 Kind::SetHeld(SetHeldWire { key, value, condition, previous, hold })
@@ -256,6 +259,7 @@ impl TryFrom<OperationWire> for Operation {
             Kind::Transaction(transaction) => Ok(Self::Transaction(transaction.try_into()?)),
             Kind::SetWindow(change) => Ok(Self::SetWindow(change.into())),
             Kind::SetMember(record) => Ok(Self::SetMember(record.try_into()?)),
+            Kind::Restore(step) => Ok(Self::Restore(step.try_into()?)),
             Kind::SetHeld(SetHeldWire { key, value, condition, previous, hold }) => {
                 let condition = condition.map_or(Ok(Condition::Always), TryInto::try_into)?;
                 let hold = hold.ok_or(DecodeError::Malformed("unknown hold of a key"))?.into();

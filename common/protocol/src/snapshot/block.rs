@@ -173,6 +173,7 @@ impl<'a> Block<'a> {
                     7 => Table::Leases,
                     8 => Table::Leased,
                     9 => Table::Members,
+                    10 => Table::Staged,
                     _ => {
                         return Err(BlockError::Content("it has a table that this version does not know"));
                     }

@@ -7,10 +7,11 @@
 
 use ring::digest::{Context, SHA256};
 
-use super::{Block, BlockError, Head, Pairs, SAVED, Table};
+use super::{Block, BlockError, Head, Pairs, RESTORED, SAVED, Table};
 use crate::{
     history::Window,
     limits::{KEY_BYTES, NUMBER},
+    restore,
     stored::{Meta, Replaced, StoredLease, book::Page, hash},
     version::{STATE_FORMAT, STATE_FORMAT_PLAIN, knows_state_format},
 };
@@ -31,6 +32,8 @@ pub struct Checker {
     rows_hash: u64,
     changes_hash: u64,
     leases_hash: u64,
+    /// How many rows are staged, and the sum of their hashes.
+    staged: (u64, u64),
     /// Table and key of the pair before.
     last: Option<(Table, Vec<u8>)>,
     ended: bool,
@@ -103,6 +106,7 @@ impl Checker {
             rows_hash: 0,
             changes_hash: 0,
             leases_hash: 0,
+            staged: (0, 0),
             last: None,
             ended: false,
         }
@@ -213,6 +217,7 @@ impl Checker {
                 {
                     return Err(BlockError::Content("what is known of a member is damaged"));
                 }
+                Table::Staged => self.stage(key, value, head)?,
                 Table::Requests | Table::Deleted | Table::Spans | Table::Members => {}
                 Table::Leases | Table::Leased => self.lease(table, key, value, head)?,
             }
@@ -264,16 +269,29 @@ impl Checker {
                 "a row does not match its own hash: its node's disk had damaged it",
             ));
         }
-        if !meta.is_possible() {
+        let restored = self.find(RESTORED).and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+        let resolved = meta.resolved(restored);
+        if !resolved.is_possible() {
             return Err(BlockError::Content("a row has numbers that no row has"));
         }
-        if meta.revision > head.at.index.0 {
+        if resolved.revision > head.at.index.0 {
             return Err(BlockError::Content("a row is of a later revision than the state"));
         }
-        self.rows_hash = self.rows_hash.wrapping_add(meta.element());
+        self.rows_hash = self.rows_hash.wrapping_add(meta.element_since(restored));
         self.summary.keys = self.summary.keys.saturating_add(1);
         let bytes = key.len().saturating_add(value.len());
         self.summary.row_bytes = self.summary.row_bytes.saturating_add(bytes as u64);
+        Ok(())
+    }
+
+    fn stage(&mut self, key: &[u8], row: &[u8], head: Head) -> Result<(), BlockError> {
+        let (meta, value) = Meta::split(row).ok_or(BlockError::Content("a staged row is too short"))?;
+        let sound = !key.is_empty() && key.len() <= KEY_BYTES && meta == restore::staged(key, value);
+        if head.state_format != STATE_FORMAT || !sound {
+            return Err(BlockError::Content("a staged row does not match its own hash, or is none"));
+        }
+        let (count, sum) = self.staged;
+        self.staged = (count.saturating_add(1), sum.wrapping_add(meta.element()));
         Ok(())
     }
 
@@ -313,6 +331,10 @@ impl Checker {
         let leases_hash = self.find("leases_hash").or((head.state_format == STATE_FORMAT_PLAIN).then_some(0));
         if leases_hash != Some(u128::from(self.leases_hash)) {
             return Err(BlockError::Content("its leases are not those it was written with"));
+        }
+        let staged = [("staged", self.staged.0), ("staged_hash", self.staged.1)];
+        if staged.iter().any(|(name, value)| self.find(name).unwrap_or(0) != u128::from(*value)) {
+            return Err(BlockError::Content("what it has staged is not what it was written with"));
         }
         let number = |name| {
             let value = self.find(name).and_then(|value| u64::try_from(value).ok());

@@ -138,7 +138,8 @@ impl Model {
             | Operation::Grant { .. }
             | Operation::Renew { .. }
             | Operation::Revoke { .. }
-            | Operation::Expire { .. } => unreachable!("no client of a run asks for a lease"),
+            | Operation::Restore(_)
+            | Operation::Expire { .. } => unreachable!("no client of a run asks for a lease, or restores"),
             Operation::Increment { key, by } => {
                 let changed = self.add(&mut decided, key, *by);
                 return (Told::Judged(Box::new(decided)), changed);

@@ -111,8 +111,9 @@ impl Change {
         [&revision.to_be_bytes(), key].concat()
     }
 
-    /// Replaces `out` with its stored form; `stored` is what the store has of the key.
-    pub(crate) fn encode(&self, stored: Option<&[u8]>, out: &mut Vec<u8>) -> Option<()> {
+    /// Replaces `out` with its stored form; `stored` is what the store has of the key, and `restored` what the revision zero
+    /// stands for in it.
+    pub(crate) fn encode(&self, stored: Option<&[u8]>, restored: u64, out: &mut Vec<u8>) -> Option<()> {
         out.clear();
         let there = if self.before.is_row() { THERE } else { 0 };
         let expired = if self.expired { EXPIRED } else { 0 };
@@ -122,7 +123,11 @@ impl Change {
         match &self.before {
             Before::Nothing(deleted) => out.extend_from_slice(&deleted.to_le_bytes()),
             Before::Row(row) => row.append(out),
-            Before::Stored(..) => out.extend_from_slice(stored?),
+            Before::Stored(..) => {
+                let (meta, value) = Meta::split(stored?)?;
+                meta.resolved(restored).append(out);
+                out.extend_from_slice(value);
+            }
         }
         Some(())
     }
@@ -154,7 +159,7 @@ mod tests {
 
     fn bytes(change: &Change, stored: Option<&[u8]>) -> Vec<u8> {
         let mut bytes = vec![1];
-        change.encode(stored, &mut bytes).unwrap();
+        change.encode(stored, 0, &mut bytes).unwrap();
         bytes
     }
 
@@ -171,7 +176,7 @@ mod tests {
         let before = Ok((row().meta, b"v".as_slice()));
         assert_eq!(read, Replaced { deleted: true, expired: false, stamp_ms: 5, wall_ms: 6, before });
         assert_eq!(read.element(9, b"k"), held.element());
-        assert_eq!(moved.encode(None, &mut Vec::new()), None, "a row that is not there is not made up");
+        assert_eq!(moved.encode(None, 0, &mut Vec::new()), None, "a row that is not there is not made up");
     }
 
     #[test]

@@ -19,11 +19,11 @@ fn a_store_of_another_cluster_is_refused() {
 #[test]
 fn a_store_of_an_unknown_format_is_refused_before_anything_else_is_read() {
     let bench = Bench::new();
-    bench.state.store.overwrite("format", 4);
+    bench.state.store.overwrite("format", 5);
     bench.state.store.overwrite("memory", u128::MAX);
     drop(bench.state);
     let error = refused(&bench.disk, CLUSTER, limits());
-    assert!(matches!(&error, StateError::UnknownFormat { found: 4, known: 3, .. }), "{error}");
+    assert!(matches!(&error, StateError::UnknownFormat { found: 5, known: 4, .. }), "{error}");
 }
 
 #[test]
