@@ -11,7 +11,7 @@
 //! How late a server's clock must be at least is computed from when the newest stamp of its log came there, and how fast
 //! the slowest clock goes: that is what the leader's second begins from. **The slack:** a second begins anew with a term,
 //! and while entries take longer than [`LAG`] to be applied, while the server was paused, and while it hands over; nothing
-//! is ended then, or nothing is proposed.
+//! is ended then, or nothing is proposed. Who takes over another's state goes on from its stamp, which may be of a while ago.
 
 use std::collections::HashMap;
 
@@ -45,6 +45,8 @@ pub(super) struct Leasing {
     sent: HashMap<[u8; 16], u64>,
     /// The newest stamp of each server's log, and when it came there.
     stamps: Vec<(u64, u64)>,
+    /// The latest tick of each server but one: as late it knows that it is, whatever it is at.
+    ticks: Vec<(u64, u64)>,
     leading: Vec<Option<Leading>>,
 }
 
@@ -63,13 +65,21 @@ struct Leading {
 impl Leasing {
     pub(super) fn new(servers: usize, drift: u64) -> Self {
         let leading = (0..servers).map(|_| None).collect();
-        Self { drift, now: 0, sent: HashMap::new(), stamps: vec![(0, 0); servers], leading }
+        Self {
+            drift,
+            now: 0,
+            sent: HashMap::new(),
+            stamps: vec![(0, 0); servers],
+            ticks: vec![(0, 0); servers],
+            leading,
+        }
     }
 
-    /// What the clock of `me` says at least.
-    fn clock(&self, me: usize) -> u64 {
+    /// What the clock of `me` says at least when it is so late.
+    fn clock(&self, me: usize, now: u64) -> u64 {
         let (stamp, since) = self.stamps[me];
-        (stamp + (self.now - since) * (1_000_000 - self.drift) / 1_000_000_000).saturating_sub(ROUNDING)
+        (stamp + now.saturating_sub(since) * (1_000_000 - self.drift) / 1_000_000_000)
+            .saturating_sub(ROUNDING)
     }
 
     /// Server `me` begins with this log.
@@ -77,6 +87,11 @@ impl Leasing {
         let newest = log.iter().rev().find_map(|place| stamp(place.payload.as_deref()?));
         self.stamps[me] = (newest.unwrap_or(0), self.now);
         self.leading[me] = None;
+    }
+
+    /// Server `me` goes on from a state with this stamp: its clock is set to that, also where it was later by its own log.
+    pub(super) fn adopted(&mut self, me: usize, stamp: u64) {
+        self.stamps[me] = (stamp, self.now);
     }
 }
 
@@ -88,6 +103,13 @@ impl Watch {
     /// It is so late.
     pub fn it_is(&mut self, now: u64) {
         self.leasing.now = now;
+    }
+
+    /// The clock of `me` ticks.
+    pub fn ticks(&mut self, me: usize) {
+        let now = self.leasing.now;
+        let (_, last) = self.leasing.ticks[me];
+        self.leasing.ticks[me] = (last, now);
     }
 
     /// A client sends a write, perhaps again.
@@ -139,7 +161,7 @@ impl Watch {
     }
 
     fn ends_in_time(&mut self, me: usize, status: &Status) {
-        let (now, clock, term) = (self.leasing.now, self.leasing.clock(me), status.term.0);
+        let (now, clock, term) = (self.leasing.now, self.leasing.clock(me, self.leasing.now), status.term.0);
         let leading = &mut self.leasing.leading[me];
         if status.role != RoleName::Leader {
             *leading = None;
@@ -210,7 +232,8 @@ impl Watch {
         else {
             panic!("VIOLATION s{me} shows lease {id} at {revision}, where it is not")
         };
-        let most = end.saturating_sub(self.leasing.clock(me));
+        // It may be at what came before it was told again how late it is.
+        let most = end.saturating_sub(self.leasing.clock(me, self.leasing.ticks[me].0));
         assert!(
             left <= most,
             "VIOLATION s{me} shows {left} ms of lease {id} at {revision}, of at most {most}"

@@ -144,12 +144,17 @@ impl World {
         let server = &self.servers[target.server];
         let process = server.up().filter(|_| server.boot == target.boot);
         let Some(status) = process.map(|process| process.node.consensus()) else { return };
-        for vanished in self.watch.keeps_leases(target.server, &status) {
+        let all = self.watch.keeps_leases(target.server, &status);
+        if all.is_empty() {
+            return;
+        }
+        // One entry may end several: what goes with them goes at one moment.
+        let (invoked, ended) = (self.moment(), self.moment());
+        for vanished in all {
             let name = if vanished.expired { "lease: came to its end" } else { "lease: was revoked" };
             self.counts.add(name);
             let now = self.agenda.now();
             self.trace.say(now, || format!("lease {} ends: {vanished:?}", vanished.lease));
-            let (invoked, ended) = (self.moment(), self.moment());
             for key in vanished.keys.into_iter().filter(|key| key.starts_with(b"k")) {
                 let outcome = Outcome::Written { revision: vanished.revision, existed: true };
                 let call = Call::Vanish { key };

@@ -71,7 +71,8 @@ impl Taken {
         };
         let mut known: Vec<_> =
             (0..history.operations.len()).filter_map(|at| Some((revision(at)?, at))).collect();
-        known.sort_unstable();
+        // What vanishes twice at one revision then stands side by side.
+        known.sort_unstable_by_key(|(revision, at)| (*revision, history.operations[*at].call.key(), *at));
         let key = |at: usize| match &history.operations[at].call {
             Call::Vanish { key } => Some(key),
             _ => None,
