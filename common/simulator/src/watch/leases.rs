@@ -240,10 +240,10 @@ impl Watch {
         );
         let sent = self.committed_at(since).and_then(|command| sent.get(&command.request.token));
         let passed = sent.map_or(0, |sent| (now - sent) * (1_000_000 + drift) / 1_000_000_000);
-        let least = lease.ttl_ms.saturating_sub(passed + ROUNDING);
+        let bound = lease.ttl_ms.saturating_sub(passed + ROUNDING);
         assert!(
-            left >= least,
-            "VIOLATION s{me} shows {left} ms of lease {id} at {revision}, of at least {least}"
+            left >= bound,
+            "VIOLATION s{me} shows {left} ms of lease {id} at {revision}, of at least {bound}"
         );
     }
 

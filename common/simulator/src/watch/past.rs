@@ -118,8 +118,8 @@ impl Watch {
             wall_ms: self.committed_at(revision).map_or(0, |command| command.wall_ms),
         };
         let kept = revision > self.model.floor(moment.revision);
-        let expires = |command: &protocol::Command| matches!(command.operation, Operation::Expire { .. });
-        let expired = kept && self.committed_at(revision).is_some_and(expires);
+        let ends_leases = |command: &protocol::Command| matches!(command.operation, Operation::Expire { .. });
+        let expired = kept && self.committed_at(revision).is_some_and(ends_leases);
         Version { revision, found: found.cloned(), moment: kept.then(|| when(moment)), expired }
     }
 
