@@ -45,6 +45,8 @@ pub(super) struct Leasing {
     sent: HashMap<[u8; 16], u64>,
     /// The newest stamp of each server's log, and when it came there.
     stamps: Vec<(u64, u64)>,
+    /// The same before this moment: what is answered in a turn knows nothing of what is appended at its end.
+    stamps_before: Vec<(u64, u64)>,
     /// The latest tick of each server but one: as late it knows that it is, whatever it is at.
     ticks: Vec<(u64, u64)>,
     leading: Vec<Option<Leading>>,
@@ -70,6 +72,7 @@ impl Leasing {
             now: 0,
             sent: HashMap::new(),
             stamps: vec![(0, 0); servers],
+            stamps_before: vec![(0, 0); servers],
             ticks: vec![(0, 0); servers],
             leading,
         }
@@ -77,7 +80,17 @@ impl Leasing {
 
     /// What the clock of `me` says at least when it is so late.
     fn clock(&self, me: usize, now: u64) -> u64 {
-        let (stamp, since) = self.stamps[me];
+        self.reckoned(self.stamps[me], now)
+    }
+
+    /// What it said at least while it made the answers of this turn.
+    fn clock_of_answers(&self, me: usize) -> u64 {
+        let latest = self.stamps[me];
+        // It may be at what came before it was told again how late it is.
+        self.reckoned(if latest.1 < self.now { latest } else { self.stamps_before[me] }, self.ticks[me].0)
+    }
+
+    fn reckoned(&self, (stamp, since): (u64, u64), now: u64) -> u64 {
         (stamp + now.saturating_sub(since) * (1_000_000 - self.drift) / 1_000_000_000)
             .saturating_sub(ROUNDING)
     }
@@ -86,6 +99,7 @@ impl Leasing {
     pub(super) fn restarted(&mut self, me: usize, log: &[Place]) {
         let newest = log.iter().rev().find_map(|place| stamp(place.payload.as_deref()?));
         self.stamps[me] = (newest.unwrap_or(0), self.now);
+        self.stamps_before[me] = self.stamps[me];
         self.leading[me] = None;
     }
 
@@ -125,7 +139,11 @@ impl Watch {
             _ => None,
         };
         if let Some(newest) = persist.entries.iter().rev().find_map(payload) {
-            self.leasing.stamps[me] = (newest, self.leasing.now);
+            let now = self.leasing.now;
+            let before = std::mem::replace(&mut self.leasing.stamps[me], (newest, now));
+            if before.1 < now {
+                self.leasing.stamps_before[me] = before;
+            }
         }
     }
 
@@ -232,8 +250,7 @@ impl Watch {
         else {
             panic!("VIOLATION s{me} shows lease {id} at {revision}, where it is not")
         };
-        // It may be at what came before it was told again how late it is.
-        let most = end.saturating_sub(self.leasing.clock(me, self.leasing.ticks[me].0));
+        let most = end.saturating_sub(self.leasing.clock_of_answers(me));
         assert!(
             left <= most,
             "VIOLATION s{me} shows {left} ms of lease {id} at {revision}, of at most {most}"
