@@ -245,7 +245,9 @@ fn turns(runs: usize, both: [&dyn Fn() -> Duration; 2]) -> [Vec<Duration>; 2] {
             times.push(run());
         }
     }
-    times.iter_mut().for_each(|times| times.sort_unstable());
+    for times in &mut times {
+        times.sort_unstable();
+    }
     times
 }
 

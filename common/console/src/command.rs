@@ -477,7 +477,6 @@ impl Command {
             Self::Check(_) => Some(CHECK_TIMEOUT),
             Self::Wait(_) => Some(WAIT_TIMEOUT),
             Self::Member(member) => member.budget(),
-            // A save begins with that as well.
             Self::Compact(_) | Self::Snapshot(_) => Some(COMPACT_TIMEOUT),
             _ => None,
         }

@@ -204,7 +204,7 @@ fn append(core: &mut Core, leader: NodeId, mut append: Append) {
         mark(Mark::FollowerFull);
         return;
     }
-    if core.without_room && !append.entries.is_empty() {
+    if core.disk.without_room && !append.entries.is_empty() {
         mark(Mark::FollowerWithoutRoom);
         return;
     }

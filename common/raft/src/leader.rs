@@ -147,7 +147,7 @@ impl Leader {
         }
         if self.disk_hangs(core) && !core.is_alone() && !mutant(Mutant::LeadsWithoutDisk) {
             mark(Mark::DiskHangs);
-            core.disk_hung = true;
+            core.disk.hung = true;
             return Next::Follow(None);
         }
         self.peers.values_mut().for_each(|peer| peer.silence = peer.silence.saturating_add(1));

@@ -15,10 +15,19 @@ use crate::{
     raft::{Next, Raft, Role},
 };
 
+/// What the disk of a server cannot do, as far as the caller said or the leader found.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// It has no room.
+    pub(crate) without_room: bool,
+    /// It was silent for so long that leading was given up, until somebody asks.
+    pub(crate) hung: bool,
+}
+
 impl Raft {
     /// The caller's disk has no room from now on, or has room again. May be said again.
     pub fn set_full(&mut self, full: bool) {
-        self.core.without_room = full;
+        self.core.disk.without_room = full;
         if !full || self.core.is_alone() {
             return;
         }
@@ -34,6 +43,6 @@ impl Raft {
 
     /// Whether this server has given up leading because its own disk was silent, since this was asked last.
     pub fn take_hang(&mut self) -> bool {
-        core::mem::take(&mut self.core.disk_hung)
+        core::mem::take(&mut self.core.disk.hung)
     }
 }

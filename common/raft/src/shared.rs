@@ -14,6 +14,7 @@ use crate::{
     message::{Envelope, Message},
     outbox::Outbox,
     rng::Rng,
+    room::Disk,
     types::{Entry, Index, NodeId, Position, ReadId, Term, Ticket},
 };
 
@@ -44,10 +45,8 @@ pub(crate) struct Core {
     pub(crate) held: bool,
     /// Whether this server leaves leading to others.
     pub(crate) reluctant: bool,
-    /// Whether this server's disk has no room; see `room`.
-    pub(crate) without_room: bool,
-    /// Whether it gave up leading because its disk was silent, until somebody asked.
-    pub(crate) disk_hung: bool,
+    /// What this server's disk cannot do.
+    pub(crate) disk: Disk,
     /// The latest write.
     pub(crate) ticket: Ticket,
 }
@@ -78,8 +77,7 @@ impl Core {
             restart: None,
             held: false,
             reluctant: false,
-            without_room: false,
-            disk_hung: false,
+            disk: Disk::default(),
             ticket: Ticket(0),
             config,
         }
@@ -164,7 +162,7 @@ impl Core {
 
     /// Whether this server stands for no election, for want of room.
     pub(crate) fn must_not_lead(&self) -> bool {
-        self.without_room && !self.is_alone()
+        self.disk.without_room && !self.is_alone()
     }
 
     /// Whether memory holds more than it should because applying is slow, or the disk that it waits for.

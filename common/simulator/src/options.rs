@@ -118,6 +118,11 @@ options! {
     /// Calls that are transactions, of the rest.
     transactions: |rng| half(rng, 20_000, 300_000);
 
+    /// Calls that are about leases.
+    leases: |rng| seldom(rng, 20_000, 400_000);
+    /// Longest time of a lease, in milliseconds.
+    lease_ms: |rng| one_of(rng, &[200, 500, 2000, 8000]);
+
     /// Writes whose request id is wrong, and requests whose key is.
     lies: |rng| half(rng, 1000, 30_000);
 

@@ -20,6 +20,7 @@
 //! | only what a state holds for good is discarded; a received state is a committed prefix | `watch/forgetting.rs` |
 //! | an answer is the model's, at its revision, and a request takes effect once | `watch/answers.rs`, [`model`] |
 //! | a read does not outwait the role that was to confirm it | `watch/reading.rs` |
+//! | a lease ends neither early nor late; what is shown of it is so | `watch/leases.rs` |
 //! | a scan is the model's at one revision, each row once and none left out | `watch/scans.rs` |
 //! | what is kept of the past is shown, what is not is refused, with the oldest that there is | `watch/past.rs` |
 //!
@@ -31,6 +32,7 @@ mod elections;
 mod flushes;
 mod forgetting;
 mod handing;
+mod leases;
 mod loyalty;
 mod members;
 pub mod model;
@@ -52,6 +54,7 @@ use self::{
     elections::Elections,
     flushes::Flushes,
     handing::Handing,
+    leases::Leasing,
     loyalty::Loyalty,
     members::Members,
     model::{Model, Verdict},
@@ -73,6 +76,7 @@ pub struct Watch {
     loyalty: Loyalty,
     members: Members,
     reading: Reading,
+    leasing: Leasing,
     stamp_ms: u64,
 }
 
@@ -169,6 +173,7 @@ impl Watch {
             loyalty: Loyalty::new(servers),
             members: Members::new(options.servers, options.caught_up),
             reading: Reading::new(servers),
+            leasing: Leasing::new(servers, options.drift),
             stamp_ms: 0,
         }
     }
@@ -315,6 +320,7 @@ impl Watch {
         self.handing.restarted(me);
         self.loyalty.restarted(me);
         self.reading.restarted(me);
+        self.leasing.restarted(me, &log);
         self.servers[me] = Seen {
             durable: log.clone(),
             handed: log,

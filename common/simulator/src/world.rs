@@ -9,6 +9,7 @@
 //! | `world/scanning.rs` | scans, page by page |
 //! | `world/calling.rs` | clients, decided by the production client's own rules |
 //! | `world/lying.rs` | clients that are wrong |
+//! | `world/leasing.rs` | leases as clients use them |
 //! | `world/harming.rs` | which fault comes when |
 //! | `world/changing.rs` | wishes that others should be members |
 //! | `world/leading.rs` | wishes that another should lead, ends that are announced |
@@ -22,6 +23,7 @@ mod greeting;
 mod harming;
 mod healing;
 mod leading;
+mod leasing;
 mod living;
 mod lying;
 mod remembering;
@@ -151,6 +153,8 @@ pub struct World {
     pub history: Vec<Operation>,
     /// What they did to counters.
     ledger: calling::Ledger,
+    /// What clients know of leases.
+    granted: leasing::Granted,
     streams: BTreeMap<u64, streaming::Stream>,
     streamed: u64,
     moment: u64,
@@ -205,6 +209,7 @@ impl World {
             counts: Counts::default(),
             history: Vec::new(),
             ledger: calling::Ledger::default(),
+            granted: leasing::Granted::default(),
             streams: BTreeMap::new(),
             streamed: 0,
             moment: 0,
@@ -249,6 +254,7 @@ impl World {
 
     fn happen(&mut self, plan: Plan) {
         let now = self.agenda.now();
+        self.watch.it_is(now);
         match plan {
             Plan::Tick(target) => self.tick(target),
             Plan::Loop(target) => self.run_loop(target),

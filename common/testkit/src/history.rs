@@ -36,6 +36,12 @@ pub enum Call {
         /// The key.
         key: Vec<u8>,
     },
+    /// Nobody's call: one key went with the lease that held it. What goes with one lease, or with several at once, has one
+    /// revision. Who records a history knows when that was.
+    Vanish {
+        /// The key.
+        key: Vec<u8>,
+    },
     /// Writes or removes one key if it is as expected.
     Conditional {
         /// The key.
@@ -75,7 +81,7 @@ pub enum Expects {
 pub enum Outcome {
     /// The write took effect, once.
     Written {
-        /// Its place in the order of all writes; unique.
+        /// Its place in the order of all writes; unique but for [`Call::Vanish`].
         revision: u64,
         /// Whether the key was there before.
         existed: bool,
@@ -121,6 +127,7 @@ impl Call {
         match self {
             Self::Set { key, .. }
             | Self::Delete { key }
+            | Self::Vanish { key }
             | Self::Conditional { key, .. }
             | Self::Get { key }
             | Self::StaleGet { key } => key,
@@ -129,14 +136,14 @@ impl Call {
 
     /// Whether it changes anything.
     pub fn is_write(&self) -> bool {
-        matches!(self, Self::Set { .. } | Self::Delete { .. } | Self::Conditional { .. })
+        !matches!(self, Self::Get { .. } | Self::StaleGet { .. })
     }
 
     /// What the key holds once it took effect: a value, or nothing. `None` for a read.
     pub fn leaves(&self) -> Option<Option<&[u8]>> {
         match self {
             Self::Set { value, .. } => Some(Some(value)),
-            Self::Delete { .. } => Some(None),
+            Self::Delete { .. } | Self::Vanish { .. } => Some(None),
             Self::Conditional { value, .. } => Some(value.as_deref()),
             Self::Get { .. } | Self::StaleGet { .. } => None,
         }
@@ -157,6 +164,7 @@ impl fmt::Display for Call {
         match self {
             Self::Set { key, value } => write!(out, "set {}={}", Text(key), Text(value)),
             Self::Delete { key } => write!(out, "delete {}", Text(key)),
+            Self::Vanish { key } => write!(out, "vanish {}", Text(key)),
             Self::Conditional { key, value, expects } => {
                 match value {
                     Some(value) => write!(out, "set {}={}", Text(key), Text(value))?,

@@ -67,7 +67,7 @@ pub struct Summary {
 pub enum Rule {
     /// The history is not one: a defect of the test that recorded it.
     Malformed,
-    /// Every write has a revision of its own.
+    /// Every write has a revision of its own, but for keys that vanish together.
     OwnRevision,
     /// A write is shown under its one revision only.
     OneRevision,
@@ -189,7 +189,10 @@ impl<'a> History<'a> {
             match (&operation.call, &operation.outcome) {
                 (_, Outcome::NotApplied) => summary.not_applied += 1,
                 (_, Outcome::Unknown) => summary.unknown += 1,
-                (Call::Set { .. } | Call::Delete { .. }, Outcome::Written { revision, .. }) => {
+                (
+                    Call::Set { .. } | Call::Delete { .. } | Call::Vanish { .. },
+                    Outcome::Written { revision, .. },
+                ) => {
                     if *revision == 0 {
                         let message = format!("revisions of writes begin at 1: {operation}");
                         return Err(Violation::new(Rule::Malformed, message));

@@ -26,23 +26,37 @@ use crate::{
 /// See the module.
 #[derive(Default)]
 pub(super) struct Room {
-    /// While a write of the log waits for room: so many ticks until it is tried again, or none while it is.
-    log: Option<Option<u32>>,
+    log: LogRoom,
     /// Whether the state's flush waits for room.
     state: bool,
     /// Since when there is none.
     since_ms: u64,
 }
 
+/// Whether the log's writes find room.
+#[derive(Default, PartialEq, Eq)]
+enum LogRoom {
+    #[default]
+    Enough,
+    /// A write waits for room and is tried again in so many ticks.
+    Waits(u32),
+    /// It is being tried again.
+    Tried,
+}
+
 impl Room {
     /// Whether the disk has none.
     pub(super) fn is_full(&self) -> bool {
-        self.log.is_some() || self.state
+        self.log_waits() || self.state
+    }
+
+    fn log_waits(&self) -> bool {
+        self.log != LogRoom::Enough
     }
 
     /// In words, for people; nothing when all is well.
     pub(super) fn trouble(&self) -> &'static str {
-        match (self.log.is_some(), self.state) {
+        match (self.log_waits(), self.state) {
             (false, false) => "",
             (true, _) => {
                 "disk full: no room for the log; it leaves leading to others and takes no writes until there is"
@@ -58,7 +72,7 @@ impl Node {
     /// A write of the log found room, or none.
     pub(super) fn log_full(&mut self, full: bool) {
         let was = self.room.is_full();
-        self.room.log = full.then_some(Some(self.raft.election_ticks()));
+        self.room.log = if full { LogRoom::Waits(self.raft.election_ticks()) } else { LogRoom::Enough };
         self.follow_room(was, true);
     }
 
@@ -88,10 +102,10 @@ impl Node {
 
     /// A tick has passed for a write that waits for room.
     pub(super) fn tick_room(&mut self) {
-        let Some(Some(left)) = &mut self.room.log else { return };
+        let LogRoom::Waits(left) = &mut self.room.log else { return };
         *left = left.saturating_sub(1);
         if *left == 0 && !mutant(Mutant::NodeStaysFull) {
-            self.room.log = Some(None);
+            self.room.log = LogRoom::Tried;
             self.actions.push(Action::RetryLog);
         }
     }

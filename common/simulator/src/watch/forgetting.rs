@@ -58,6 +58,9 @@ impl Watch {
         assert!(index > applied, "VIOLATION s{me} goes back from {applied} to a state at {index}");
         self.servers[me].applied = index;
         self.flushes.adopted(me);
+        let held = self.committed.iter().take(usize::try_from(index).unwrap_or(usize::MAX));
+        let newest = held.rev().find_map(|committed| committed.command.as_ref());
+        self.leasing.adopted(me, newest.map_or(0, |command| command.stamp_ms));
     }
 
     /// Server `me` begins to take another's state for its own.

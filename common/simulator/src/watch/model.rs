@@ -8,14 +8,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use protocol::{
     Command, Condition, Decided, KeyRange, Operation, Transaction, Verdict as Judgement,
+    lease::Held,
     operation::{Action, Compare, Operand, Relation},
     response::{Done, Found},
 };
 
 use crate::server::CLUSTER;
 
+mod leasing;
 mod window;
 
+use leasing::Leases;
+pub use leasing::{Lease, Vanished};
 use window::Kept;
 
 /// What a command should have been answered.
@@ -51,6 +55,7 @@ pub struct Model {
     floor: u64,
     known: HashMap<[u8; 16], Once>,
     executed: HashMap<[u8; 16], u64>,
+    leases: Leases,
 }
 
 struct Once {
@@ -69,6 +74,7 @@ impl Model {
             floor: 0,
             known: HashMap::new(),
             executed: HashMap::new(),
+            leases: Leases::default(),
         }
     }
 
@@ -77,6 +83,9 @@ impl Model {
     /// # Panics
     /// When a request id would take effect a second time.
     pub fn apply(&mut self, index: u64, command: &Command) -> Verdict {
+        if let Operation::Expire { leases } = &command.operation {
+            return self.expire(index, command.stamp_ms, leases);
+        }
         let token = command.request.token;
         if command.request.cluster != CLUSTER {
             return Verdict::Refused;
@@ -138,8 +147,11 @@ impl Model {
             | Operation::Grant { .. }
             | Operation::Renew { .. }
             | Operation::Revoke { .. }
-            | Operation::Restore(_)
-            | Operation::Expire { .. } => unreachable!("no client of a run asks for a lease, or restores"),
+            | Operation::Expire { .. } => {
+                let changed = self.lease(&mut decided, operation);
+                return (Told::Judged(Box::new(decided)), changed);
+            }
+            Operation::Restore(_) => unreachable!("no client of a run restores"),
             Operation::Increment { key, by } => {
                 let changed = self.add(&mut decided, key, *by);
                 return (Told::Judged(Box::new(decided)), changed);
@@ -180,7 +192,8 @@ impl Model {
             return Vec::new();
         };
         decided.number = sum.cast_unsigned();
-        self.put(decided.revision, key, Some(sum.to_string().into_bytes()))
+        let lease = row.and_then(|row| row.lease).map_or(0, |held| held.lease);
+        self.write(decided.revision, key, Some(sum.to_string().into_bytes()), lease)
     }
 
     /// Does a transaction on a copy of the rows that are there, and takes the copy over where its reads found no more than
@@ -239,8 +252,13 @@ impl Model {
         writes.into_iter().flat_map(put).collect()
     }
 
-    /// Writes or removes a key; the keys that this changed.
+    /// Writes a key that no lease holds from now on, or removes it; the keys that this changed.
     fn put(&mut self, revision: u64, key: &[u8], value: Option<Vec<u8>>) -> Vec<Vec<u8>> {
+        self.write(revision, key, value, 0)
+    }
+
+    /// The same of a key that this lease holds, if it is not zero.
+    fn write(&mut self, revision: u64, key: &[u8], value: Option<Vec<u8>>, lease: u64) -> Vec<Vec<u8>> {
         let rows = self.rows.entry(key.to_vec()).or_default();
         let before = rows.last().and_then(|(_, row)| row.as_ref());
         if before.is_none() && value.is_none() {
@@ -248,7 +266,12 @@ impl Model {
         }
         let (created, version) = before.map_or((revision, 1), |row| (row.created, row.version + 1));
         self.kept.changed(revision, self.stamp, key, before.map_or(0, |row| row.value.len()));
-        rows.push((revision, value.map(|value| Found { value, revision, created, version, lease: None })));
+        let held = before.and_then(|row| row.lease).map(|held| held.lease);
+        let lease = (lease != 0).then_some(Held { lease, remaining_ms: None });
+        rows.push((revision, value.map(|value| Found { value, revision, created, version, lease })));
+        if let Some(held) = held {
+            self.released(revision, held);
+        }
         vec![key.to_vec()]
     }
 

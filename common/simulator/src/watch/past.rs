@@ -2,7 +2,7 @@
 //! what it refuses to show. It must show what is kept and nothing else, and say rightly how far that goes back.
 
 use protocol::{
-    Consistency, Refused, Scan,
+    Consistency, Operation, Refused, Scan,
     history::Version,
     response::Found,
     scan::{Want, successor},
@@ -86,6 +86,11 @@ impl Watch {
     pub fn versions(&self, me: usize, scan: &Scan, sent: usize, moment: Moment, shown: &[Version]) {
         let next = self.wanted(scan, moment).skip(sent).take(shown.len());
         let next: Vec<_> = next.map(|(revision, found)| self.version(moment, revision, found)).collect();
+        let bare = |version: &Version| Version {
+            found: version.found.as_ref().map(|found| self.without_time_at(me, found, moment)),
+            ..version.clone()
+        };
+        let shown: Vec<_> = shown.iter().map(bare).collect();
         assert_eq!(shown, next, "VIOLATION s{me} lists after {sent} of {scan:?} at {moment:?}");
     }
 
@@ -113,10 +118,12 @@ impl Watch {
             wall_ms: self.committed_at(revision).map_or(0, |command| command.wall_ms),
         };
         let kept = revision > self.model.floor(moment.revision);
-        Version { revision, found: found.cloned(), moment: kept.then(|| when(moment)), expired: false }
+        let ends_leases = |command: &protocol::Command| matches!(command.operation, Operation::Expire { .. });
+        let expired = kept && self.committed_at(revision).is_some_and(ends_leases);
+        Version { revision, found: found.cloned(), moment: kept.then(|| when(moment)), expired }
     }
 
-    fn committed_at(&self, revision: u64) -> Option<&protocol::Command> {
+    pub(super) fn committed_at(&self, revision: u64) -> Option<&protocol::Command> {
         let at = usize::try_from(revision.checked_sub(1)?).ok()?;
         self.committed.get(at)?.command.as_ref()
     }

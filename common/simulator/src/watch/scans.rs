@@ -20,7 +20,11 @@ impl Watch {
             return;
         }
         let shown = self.shown(me, scan, moment, page.revision);
-        let rows: Vec<_> = page.rows.iter().map(|row| (row.key.clone(), row.found.clone())).collect();
+        let rows: Vec<_> = page
+            .rows
+            .iter()
+            .map(|row| (row.key.clone(), self.without_time_at(me, &row.found, moment)))
+            .collect();
         let end = (sent + rows.len()).min(shown.len());
         let want = if scan.want == Want::Count { &[] } else { &shown[sent.min(end)..end] };
         assert_eq!(rows, want, "VIOLATION s{me} scans at {} after {sent} rows: {scan:?}", page.revision);

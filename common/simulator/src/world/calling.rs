@@ -21,7 +21,7 @@ mod judging;
 
 use self::asking::{Known, decision, is_write, outcome_of, told};
 pub(super) use self::counting::Ledger;
-use super::{Plan, World, lying::Lie, remembering::Remembering, scanning::Scanning};
+use super::{Plan, World, leasing::Leasing, lying::Lie, remembering::Remembering, scanning::Scanning};
 use crate::server::{CLUSTER, address, at_address};
 
 /// Who sends the probes of a healed cluster.
@@ -47,6 +47,7 @@ pub struct Client {
     used: Option<RequestId>,
     pub(super) scanning: Scanning,
     pub(super) past: Remembering,
+    pub(super) leasing: Leasing,
 }
 
 /// A call under way.
@@ -97,6 +98,7 @@ impl Client {
     pub(super) fn new(rng: Rng) -> Self {
         let scanning = Scanning::new(rng.fork("scans"));
         let past = Remembering::new(rng.fork("past"));
+        let leasing = Leasing::new(rng.fork("leases"));
         Self {
             other: rng.fork("judged"),
             rng,
@@ -111,6 +113,7 @@ impl Client {
             used: None,
             scanning,
             past,
+            leasing,
         }
     }
 
@@ -175,7 +178,7 @@ impl World {
         if self.calm {
             return;
         }
-        if self.begins_past(me) || self.begins_scan(me) {
+        if self.begins_past(me) || self.begins_scan(me) || self.begins_lease(me) {
             return;
         }
         let client = &mut self.clients[me];
@@ -187,7 +190,7 @@ impl World {
     }
 
     /// A moment for the history: later than every one before, for what falls on one moment of the clock is in order too.
-    fn moment(&mut self) -> u64 {
+    pub(super) fn moment(&mut self) -> u64 {
         self.moment = (self.moment + 1).max(self.agenda.now() * 1000);
         self.moment
     }
@@ -298,6 +301,9 @@ impl World {
         request: Request,
     ) {
         let known = self.clients.iter().map(|client| client.learned).max().unwrap_or(0);
+        if let Request::Write { request, .. } = &request {
+            self.watch.asks(request.token);
+        }
         let attempt = Attempt { client, server, request: request.clone(), known, due: None, under: None };
         self.attempts.insert(number, attempt);
         if !self.hears(client, server) {
@@ -371,6 +377,7 @@ impl World {
             }
             Ok(Response::Decided(decided)) => {
                 self.counts.add(decision(decided));
+                self.granted.learn(&attempt.request, decided);
                 client.leader = Some(from);
                 client.learned = client.learned.max(decided.revision);
             }

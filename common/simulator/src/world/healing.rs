@@ -83,6 +83,7 @@ impl World {
         }
         let whole = core.len() == self.servers.len() && (self.options.changes == 0 || self.all_vote());
         self.must_work(&core, slack);
+        self.leases_must_end();
         if self.options.transfers > 0 && whole {
             self.must_hand_over(&core);
         }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use kvd::{
-    event::{Action, Caller, Event},
+    event::{Action, Caller, Event, Time},
     log_thread::{LogTask, StoreTask},
     state::StateError,
 };
 use protocol::{PeerFrame, RequestFrame, ResponseFrame};
 use raft::{Envelope, Message, NodeId, RoleName};
 
-use super::{Plan, Target, World};
+use super::{
+    Plan, Target, World,
+    leasing::{as_late, tells_time},
+};
 use crate::{
     network::Fate,
     server::{CLUSTER, Process, TICK},
@@ -52,6 +55,7 @@ impl World {
         let time = self.servers[target.server].time(now);
         let Some(process) = self.serving(target, Plan::Tick(target)) else { return };
         process.inbox.done.push(Event::Tick(time));
+        self.watch.ticks(target.server);
         let speed = self.servers[target.server].clock.0.max(1);
         self.agenda.after(TICK * 1_000_000 / speed, Plan::Tick(target));
         self.wake(target.server);
@@ -98,12 +102,13 @@ impl World {
     pub(super) fn run_loop(&mut self, target: Target) {
         let now = self.agenda.now();
         let turn = usize::try_from(self.options.turn).unwrap_or(usize::MAX);
+        let time = self.leases().then(|| self.servers[target.server].time(now));
         let Some(process) = self.serving(target, Plan::Loop(target)) else { return };
         process.awake = false;
         let asked: Vec<u64> = process.inbox.clients.iter().map(|(_, frame, _)| frame.id).collect();
         let message = (turn == 1).then(|| process.inbox.only_message()).flatten();
         let message = message.map(|message| (message, process.node.consensus()));
-        let result = take_in(process, now, turn);
+        let result = take_in(process, now, time, turn);
         if let Some((message, before)) = message {
             let after = process.node.consensus();
             self.watch.took(target.server, now, &message, &before, &after);
@@ -158,6 +163,9 @@ impl World {
                     let last = persist.entries.last().map_or(0, |entry| entry.position.index.0);
                     self.trace.note(self.agenda.now(), 33, last);
                     self.watch.given(target.server, persist);
+                    if self.leases() {
+                        self.watch.stamped(target.server, persist);
+                    }
                 }
                 Action::Changed(standing) => match standing.role {
                     RoleName::Leader => self.greet_leader(target),
@@ -177,6 +185,9 @@ impl World {
         }
         self.adopt(target, &actions);
         self.show(target);
+        if self.leases() {
+            self.keep_leases(target);
+        }
         let flushes = actions.iter().any(|action| matches!(action, Action::Flush(_)));
         // The node does not know yet of a flush whose end still waits in its inbox.
         let untold = self.servers[target.server]
@@ -313,15 +324,16 @@ impl World {
 
 /// What waits for the loop goes into the node, in the driver's order: of messages at most `turn` of each kind, and one by
 /// one if that is one.
-fn take_in(process: &mut Process, now: u64, turn: usize) -> Result<(), StateError> {
+fn take_in(process: &mut Process, now: u64, time: Option<Time>, turn: usize) -> Result<(), StateError> {
     let done = if turn == 1 { process.inbox.done.len().min(1) } else { process.inbox.done.len() };
     for event in process.inbox.done.drain(..done) {
         process.ticks += u64::from(matches!(event, Event::Tick(_)));
-        process.node.handle(event)?;
+        process.node.handle(as_late(event, time))?;
     }
     if turn == 1 && done > 0 {
         return Ok(());
     }
+    tells_time(process, time)?;
     let peers = process.inbox.peers.len().min(turn);
     for envelope in process.inbox.peers.drain(..peers) {
         process.node.handle(Event::Peer(envelope))?;

@@ -62,7 +62,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Notes them all; no two may be the same.
+    /// Notes them all; no two may be the same, but of keys that vanish together.
     pub(super) fn new(history: &History<'_>) -> Result<Self, Violation> {
         // A write that was judged and not done has a revision too.
         let revision = |at: usize| match history.operations[at].outcome {
@@ -71,8 +71,14 @@ impl Taken {
         };
         let mut known: Vec<_> =
             (0..history.operations.len()).filter_map(|at| Some((revision(at)?, at))).collect();
-        known.sort_unstable();
-        let twice = known.windows(2).find(|pair| pair[0].0 == pair[1].0);
+        // What vanishes twice at one revision then stands side by side.
+        known.sort_unstable_by_key(|(revision, at)| (*revision, history.operations[*at].call.key(), *at));
+        let key = |at: usize| match &history.operations[at].call {
+            Call::Vanish { key } => Some(key),
+            _ => None,
+        };
+        let together = |(one, other)| key(one).is_some() && key(other).is_some() && key(one) != key(other);
+        let twice = known.windows(2).find(|pair| pair[0].0 == pair[1].0 && !together((pair[0].1, pair[1].1)));
         if let Some([(revision, one), (_, other)]) = twice
             && !mutant::is(Mutant::SharedRevisions)
         {

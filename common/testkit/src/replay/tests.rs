@@ -210,6 +210,23 @@ fn a_write_of_unknown_outcome_is_seen_at_one_revision() {
 }
 
 #[test]
+fn keys_that_vanish_together_have_one_revision_and_nothing_else_has_it() {
+    let vanish = |key: u8| Call::Vanish { key: vec![key] };
+    let other = written(Call::Set { key: vec![b'o'], value: vec![1] }, (1, 2), 2, false);
+    let gone = [
+        written(set("a"), (1, 2), 1, false),
+        other,
+        written(vanish(b'k'), (3, 4), 3, true),
+        written(vanish(b'o'), (3, 4), 3, true),
+    ];
+    accepts(&[gone.as_slice(), &[got((5, 6), None, 3)]].concat());
+    rejects(Rule::Newest, &[gone.as_slice(), &[got((5, 6), Some(("a", 1, 1, 1)), 3)]].concat());
+    rejects(Rule::OwnRevision, &[gone.as_slice(), &[written(vanish(b'k'), (3, 6), 3, true)]].concat());
+    rejects(Rule::OwnRevision, &[gone.as_slice(), &[written(set("b"), (3, 6), 3, true)]].concat());
+    rejects(Rule::Existed, &[gone.as_slice(), &[written(vanish(b'k'), (5, 6), 4, true)]].concat());
+}
+
+#[test]
 fn what_is_no_history_is_called_malformed() {
     rejects(Rule::Malformed, &[written(set("a"), (2, 1), 1, false)]);
     rejects(Rule::Malformed, &[written(set("a"), (1, 2), 0, false)]);

@@ -183,9 +183,9 @@ fn replays(history: &[Operation], revisions: &[Option<u64>]) -> bool {
         with.iter().filter(|_| one.outcome != Outcome::Unknown).all(|(other, high)| {
             one.ended >= other.invoked
                 || match other.call {
-                    Call::Set { .. } | Call::Delete { .. } | Call::Conditional { .. } => low < high,
                     Call::Get { .. } => low <= high,
                     Call::StaleGet { .. } => true,
+                    _ => low < high,
                 }
         })
     });

@@ -161,7 +161,7 @@ impl Store {
     /// Does it now, and gives the truth about it.
     pub(crate) fn perform(&mut self, call: &Call) -> Outcome {
         match call {
-            Call::Set { .. } | Call::Delete { .. } => {
+            Call::Set { .. } | Call::Delete { .. } | Call::Vanish { .. } => {
                 let (revision, existed) = self.apply(call);
                 Outcome::Written { revision, existed }
             }

@@ -269,10 +269,17 @@ pub(super) fn decision(decided: &Decided) -> &'static str {
     }
 }
 
+/// Whether a write was not done for want of a lease, or of room for one: whatever the history knows, it may be so.
+fn needs_lease(verdict: Verdict) -> bool {
+    use Verdict::{LeaseFull, LeasedTooLarge, NoLease, TooManyLeases};
+    matches!(verdict, NoLease | LeaseFull | LeasedTooLarge | TooManyLeases)
+}
+
 /// What an answer is to the history.
 pub(super) fn outcome_of(response: Response) -> Outcome {
     match response {
         Response::Written { revision, existed, .. } => Outcome::Written { revision, existed },
+        Response::Decided(decided) if needs_lease(decided.verdict) => Outcome::NotApplied,
         Response::Decided(decided) => Outcome::Judged {
             revision: decided.revision,
             is_met: decided.verdict == Verdict::Done,
@@ -333,6 +340,7 @@ pub(super) fn asks_quorum(request: &Request) -> bool {
     match request {
         Request::Get { consistency, .. } => *consistency == Consistency::Linearizable,
         Request::Scan(scan) => scan.consistency == Consistency::Linearizable,
+        Request::Leases { .. } | Request::Lease { .. } => true,
         _ => false,
     }
 }

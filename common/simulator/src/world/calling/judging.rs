@@ -28,11 +28,21 @@ impl World {
                     }
                     return;
                 }
+                Request::Leases { after } => {
+                    if let Response::Leases(shown) = response {
+                        self.watch.shows_leases(me, *after, shown);
+                    }
+                    return;
+                }
+                Request::Lease { id, after } => {
+                    if let Response::Lease(shown) = response {
+                        self.watch.shows_lease(me, (*id, after), shown);
+                    }
+                    return;
+                }
                 Request::Scan(_)
                 | Request::Watch(_)
                 | Request::Save
-                | Request::Leases { .. }
-                | Request::Lease { .. }
                 | Request::Status
                 | Request::Events { .. }
                 | Request::CompactLog => return,
