@@ -306,6 +306,8 @@ pub fn bounds(options: &Options) -> watch::Bounds {
     watch::Bounds {
         // A change of members is taken beyond the bound, and is of two entries at most.
         uncommitted: options.uncommitted + if options.changes > 0 { 2 } else { 0 },
+        // The end of leases, one at a time.
+        urgent: u64::from(options.leases > 0),
         unapplied_bytes: options.cache_bytes + 6 * options.uncommitted_bytes + append + 2 * entry,
         // The mark of an idle log may begin one segment more, and nothing is discarded before the next flush.
         log_bytes: options.keep_bytes + 2 * options.segment(),

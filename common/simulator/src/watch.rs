@@ -85,6 +85,8 @@ pub struct Watch {
 pub struct Bounds {
     /// Entries that are not committed.
     pub uncommitted: u64,
+    /// Entries that a leader may take beyond that, for which clients need not make room.
+    pub urgent: u64,
     /// Bytes of entries that are committed and not applied.
     pub unapplied_bytes: u64,
     /// Bytes of the log of a server that is idle.
@@ -403,7 +405,7 @@ impl Watch {
         // The second half of a change is proposed by nobody, so it does not wait for room; there is one at a time.
         let halves = u64::from(!status.membership_committed && !status.membership.is_joint());
         assert!(
-            !seen.leads || uncommitted <= seen.most_uncommitted + halves,
+            !seen.leads || uncommitted <= seen.most_uncommitted + halves + bounds.urgent,
             "VIOLATION s{me} has {uncommitted} entries that are not committed"
         );
         let bytes = |index| place(&seen.handed, index).map_or(0, |place| place.bytes);

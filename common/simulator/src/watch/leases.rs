@@ -6,7 +6,7 @@
 //! | never early | what expires has had its time since the write that gave it was first sent, by the fastest clock |
 //! | neither reset nor shortened by an election | the clock of whoever leads goes on from the newest stamp in its log |
 //! | within a second | a leader whose entries go through lets nothing stay for longer that is over by its clock |
-//! | what is shown of a lease is so | its id, its time, its keys, and how much is left, within what clocks may differ |
+//! | what is shown of a lease is so | its id, its time, its keys; of its time not less is left than is, nor more than was at the newest stamp that is shown |
 //!
 //! How late a server's clock must be at least is computed from when the newest stamp of its log came there, and how fast
 //! the slowest clock goes: that is what the leader's second begins from. **The slack:** a second begins anew with a term,
@@ -45,10 +45,6 @@ pub(super) struct Leasing {
     sent: HashMap<[u8; 16], u64>,
     /// The newest stamp of each server's log, and when it came there.
     stamps: Vec<(u64, u64)>,
-    /// The same before this moment: what is answered in a turn knows nothing of what is appended at its end.
-    stamps_before: Vec<(u64, u64)>,
-    /// The latest tick of each server but one: as late it knows that it is, whatever it is at.
-    ticks: Vec<(u64, u64)>,
     leading: Vec<Option<Leading>>,
 }
 
@@ -67,30 +63,12 @@ struct Leading {
 impl Leasing {
     pub(super) fn new(servers: usize, drift: u64) -> Self {
         let leading = (0..servers).map(|_| None).collect();
-        Self {
-            drift,
-            now: 0,
-            sent: HashMap::new(),
-            stamps: vec![(0, 0); servers],
-            stamps_before: vec![(0, 0); servers],
-            ticks: vec![(0, 0); servers],
-            leading,
-        }
+        Self { drift, now: 0, sent: HashMap::new(), stamps: vec![(0, 0); servers], leading }
     }
 
     /// What the clock of `me` says at least when it is so late.
     fn clock(&self, me: usize, now: u64) -> u64 {
-        self.reckoned(self.stamps[me], now)
-    }
-
-    /// What it said at least while it made the answers of this turn.
-    fn clock_of_answers(&self, me: usize) -> u64 {
-        let latest = self.stamps[me];
-        // It may be at what came before it was told again how late it is.
-        self.reckoned(if latest.1 < self.now { latest } else { self.stamps_before[me] }, self.ticks[me].0)
-    }
-
-    fn reckoned(&self, (stamp, since): (u64, u64), now: u64) -> u64 {
+        let (stamp, since) = self.stamps[me];
         (stamp + now.saturating_sub(since) * (1_000_000 - self.drift) / 1_000_000_000)
             .saturating_sub(ROUNDING)
     }
@@ -99,7 +77,6 @@ impl Leasing {
     pub(super) fn restarted(&mut self, me: usize, log: &[Place]) {
         let newest = log.iter().rev().find_map(|place| stamp(place.payload.as_deref()?));
         self.stamps[me] = (newest.unwrap_or(0), self.now);
-        self.stamps_before[me] = self.stamps[me];
         self.leading[me] = None;
     }
 
@@ -119,13 +96,6 @@ impl Watch {
         self.leasing.now = now;
     }
 
-    /// The clock of `me` ticks.
-    pub fn ticks(&mut self, me: usize) {
-        let now = self.leasing.now;
-        let (_, last) = self.leasing.ticks[me];
-        self.leasing.ticks[me] = (last, now);
-    }
-
     /// A client sends a write, perhaps again.
     pub fn asks(&mut self, token: [u8; 16]) {
         let now = self.leasing.now;
@@ -139,11 +109,7 @@ impl Watch {
             _ => None,
         };
         if let Some(newest) = persist.entries.iter().rev().find_map(payload) {
-            let now = self.leasing.now;
-            let before = std::mem::replace(&mut self.leasing.stamps[me], (newest, now));
-            if before.1 < now {
-                self.leasing.stamps_before[me] = before;
-            }
+            self.leasing.stamps[me] = (newest, self.leasing.now);
         }
     }
 
@@ -250,7 +216,8 @@ impl Watch {
         else {
             panic!("VIOLATION s{me} shows lease {id} at {revision}, where it is not")
         };
-        let most = end.saturating_sub(self.leasing.clock_of_answers(me));
+        // Its clock may be slow and what it knows of the time old, but not older than what it shows.
+        let most = end.saturating_sub(self.stamp_up_to(revision));
         assert!(
             left <= most,
             "VIOLATION s{me} shows {left} ms of lease {id} at {revision}, of at most {most}"

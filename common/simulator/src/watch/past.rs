@@ -128,6 +128,13 @@ impl Watch {
         self.committed.get(at)?.command.as_ref()
     }
 
+    /// The newest stamp of what is committed up to here.
+    pub(super) fn stamp_up_to(&self, revision: u64) -> u64 {
+        let to = usize::try_from(revision).unwrap_or(usize::MAX).min(self.committed.len());
+        let newest = self.committed[..to].iter().rev().find_map(|committed| committed.command.as_ref());
+        newest.map_or(0, |command| command.stamp_ms)
+    }
+
     fn stamp_of(&self, revision: u64) -> u64 {
         self.committed_at(revision).map_or(0, |command| command.stamp_ms)
     }

@@ -55,7 +55,6 @@ impl World {
         let time = self.servers[target.server].time(now);
         let Some(process) = self.serving(target, Plan::Tick(target)) else { return };
         process.inbox.done.push(Event::Tick(time));
-        self.watch.ticks(target.server);
         let speed = self.servers[target.server].clock.0.max(1);
         self.agenda.after(TICK * 1_000_000 / speed, Plan::Tick(target));
         self.wake(target.server);

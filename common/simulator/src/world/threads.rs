@@ -116,7 +116,9 @@ impl World {
         let full = process.without_room.is_full();
         match settled {
             Ok(None) if !full => {
-                end.into_iter().for_each(|end| self.servers[target.server].medium.settled(end));
+                if let Some(end) = end {
+                    self.servers[target.server].medium.settled(end);
+                }
             }
             Ok(full) => {
                 process.inbox.done.extend(full);
