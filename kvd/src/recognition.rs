@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Each server greets with its own presence and with what it knows of the other's (`PeerHello`). Both ends judge by the same
-//! rule, [`judge`]: who listens lets nobody in that is not the life it knows, so nothing that such a one says
+//! rule, `judge`: who listens lets nobody in that is not the life it knows, so nothing that such a one says
 //! gets to the core; and who is not recognised learns so, says so, and neither sends nor takes anything while nobody
 //! recognises it. The core knows nothing of all this.
 //!

@@ -244,7 +244,9 @@ fn model(before: &BTreeMap<Vec<u8>, Found>, entry: &Entry) -> BTreeMap<Vec<u8>, 
     match Command::decode(bytes).unwrap().operation {
         Operation::Restore(Restore::Switch { .. }) => {
             rows.clear();
-            staged().into_iter().for_each(|(key, value)| put(&mut rows, revision, key, value));
+            for (key, value) in staged() {
+                put(&mut rows, revision, key, value);
+            }
         }
         Operation::Delete { key } => _ = rows.remove(&key),
         Operation::DeleteRange { most, .. } if rows.len() <= usize::try_from(most).unwrap() => rows.clear(),

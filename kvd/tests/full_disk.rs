@@ -1,6 +1,8 @@
 //! A log on a disk without room: nothing that was durable is touched, nothing that found no room counts before it is written
 //! again, and what waits keeps its order; only a sync that fails is the end.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 #[path = "crash_log/rig.rs"]
 #[allow(dead_code)]
 mod rig;
@@ -89,15 +91,15 @@ fn a_longer_write_that_found_no_room_leaves_nothing_behind_a_shorter_one() {
     let mut log = begin(&disk);
     log.write(&[persist(Some((1, 1)), entries(1, 1, 1, 100))]).unwrap();
     disk.set_capacity(Some(disk.used()));
-    let long = persist(None, entries(2, 6, 1, 600));
-    assert!(log.write(std::slice::from_ref(&long)).unwrap_err().is_full());
+    let many = persist(None, entries(2, 6, 1, 600));
+    assert!(log.write(std::slice::from_ref(&many)).unwrap_err().is_full());
     disk.set_capacity(None);
     // Another leader has replaced what was to come, in one write with it.
-    let short = persist(Some((2, 0)), entries(2, 2, 2, 10));
-    log.write(&[long.clone(), short.clone()]).unwrap();
+    let fewer = persist(Some((2, 0)), entries(2, 2, 2, 10));
+    log.write(&[many.clone(), fewer.clone()]).unwrap();
     drop(log);
     let mut model = Model::default();
-    model.write(&[persist(Some((1, 1)), entries(1, 1, 1, 100)), long, short]);
+    model.write(&[persist(Some((1, 1)), entries(1, 1, 1, 100)), many, fewer]);
     assert_eq!(Model::of(&reopen(&disk)), model);
 }
 

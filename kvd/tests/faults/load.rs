@@ -328,7 +328,7 @@ async fn ask(client: &Client, call: &Call, request: Option<RequestId>) -> Result
     match call {
         Call::Set { key, value } => client.set(key, value, request).await,
         Call::Delete { key } => client.delete(key, request).await,
-        Call::Conditional { .. } => unreachable!("this load has none"),
+        Call::Conditional { .. } | Call::Vanish { .. } => unreachable!("this load has none"),
         Call::Get { .. } | Call::StaleGet { .. } => unreachable!("reads are asked elsewhere"),
     }
 }
