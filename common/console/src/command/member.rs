@@ -9,10 +9,13 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use client::{EndpointError, Error};
-use protocol::{Intent, MemberEdit, MemberRecord, Part, Refused, Verdict};
+use client::EndpointError;
+use protocol::{Intent, MemberEdit, MemberRecord, Part, Verdict};
 
-use self::plan::{Plan, Roll, Seat};
+use self::{
+    failure::{failed, name_taken, not_fit},
+    plan::{Plan, Roll, Seat},
+};
 use super::assess::Assessment;
 use crate::{
     connect::Session,
@@ -25,6 +28,7 @@ use crate::{
 };
 
 mod add;
+mod failure;
 mod list;
 mod plan;
 mod readmit;
@@ -430,36 +434,6 @@ async fn ask(change: &Change<'_>, how: &How, session: &Session) -> Result<Option
         rev = Some(session.client().change_members(&change.edits, how.force).await.map_err(failed)?);
     }
     Ok(rev)
-}
-
-/// What a change that was asked for came to where it was not done: mostly nobody can know, and it is safe to ask again.
-fn failed(error: Error) -> Failure {
-    let open = match &error {
-        Error::Refused(Refused::Lost)
-        | Error::Deadline { .. }
-        | Error::Unknown { .. }
-        | Error::NoLeader { .. } => true,
-        Error::Unreachable { endpoints } => {
-            endpoints.iter().any(|endpoint| matches!(endpoint.error, EndpointError::Dropped { .. }))
-        }
-        _ => false,
-    };
-    if !open {
-        return error.into();
-    }
-    let message = format!("nobody said what became of the change: {error}");
-    Failure::new(Exit::Unknown, "KV-0604", "unknown", message)
-        .hint("it is safe to ask again; `kvctl member ls` shows how it is")
-}
-
-fn name_taken(name: &str) -> Failure {
-    let message = format!("another server is named {name}; nothing was done");
-    Failure::new(Exit::Refused, "KV-0852", "name_taken", message)
-        .hint("`kvctl member ls` lists the members; a new server needs a name of its own, in its configuration as well")
-}
-
-fn not_fit(message: &str, hint: &str) -> Failure {
-    Failure::new(Exit::Refused, "KV-0851", "not_fit", format!("{message}; nothing was done")).hint(hint)
 }
 
 fn check_address(address: &str) -> Result<(), Failure> {

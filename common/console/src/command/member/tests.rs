@@ -1,7 +1,7 @@
 //! The lines of `member`, and who may force what.
 
-use client::EndpointFailure;
-use protocol::ClusterId;
+use client::{EndpointFailure, Error};
+use protocol::{ClusterId, Refused};
 
 use super::*;
 use crate::Line;
