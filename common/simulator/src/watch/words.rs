@@ -18,6 +18,25 @@ impl Watch {
             "VIOLATION s{me} speaks for term {}, which it has left: on disk is {hard:?}",
             envelope.term
         );
+        if let Message::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } = envelope.message {
+            self.acknowledges(me, matched.0, envelope);
+        }
+    }
+
+    /// Judged before anything that was emitted with it is done: a later leader's entries, which are to take the place of what is
+    /// acknowledged to an earlier one, may reach the disk before this leaves.
+    fn acknowledges(&self, me: usize, matched: u64, envelope: &Envelope) {
+        let held = place(&self.servers[me].durable, matched).map(|place| place.chain);
+        assert!(
+            matched == 0 || held.is_some(),
+            "VIOLATION s{me} acknowledges {matched}, which is not on its disk: {envelope:?}"
+        );
+        let leader = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
+        let leader = &self.servers[leader];
+        if leader.leads && leader.term == envelope.term.0 && matched > 0 {
+            let theirs = place(&leader.handed, matched).map(|place| place.chain);
+            assert_eq!(held, theirs, "VIOLATION s{me} acknowledges {matched}, which its leader has not");
+        }
     }
 
     /// Server `me` says something to another.
@@ -46,22 +65,6 @@ impl Watch {
                     hard.term.0 > term || hard.vote == Some(envelope.to),
                     "VIOLATION s{me} grants before its vote is durable"
                 );
-            }
-            Message::AppendReply { outcome: AppendOutcome::Accepted { matched }, .. } => {
-                let held = place(&self.servers[me].durable, matched.0).map(|place| place.chain);
-                assert!(
-                    matched.0 == 0 || held.is_some(),
-                    "VIOLATION s{me} acknowledges {matched}, which is not on its disk"
-                );
-                let leader = usize::try_from(envelope.to.0 - 1).unwrap_or(usize::MAX);
-                let leader = &self.servers[leader];
-                if leader.leads && leader.term == term && matched.0 > 0 {
-                    let theirs = place(&leader.handed, matched.0).map(|place| place.chain);
-                    assert_eq!(
-                        held, theirs,
-                        "VIOLATION s{me} acknowledges {matched}, which its leader has not"
-                    );
-                }
             }
             _ => {}
         }
