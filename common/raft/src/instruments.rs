@@ -91,6 +91,7 @@ instruments! {
         PreVoteForOldTerm: "a pre-vote is refused: its term is not above ours",
         PreVoteAgainstLeader: "a pre-vote is refused: a leader is heard",
         PreVoteWithOldLog: "a pre-vote is refused: the candidate's log is older",
+        PreVoteWithoutDisk: "a pre-vote is refused: a vote would wait for a disk that does not answer",
         PreVoteTooLate: "a granted pre-vote comes when its term is past",
         VoteIgnored: "a vote is ignored, its term too: a leader is heard",
         VoteAlreadyGiven: "a vote is refused: it was given, or the term has its leader",

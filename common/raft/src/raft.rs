@@ -103,6 +103,7 @@ impl Raft {
     /// One unit of time has passed.
     pub fn tick(&mut self) {
         self.observed(|raft| {
+            raft.core.tick_disk();
             let next = match &mut raft.role {
                 Role::Follower(follower) => follower.tick(&mut raft.core),
                 Role::Candidate(candidate) => candidate.tick(&raft.core),
@@ -336,6 +337,9 @@ impl Raft {
             Mark::PreVoteAgainstLeader
         } else if !self.core.would_elect(last) {
             Mark::PreVoteWithOldLog
+        } else if self.core.disk.waits >= self.core.config.election_ticks {
+            // Its vote would never leave, and terms would go up for nothing while others who can be elected try.
+            Mark::PreVoteWithoutDisk
         } else {
             return true;
         };

@@ -20,6 +20,8 @@ use crate::{
 pub(crate) struct Disk {
     /// It has no room.
     pub(crate) without_room: bool,
+    /// For so many ticks term and vote have waited for it.
+    pub(crate) waits: u32,
     /// It was silent for so long that leading was given up, until somebody asks.
     pub(crate) hung: bool,
 }

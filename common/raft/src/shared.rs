@@ -155,6 +155,12 @@ impl Core {
         self.log.committed(self.commit);
     }
 
+    /// A tick has passed for term and vote, where the disk does not hold them yet.
+    pub(crate) fn tick_disk(&mut self) {
+        let waits = if self.outbox.hard_is_durable() { 0 } else { self.disk.waits.saturating_add(1) };
+        self.disk.waits = waits;
+    }
+
     /// Whether this server is the only voter.
     pub(crate) fn is_alone(&self) -> bool {
         self.membership().is_alone(self.config.id)

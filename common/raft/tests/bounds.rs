@@ -51,6 +51,24 @@ fn a_leader_whose_disk_hangs_makes_way() {
     assert_eq!(cluster.status(leader).applied, written.index);
 }
 
+/// A server whose disk hangs could not vote, so it does not say that it would: terms would go up for nothing.
+#[test]
+fn a_server_whose_disk_hangs_promises_no_vote() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.settle();
+    cluster.isolate(1);
+    cluster.servers.get_mut(&NodeId(3)).unwrap().slow_disk = true;
+    cluster.ticks(100);
+    let term = cluster.status(2).term;
+    cluster.ticks(500);
+    assert_eq!(cluster.status(2).term, term, "2 is not told any more that it would be elected");
+    cluster.servers.get_mut(&NodeId(3)).unwrap().slow_disk = false;
+    cluster.sync(NodeId(3));
+    cluster.ticks(200);
+    assert_ne!(cluster.leader().expect("2 or 3 leads"), 1);
+}
+
 /// Nor does one serve that reads nothing for who lags: where a majority lags, nothing would ever commit.
 #[test]
 fn a_leader_whose_disk_reads_nothing_makes_way() {
