@@ -15,6 +15,14 @@ fn member(MemberRecord { id, name, address, intent: _, incarnation: _ }: &Member
     Member { id: *id, name: name.clone(), address: address.clone(), part: Part::default() }
 }
 
+/// What an entry of the log records, before it is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Announced {
+    at: Index,
+    member: Member,
+    incarnation: Option<[u8; 16]>,
+}
+
 /// The members and which of them this node is. This node may be none: before it was added, and after it was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
@@ -26,7 +34,7 @@ pub struct Members {
     recorded: Vec<Member>,
     /// What the log records that is not applied yet, and where, in the log's order: who votes is in effect before that, and has
     /// to be reached for it.
-    announced: Vec<(Index, Member)>,
+    announced: Vec<Announced>,
     /// Which incarnation was recorded of a server.
     incarnations: BTreeMap<u64, [u8; 16]>,
     /// Those of the membership in effect.
@@ -83,7 +91,7 @@ impl Members {
     pub(crate) fn look_at(&mut self, entries: &[Entry]) -> bool {
         let Some(first) = entries.first() else { return false };
         let known = self.announced.len();
-        self.announced.retain(|(at, _)| *at < first.position.index);
+        self.announced.retain(|record| record.at < first.position.index);
         let lost = self.announced.len() < known;
         let mut found = false;
         for entry in entries {
@@ -102,14 +110,14 @@ impl Members {
         if self.announced.len() >= MOST_ANNOUNCED {
             self.announced.remove(0);
         }
-        self.announced.push((at, member(record)));
+        self.announced.push(Announced { at, member: member(record), incarnation: record.incarnation });
     }
 
     /// Everything up to here is applied: what was recorded counts, and what was refused does not. Says whether anything was
     /// awaited.
     pub(crate) fn applied(&mut self, to: Index) -> bool {
         let known = self.announced.len();
-        self.announced.retain(|(at, _)| *at > to);
+        self.announced.retain(|record| record.at > to);
         self.announced.len() < known
     }
 
@@ -151,14 +159,16 @@ impl Members {
         self.get(id).map(|member| member.address.as_str()).filter(|address| !address.is_empty())
     }
 
-    /// Which incarnation of a server was recorded, where that was.
+    /// Which incarnation of a server was recorded, where that was: also where that is not applied yet, for a membership that
+    /// names it counts before.
     pub(crate) fn incarnation(&self, id: NodeId) -> Option<[u8; 16]> {
-        self.incarnations.get(&id.0).copied()
+        let announced = self.announced.iter().rev().filter(|record| record.member.id == id.0);
+        announced.filter_map(|record| record.incarnation).next().or(self.incarnations.get(&id.0).copied())
     }
 
     /// What is known of a server.
     pub(crate) fn get(&self, id: NodeId) -> Option<&Member> {
-        let announced = self.announced.iter().rev().map(|(_, member)| member);
+        let announced = self.announced.iter().rev().map(|record| &record.member);
         announced.chain(&self.recorded).chain(&self.configured).find(|member| member.id == id.0)
     }
 }
@@ -207,6 +217,12 @@ mod tests {
         assert_eq!(members.address(NodeId(4)), None);
         members.announce(Index(7), &record(4));
         assert_eq!(members.address(NodeId(4)), Some("r4:1"));
+        members.announce(Index(7), &MemberRecord { incarnation: Some([4; 16]), ..record(4) });
+        assert_eq!(
+            members.incarnation(NodeId(4)),
+            Some([4; 16]),
+            "its life is known as soon as it may count"
+        );
         assert!(!members.applied(Index(6)));
         assert!(members.applied(Index(7)));
         assert_eq!(members.address(NodeId(4)), None, "it was refused");

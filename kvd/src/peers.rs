@@ -249,6 +249,9 @@ pub(crate) async fn serve(
             // A stream that both write carries a state.
             stream = connection.accept_bi() => {
                 let Ok((writer, reader)) = stream else { return };
+                if guard.waits() {
+                    return connection.close(CloseCode::Misdirected, "this server waits to be recognised");
+                }
                 let name = directory.now().name(from).to_owned();
                 return streaming::serve(connection, writer, reader, name, gate).await;
             }
@@ -299,6 +302,9 @@ async fn receive(
         return Ok(());
     }
     while let Some(bytes) = reader.next(PEER_FRAME_BYTES).await? {
+        if !guard.hears(from, hello.presence) {
+            return Err(Unfit::NotRecognised(Verdict::Rewound));
+        }
         // A full inbox loses the message; Raft repeats it. So does a server that waits to be recognised.
         if guard.waits() {
             continue;

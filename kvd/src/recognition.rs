@@ -20,7 +20,8 @@
 //!
 //! **What this does not see.** A server that is wiped before some other one has ever heard it is new to that one. Every server dials
 //! every other, so that takes a disk lost within moments of its first start, or one that never was in the same part of
-//! a network. And a disk that went back to a copy is as good as new to servers that never heard the later boots.
+//! a network. And a disk that went back to a copy is as good as new to servers that never heard the later boots: also a copy
+//! made since the last start, for its next start is a later one.
 
 use protocol::Presence;
 

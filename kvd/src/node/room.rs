@@ -102,6 +102,10 @@ impl Node {
 
     /// A tick has passed for a write that waits for room.
     pub(super) fn tick_room(&mut self) {
+        // Said again: it may have been the only voter when it was said, and not be that any more.
+        if self.room.is_full() && !mutant(Mutant::NodeLeadsWithoutRoom) {
+            self.raft.set_full(true);
+        }
         let LogRoom::Waits(left) = &mut self.room.log else { return };
         *left = left.saturating_sub(1);
         if *left == 0 && !mutant(Mutant::NodeStaysFull) {

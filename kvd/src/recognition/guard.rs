@@ -125,6 +125,13 @@ impl Guard {
         Ok(verdict)
     }
 
+    /// Whether who was let in may still be listened to: no other life of it was heard or recorded since.
+    pub(crate) fn hears(&self, from: NodeId, speaks: Presence) -> bool {
+        let is_latest = lock(&self.known).get(&from.0) == Some(&speaks);
+        is_latest
+            && self.directory.now().incarnation(from).is_none_or(|recorded| recorded == speaks.incarnation)
+    }
+
     /// A server was turned away; whether that is news.
     pub(crate) fn turned_away(&self, from: NodeId, speaks: Presence) -> bool {
         let mut refused = lock(&self.refused);

@@ -28,8 +28,8 @@ pub(super) fn finish_status(
         status.wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
         (status.incarnation, status.waits) = (Some(guard.me().incarnation), guard.waits());
-        if guard.waits() {
-            status.trouble = guard.trouble();
-        }
+        let troubles = [guard.trouble(), std::mem::take(&mut status.trouble)];
+        status.trouble =
+            troubles.into_iter().filter(|trouble| !trouble.is_empty()).collect::<Vec<_>>().join("; ");
     })
 }

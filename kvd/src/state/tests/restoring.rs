@@ -205,6 +205,18 @@ fn a_state_into_which_nothing_was_staged_is_of_the_format_before() {
     assert_eq!(format(&mut bench), protocol::version::STATE_FORMAT);
 }
 
+#[test]
+fn a_switch_that_is_repeated_was_done_also_where_another_restore_has_begun() {
+    let mut bench = Bench::new();
+    let of = pairs(&["a", "b"], "v");
+    bench.told(step(Restore::Begin { id: ID }));
+    bench.told(rows(0, of.clone()));
+    let done = bench.told(switch(&of));
+    assert_eq!(done.0, Judgement::Done);
+    assert_eq!(bench.told(step(Restore::Begin { id: ID + 1 })), (Judgement::Done, 0));
+    assert_eq!(bench.told(switch(&of)), done);
+}
+
 /// What happens in a random story.
 #[derive(Clone, Copy, Debug)]
 enum Act {
