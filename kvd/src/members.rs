@@ -162,8 +162,8 @@ impl Members {
     /// Which incarnation of a server was recorded, where that was: also where that is not applied yet, for a membership that
     /// names it counts before.
     pub(crate) fn incarnation(&self, id: NodeId) -> Option<[u8; 16]> {
-        let announced = self.announced.iter().rev().filter(|record| record.member.id == id.0);
-        announced.filter_map(|record| record.incarnation).next().or(self.incarnations.get(&id.0).copied())
+        let mut announced = self.announced.iter().rev().filter(|record| record.member.id == id.0);
+        announced.find_map(|record| record.incarnation).or(self.incarnations.get(&id.0).copied())
     }
 
     /// What is known of a server.

@@ -216,7 +216,8 @@ impl Client {
         status::status_at(&self.nodes, address, self.connect_timeout).await
     }
 
-    /// What happened since this moment (in milliseconds since 1970), as every node tells it of itself, asked in parallel.
+    /// What happened, as every node tells it of itself, asked in parallel: of each, by its id where that is known, since the moment
+    /// that `since_ms` says, in milliseconds since 1970.
     pub async fn events(&self, since_ms: impl Fn(Option<u64>) -> u64) -> Vec<events::Told> {
         events::events(&self.nodes, since_ms, self.connect_timeout).await
     }

@@ -199,7 +199,7 @@ impl Line {
     pub fn confirmation(&self, context: &str) -> Option<&str> {
         let of_cluster = match &self.command {
             Command::Member(member) => member.is_forced(),
-            Command::Snapshot(snapshot) => snapshot.changes(),
+            Command::Snapshot(snapshot) => snapshot.is_confirmed_itself(),
             _ => false,
         };
         self.confirm.as_deref().filter(|_| !(context.is_empty() && of_cluster))

@@ -34,8 +34,9 @@
 //! **A leader that does not vote** (4.2.2), because it removed itself or made itself a learner, leads until that is
 //! committed, by a majority in which it does not count. Then it hands over, and follows when that has succeeded or failed.
 //!
-//! A server that lost its log must not come back under its old id, for it voted and acknowledged under it; it is
-//! removed, and added under a new one.
+//! A server that lost its log must not go on, for it voted and acknowledged by what it had. It is removed, by which a leader
+//! forgets how far its log was, and added again, under the same id or another. That nothing of its former life is heard then
+//! is the caller's to see to.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;

@@ -2,10 +2,14 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::Write as _,
     path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::channel,
+    },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -45,6 +49,22 @@ fn rows(trial: &Trial) -> Vec<(String, u64)> {
     rows.map(|row| (row["key"].as_str().unwrap().to_owned(), row["mod_rev"].as_u64().unwrap())).collect()
 }
 
+/// Ends whoever goes on until it is set, also where a test fails before it says so.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// What a process said, once it has ended, which it does in time.
+fn ended(child: Child) -> Output {
+    let (sender, output) = channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
+    output.recv_timeout(Duration::from_mins(1)).expect("it ends")
+}
+
 /// A restore from a pipe, so that the test says when it gets on.
 fn restoring(trial: &Trial, words: &[&str]) -> Child {
     // Whoever runs the tests in the background may have had SIGINT ignored, which programs inherit.
@@ -73,8 +93,9 @@ fn all_keys_are_replaced_at_one_revision_though_the_leader_dies_twice() {
     trial.cluster.revive();
 
     let (done, written) = (AtomicBool::new(false), AtomicU64::new(0));
-    let mut told = String::new();
+    let mut said = None;
     std::thread::scope(|scope| {
+        let ends = Ends(&done);
         // Somebody writes all the time, whom none of this stops.
         let context = trial.cluster.context().clone();
         let home = trial.home().to_owned();
@@ -93,15 +114,15 @@ fn all_keys_are_replaced_at_one_revision_though_the_leader_dies_twice() {
         drop(input);
         trial.cluster.kill(trial.leader());
         trial.cluster.revive();
-        child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+        said = Some(ended(child));
         let until = written.load(Relaxed) + 2;
         trial.eventually("later writes", |_| (written.load(Relaxed) > until).then_some(()));
-        done.store(true, Relaxed);
+        drop(ends);
         writer.join().unwrap();
     });
-    let ended = child.wait_with_output().unwrap();
-    assert!(ended.status.success(), "{ended:?}");
-    let told: Value = serde_json::from_str(&told).unwrap();
+    let said = said.unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let told: Value = serde_json::from_slice(&said.stdout).unwrap();
     let at = told["rev"].as_u64().unwrap();
     assert_eq!((&told["action"], &told["keys"]), (&"restore".into(), &KEYS.into()));
 
@@ -152,7 +173,7 @@ fn whoever_stops_before_the_switch_harms_nothing_and_goes_on_later() {
     trial.eventually("staged rows", |trial| (applied(trial) > before + 1).then_some(()));
     let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
-    let ended = child.wait_with_output().unwrap();
+    let ended = ended(child);
     drop(input);
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(130), "{said}");

@@ -57,6 +57,7 @@ impl Command {
             Self::Txn(txn) => txn.file.as_deref(),
             Self::Import(import) => Some(import.file.as_path()),
             Self::Batch(batch) => Some(batch.file.as_path()),
+            Self::Snapshot(snapshot) => snapshot.input(),
             _ => None,
         };
         file == Some(Path::new("-"))

@@ -102,6 +102,20 @@ impl Snapshot {
         matches!(&self.what, What::Restore(restore) if restore.changes())
     }
 
+    /// Whether it compares the name that confirms with the cluster's itself.
+    pub(super) fn is_confirmed_itself(&self) -> bool {
+        matches!(&self.what, What::Restore(restore) if restore.is_confirmed_itself())
+    }
+
+    /// What it reads, where that may be stdin.
+    pub(super) fn input(&self) -> Option<&Path> {
+        match &self.what {
+            What::Save(_) => None,
+            What::Restore(restore) => restore.file.as_deref(),
+            What::Inspect(look) | What::Verify(look) => Some(&look.file),
+        }
+    }
+
     /// Takes what `--confirm` says.
     pub(super) fn confirm(&mut self, confirm: Option<&str>) {
         if let What::Restore(restore) = &mut self.what {

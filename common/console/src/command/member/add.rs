@@ -294,6 +294,17 @@ struct Waited {
 }
 
 impl Coming<'_> {
+    /// What to do where a member that is taken back is removed and perhaps not added again.
+    fn halfway(&self, failure: Failure) -> Failure {
+        if !self.leaves {
+            return failure;
+        }
+        let Seat { name, address, .. } = self.change.seat;
+        let learner = if self.goal.votes { "" } else { " --learner" };
+        failure
+            .hint(format!("{name} is removed; go on with: kvctl member add {name} --addr {address}{learner}"))
+    }
+
     pub(super) async fn run(mut self, session: &Session, screen: Screen) -> Result<Report, Failure> {
         let plan = Plan::of(&place(session, self.roll), &self.roll.seats, &self.change.after);
         if let Some(report) = allow(&self.change, self.how, &plan, self.roll, session, screen)? {
@@ -308,7 +319,7 @@ impl Coming<'_> {
             };
             ask(&leaving, self.how, session).await?;
         }
-        let rev = ask(&self.change, self.how, session).await?;
+        let rev = ask(&self.change, self.how, session).await.map_err(|failure| self.halfway(failure))?;
         let newcomer = self.change.seat;
         if self.waits && !newcomer.reachable {
             let Seat { name, address, .. } = newcomer;

@@ -105,6 +105,11 @@ impl Restore {
         !self.dry_run
     }
 
+    /// Whether it compares the name that confirms with the cluster's itself.
+    pub(super) fn is_confirmed_itself(&self) -> bool {
+        !self.dry_run && !self.abort
+    }
+
     pub(super) fn prepare(&self) -> Result<(), Failure> {
         let unasked = self.changes() && !self.abort && self.confirmed.is_none();
         let person = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -199,7 +204,7 @@ impl Restore {
         let switched = session.client().restore(&switch).await.map_err(failed)?.decided;
         match switched.verdict {
             Verdict::Done => Ok((switched.number, staging.read)),
-            _ => Err(taken_over()),
+            _ => Err(not_switched(switched.number)),
         }
     }
 
@@ -265,7 +270,7 @@ impl Staging<'_> {
         let step = Step::Rows { id: self.id, offset, rows };
         let told = self.session.client().restore(&step).await?.decided;
         if told.verdict != Verdict::Done || told.number != offset.saturating_add(count) {
-            return Err(taken_over());
+            return Err(not_switched(told.number));
         }
         (self.staged, self.bytes) = (told.number, 0);
         self.progress.reached(self.staged, 0);
@@ -363,7 +368,14 @@ fn unconfirmed() -> Failure {
     )
 }
 
-fn taken_over() -> Failure {
+/// Why a step was not done, where so many rows of this restore are staged.
+fn not_switched(staged: u64) -> Failure {
+    if staged > 0 {
+        let message = "what is staged is not of this file; no key was replaced";
+        return Failure::new(Exit::Refused, "KV-0860", "staging_lost", message).hint(
+            "resume with the file that it was begun with, or `kvctl snapshot restore --abort` and begin anew",
+        );
+    }
     let message = "what was staged is not there any more: another restore began, or somebody aborted; no key was replaced by this one";
     Failure::new(Exit::Refused, "KV-0860", "staging_lost", message)
         .hint("see who else restores; then run it again, without --resume")
@@ -412,6 +424,8 @@ mod tests {
         let hint = failure.hint.unwrap();
         let resume = "kvctl snapshot restore monday --resume 00000000000000000000000000000007";
         assert!(hint.contains(resume) && hint.contains("--abort"), "{hint}");
-        assert_eq!(restore("f").explained(taken_over(), 7), taken_over(), "there is nothing to go on with");
+        let (lost, other) = (not_switched(0), not_switched(3));
+        assert_eq!(restore("f").explained(lost.clone(), 7), lost, "there is nothing to go on with");
+        assert!(other.message.contains("not of this file"), "{other:?}");
     }
 }
