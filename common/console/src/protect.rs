@@ -44,11 +44,21 @@ pub fn allow(name: &str, protected: bool, confirm: Option<&str>, asking: Asking<
 
 /// Asks on the terminal, where there is one.
 pub fn ask(name: &str) -> Option<String> {
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    typed(&format!("{name} is a protected context. Its name, to go on: "))
+}
+
+/// Whether somebody can be asked.
+pub(crate) fn is_attended() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// What somebody types when asked, where there is anybody.
+pub(crate) fn typed(question: &str) -> Option<String> {
+    if !is_attended() {
         return None;
     }
     let mut typed = String::new();
-    write!(io::stderr(), "{name} is a protected context. Its name, to go on: ").ok()?;
+    write!(io::stderr(), "{question}").ok()?;
     io::stdin().lock().take(LINE_BYTES).read_line(&mut typed).ok()?;
     Some(typed)
 }
@@ -83,7 +93,7 @@ mod tests {
         result.err().map_or("ok", |failure| failure.code)
     }
 
-    fn typed(text: Option<&str>) -> &'static str {
+    fn answered(text: Option<&str>) -> &'static str {
         let mut asked = 0;
         let mut person = |name: &str| {
             asked += 1;
@@ -109,10 +119,10 @@ mod tests {
 
     #[test]
     fn a_person_is_asked_once_and_types_it() {
-        assert_eq!(typed(Some("prod\n")), "ok");
-        assert_eq!(typed(Some("y\n")), "KV-1121");
-        assert_eq!(typed(Some("")), "KV-1121");
-        assert_eq!(typed(None), "KV-1120");
+        assert_eq!(answered(Some("prod\n")), "ok");
+        assert_eq!(answered(Some("y\n")), "KV-1121");
+        assert_eq!(answered(Some("")), "KV-1121");
+        assert_eq!(answered(None), "KV-1120");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::{
     fs::File,
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    io::{self, BufRead as _, IsTerminal as _, Read, Write as _},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -22,7 +22,6 @@ use protocol::{
     snapshot::{Block, ReadError, Reader, Summary, Table},
     stored::Meta,
 };
-
 use tokio::sync::mpsc;
 
 use super::{super::assess::nobody, Look};
@@ -31,6 +30,7 @@ use crate::{
     error::Failure,
     exit::Exit,
     progress::Progress,
+    protect,
     report::{Body, Document, Report},
     text,
 };
@@ -39,8 +39,6 @@ use crate::{
 const BATCH_BYTES: usize = 128 * 1024;
 /// Blocks that are read ahead, each of a mebibyte at most.
 const AHEAD: usize = 2;
-/// Longest line that is read as a confirmation.
-const LINE_BYTES: u64 = 1024;
 
 /// Arguments of `snapshot restore`.
 #[derive(Args, Debug, PartialEq)]
@@ -111,9 +109,13 @@ impl Restore {
     }
 
     pub(super) fn prepare(&self) -> Result<(), Failure> {
-        let unasked = self.changes() && !self.abort && self.confirmed.is_none();
-        let person = io::stdin().is_terminal() && io::stderr().is_terminal();
-        if unasked && (self.is_stdin() || !person) { Err(unconfirmed()) } else { Ok(()) }
+        self.check(protect::is_attended())
+    }
+
+    /// Refuses what nothing confirms, where nobody can be asked.
+    fn check(&self, attended: bool) -> Result<(), Failure> {
+        let unasked = self.is_confirmed_itself() && self.confirmed.is_none();
+        if unasked && (self.is_stdin() || !attended) { Err(unconfirmed()) } else { Ok(()) }
     }
 
     fn is_stdin(&self) -> bool {
@@ -165,7 +167,11 @@ impl Restore {
             // The name of a context was compared before.
             (Some(_), _) if context => return Ok(()),
             (Some(confirmed), _) => confirmed.clone(),
-            (None, Some(summary)) => ask(&there.replaced_by(summary), &wanted).ok_or_else(unconfirmed)?,
+            (None, Some(summary)) => {
+                let (plan, name) = (there.replaced_by(summary), text::printable(&wanted));
+                let question = format!("{}\nType {name} to go on: ", text::printable(&plan));
+                protect::typed(&question).ok_or_else(unconfirmed)?
+            }
             (None, None) => return Err(unconfirmed()),
         };
         if typed.trim() == wanted || !context && typed.trim() == there.cluster.to_string() {
@@ -349,17 +355,6 @@ fn rows_of(block: Block<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows.collect()
 }
 
-/// Asks on the terminal, where there is one.
-fn ask(plan: &str, name: &str) -> Option<String> {
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return None;
-    }
-    let mut typed = String::new();
-    write!(io::stderr(), "{}\nType {} to go on: ", text::printable(plan), text::printable(name)).ok()?;
-    io::stdin().lock().take(LINE_BYTES).read_line(&mut typed).ok()?;
-    Some(typed)
-}
-
 fn unconfirmed() -> Failure {
     let message =
         "a restore replaces all keys, and nothing confirms which cluster is meant; nothing was done";
@@ -387,7 +382,7 @@ fn fresh_id() -> u128 {
 }
 
 fn hex(id: u128) -> String {
-    format!("{id:032x}")
+    text::hex(&id.to_be_bytes())
 }
 
 #[cfg(test)]
@@ -400,11 +395,14 @@ mod tests {
 
     #[test]
     fn what_replaces_all_keys_wants_to_be_confirmed_and_what_does_not_does_not() {
-        let declined = restore("f").prepare().unwrap_err();
-        assert_eq!((declined.exit, declined.code), (Exit::Declined, "KV-1122"));
-        assert!(Restore { confirmed: Some("prod".into()), ..restore("f") }.prepare().is_ok());
-        assert!(Restore { dry_run: true, ..restore("f") }.prepare().is_ok());
-        assert!(Restore { abort: true, file: None, ..restore("f") }.prepare().is_ok());
+        for (file, attended) in [("f", false), ("-", true)] {
+            let declined = restore(file).check(attended).unwrap_err();
+            assert_eq!((declined.exit, declined.code), (Exit::Declined, "KV-1122"));
+        }
+        assert!(restore("f").check(true).is_ok(), "somebody is asked later");
+        assert!(Restore { confirmed: Some("prod".into()), ..restore("f") }.check(false).is_ok());
+        assert!(Restore { dry_run: true, ..restore("f") }.check(false).is_ok());
+        assert!(Restore { abort: true, file: None, ..restore("f") }.check(false).is_ok());
     }
 
     #[test]
